@@ -1,0 +1,169 @@
+//! How a process between fork and exec tells its parent what went wrong: one labelled step over
+//! a pipe that a successful exec closes.
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{pipe2, read, write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What is done between fork and exec, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Start,
+    Place,
+    Keyring,
+    Settings,
+    Groups,
+    Gid,
+    Uid,
+    Proof,
+    Parent,
+    Directory,
+    Descriptors,
+    Limits,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 13] = [
+        Self::Start,
+        Self::Place,
+        Self::Keyring,
+        Self::Settings,
+        Self::Groups,
+        Self::Gid,
+        Self::Uid,
+        Self::Proof,
+        Self::Parent,
+        Self::Directory,
+        Self::Descriptors,
+        Self::Limits,
+        Self::Exec,
+    ];
+
+    /// What the log says.
+    pub(crate) const fn told(self) -> &'static str {
+        match self {
+            Self::Start => "starting a process",
+            Self::Place => "making a process group or session",
+            Self::Keyring => "joining a new session keyring",
+            Self::Settings => "setting umask and priority",
+            Self::Groups => "setgroups",
+            Self::Gid => "setresgid",
+            Self::Uid => "setresuid",
+            Self::Proof => "proving that the ids are as planned and root is out of reach",
+            Self::Parent => "asking for the parent's death signal",
+            Self::Directory => "changing the directory",
+            Self::Descriptors => "laying out the descriptors",
+            Self::Limits => "giving the resource limits back",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// The step that failed, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    pub(crate) errno: Errno,
+}
+
+impl Failure {
+    /// To be used with `map_err`.
+    pub(crate) const fn at(step: Step) -> impl Fn(Errno) -> Self {
+        move |errno| Self { step, errno }
+    }
+
+    /// One clause for the log.
+    pub(crate) fn told(&self) -> String {
+        format!("{}: {}", self.step.told(), self.errno.desc())
+    }
+}
+
+/// The parent's end.
+#[derive(Debug)]
+pub(crate) struct Hearing(OwnedFd);
+
+/// The child's end, which exec closes.
+#[derive(Debug)]
+pub(crate) struct Telling(OwnedFd);
+
+/// What a parent knows of its child's way to exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Still under way.
+    Pending,
+    /// It has been executed, or it died on the way; wait(2) tells which.
+    Gone,
+    /// A step failed.
+    Failed(Failure),
+}
+
+/// A pipe for one child.
+///
+/// # Errors
+/// pipe2(2)'s.
+pub(crate) fn pair() -> Result<(Hearing, Telling), Errno> {
+    let (hearing, telling) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    Ok((Hearing(hearing), Telling(telling)))
+}
+
+impl Telling {
+    /// Tells of a failure. There is room: it is the only thing ever written.
+    pub(crate) fn tell(&self, failure: Failure) {
+        let step = Step::ALL.iter().position(|step| *step == failure.step).unwrap_or(0);
+        let mut message = [0u8; 5];
+        let (head, tail) = message.split_at_mut(1);
+        head.fill(u8::try_from(step).unwrap_or(0));
+        tail.copy_from_slice(&(failure.errno as i32).to_ne_bytes());
+        let _ = write(&self.0, &message);
+    }
+}
+
+impl Hearing {
+    /// What has come so far. Never blocks.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let mut message = [0u8; 5];
+        match read(&self.0, &mut message) {
+            Err(Errno::EAGAIN | Errno::EINTR) => Verdict::Pending,
+            Ok(5) => {
+                let [step, errno @ ..] = message;
+                let step = Step::ALL.get(usize::from(step)).copied().unwrap_or(Step::Start);
+                let errno = Errno::from_raw(i32::from_ne_bytes(errno));
+                Verdict::Failed(Failure { step, errno })
+            }
+            Ok(_) | Err(_) => Verdict::Gone,
+        }
+    }
+}
+
+impl AsFd for Hearing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_as_it_was_told_and_an_end_is_an_end() {
+        let (hearing, telling) = pair().unwrap();
+        assert_eq!(hearing.verdict(), Verdict::Pending);
+        let failure = Failure { step: Step::Exec, errno: Errno::ENOENT };
+        telling.tell(failure);
+        assert_eq!(hearing.verdict(), Verdict::Failed(failure));
+        drop(telling);
+        assert_eq!(hearing.verdict(), Verdict::Gone);
+    }
+
+    #[test]
+    fn every_step_has_its_number() {
+        for step in Step::ALL {
+            let (hearing, telling) = pair().unwrap();
+            telling.tell(Failure { step, errno: Errno::EPERM });
+            assert!(matches!(hearing.verdict(), Verdict::Failed(f) if f.step == step));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The epilogue: found trustworthy, started, watched to its end, and swept up after.
+
+use super::channel::{self, Failure, Step, Telling, Verdict};
+use super::family::{self, Spared};
+use super::identity::{Identity, assume};
+use super::output::Output;
+use super::payload::{die_with, new_keyring};
+use super::process;
+use super::root::Root;
+use super::stragglers::{self, Ears, Graces};
+use super::sys::{self, Block, Side};
+use super::trusted;
+use crate::contract::{EpilogueResult, Reason};
+use crate::decide::config::EpilogueOutput;
+use crate::decide::plan::Epilogue;
+use crate::decide::stop::Stop;
+use crate::decide::witness::{Level, Witness};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat, umask};
+use nix::sys::uio::pread;
+use nix::unistd::{Pid, chdir, pipe2, setsid};
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Opens the epilogue and says whether it can be trusted and run, as it is now.
+///
+/// # Errors
+/// [`Reason::EpilogueUntrusted`], with file or directory for the log.
+pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<OwnedFd, Stop> {
+    let refuse = |clause: &str| {
+        let detail = format!(
+            "epilogue: {clause}; nobody but root may be able to change it or a directory above it, and it must be a program"
+        );
+        Stop::configuration(Reason::EpilogueUntrusted, detail)
+    };
+    let file = trusted::open_file(root, &epilogue.path, &epilogue.identity.trust)
+        .map_err(|untrusted| refuse(untrusted.clause()))?;
+    let mode = fstat(&file).map_err(|e| refuse(e.desc()))?.st_mode;
+    if mode & 0o111 == 0 {
+        return Err(refuse(&format!("{} is not executable", epilogue.path)));
+    }
+    Ok(file)
+}
+
+/// What the epilogue's run needs besides itself.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    pub(super) spared: Spared,
+    pub(super) graces: Graces,
+    /// What this process had before it was spared from the OOM killer.
+    pub(super) oom_score: Option<String>,
+    pub(super) environment: Vec<CString>,
+    pub(super) epilogue: &'a Epilogue,
+}
+
+/// Runs the epilogue to its end and ends what it leaves behind.
+pub(super) fn run(
+    root: &Root,
+    ears: &mut Ears<'_>,
+    stage: &Stage<'_>,
+    witness: &dyn Witness,
+) -> (EpilogueResult, Duration) {
+    // The clock runs before there is anything to be timed.
+    let start = Instant::now();
+    let not_started = |why: &str| {
+        witness.log(Level::Error, &format!("the epilogue was not started: {why}"));
+        (EpilogueResult::NotStarted, start.elapsed())
+    };
+    let file = match open(root, stage.epilogue) {
+        Ok(file) => file,
+        Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
+    };
+    let (pid, child, mut output) = match launch(root, stage, &file) {
+        Ok(started) => started,
+        Err(errno) => return not_started(errno.desc()),
+    };
+    drop(file);
+    let (result, failure) = watch(root, ears, (pid, &child, &mut output), (stage, start, witness));
+    family::reap(pid);
+    stragglers::clear(root, ears, &stage.spared, stage.graces);
+    output.finish(witness);
+    match failure {
+        Some(failure) => not_started(&failure.told()),
+        None => (result, start.elapsed()),
+    }
+}
+
+fn launch(
+    root: &Root,
+    stage: &Stage<'_>,
+    file: &OwnedFd,
+) -> Result<(Pid, channel::Hearing, Output), Errno> {
+    let (hearing, telling) = channel::pair()?;
+    let (ours, theirs) = match stage.epilogue.output {
+        EpilogueOutput::Null => (None, None),
+        EpilogueOutput::Log => {
+            // Only our end must never block; the epilogue's is an ordinary pipe.
+            let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+            process::make_non_blocking(&ours)?;
+            (Some(ours), Some(theirs))
+        }
+    };
+    let parent = Pid::this();
+    match sys::fork()? {
+        Side::Parent(pid) => Ok((pid, hearing, Output::new(ours))),
+        Side::Child => become_epilogue(root, stage, (file, theirs.as_ref()), (parent, &telling)),
+    }
+}
+
+fn become_epilogue(
+    root: &Root,
+    stage: &Stage<'_>,
+    (file, output): (&OwnedFd, Option<&OwnedFd>),
+    (parent, telling): (Pid, &Telling),
+) -> ! {
+    let path = CString::new(stage.epilogue.path.as_str()).unwrap_or_default();
+    let argv = Block::new(std::iter::once(&path));
+    let environment = Block::new(stage.environment.iter());
+    let failure = match prepare(root, stage, output, parent) {
+        Err(failure) => failure,
+        // A script is opened by its interpreter, by name; nobody untrusted can have changed what
+        // the name leads to, or the directories would not have been found trustworthy.
+        Ok(()) if is_script(file) => {
+            Failure { step: Step::Exec, errno: sys::execute(&path, &argv, &environment) }
+        }
+        Ok(()) => {
+            let errno = sys::execute_descriptor(file.as_fd(), &argv, &environment);
+            Failure { step: Step::Exec, errno }
+        }
+    };
+    telling.tell(failure);
+    sys::exit_now(127)
+}
+
+fn is_script(file: &OwnedFd) -> bool {
+    let mut magic = [0u8; 2];
+    pread(file, &mut magic, 0) == Ok(2) && &magic == b"#!"
+}
+
+fn prepare(
+    root: &Root,
+    stage: &Stage<'_>,
+    output: Option<&OwnedFd>,
+    parent: Pid,
+) -> Result<(), Failure> {
+    setsid().map_err(Failure::at(Step::Place))?;
+    new_keyring().map_err(Failure::at(Step::Keyring))?;
+    umask(Mode::from_bits_truncate(0o022));
+    sys::reset_priority();
+    if let Some(score) = &stage.oom_score {
+        process::set_oom_score(root, score);
+    }
+    let identity = &stage.epilogue.identity;
+    let who = Identity { uid: identity.account.uid, real: None, gid: identity.gid, groups: &[] };
+    assume(root, &who)?;
+    die_with(parent).map_err(Failure::at(Step::Parent))?;
+    chdir("/").map_err(Failure::at(Step::Directory))?;
+    if let Some(output) = output {
+        let put = |fd| process::put(output, fd).map_err(Failure::at(Step::Descriptors));
+        put(1)?;
+        put(2)?;
+    }
+    sys::set_disposition(libc::SIGPIPE, false);
+    sys::set_mask(0);
+    Ok(())
+}
+
+/// Where the epilogue's time stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Enough,
+    Asked,
+    Killed,
+}
+
+type Child<'c> = (Pid, &'c channel::Hearing, &'c mut Output);
+
+fn watch(
+    _root: &Root,
+    ears: &mut Ears<'_>,
+    (pid, hearing, output): Child<'_>,
+    (stage, start, witness): (&Stage<'_>, Instant, &dyn Witness),
+) -> (EpilogueResult, Option<Failure>) {
+    let pidfd = sys::pidfd(pid).ok();
+    let (mut time, mut until) = (Time::Enough, start + stage.epilogue.timeout);
+    let (mut pending, mut failure) = (true, None);
+    loop {
+        let mut others = vec![];
+        others.extend(pending.then(|| hearing.as_fd()));
+        others.extend(pidfd.as_ref().map(|fd| fd.as_fd()));
+        others.extend(output.as_fd());
+        ears.wait(&others, until);
+        drop(others);
+        output.drain(witness);
+        if pending {
+            match hearing.verdict() {
+                Verdict::Pending => {}
+                Verdict::Gone => pending = false,
+                Verdict::Failed(told) => (pending, failure) = (false, Some(told)),
+            }
+        }
+        if let Some((ending, _)) = family::ended(pid) {
+            let timed_out = time != Time::Enough;
+            return (if timed_out { EpilogueResult::Timeout } else { ending.into() }, failure);
+        }
+        let now = Instant::now();
+        if now < until && !(time == Time::Asked && *ears.hurry) {
+            continue;
+        }
+        let grace = stage.graces.kill;
+        (time, until) = match time {
+            Time::Enough => {
+                let _ = sys::kill(-pid.as_raw(), libc::SIGTERM);
+                let _ = sys::kill(-pid.as_raw(), libc::SIGCONT);
+                (Time::Asked, now + grace)
+            }
+            Time::Asked | Time::Killed => {
+                let _ = sys::kill(-pid.as_raw(), libc::SIGKILL);
+                let _ = sys::kill(pid.as_raw(), libc::SIGKILL);
+                (Time::Killed, now + Duration::from_secs(1))
+            }
+        };
+    }
+}

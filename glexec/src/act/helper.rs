@@ -1,0 +1,168 @@
+//! Asking a helper: a program with libraries, run with nothing of root's, that answers in text.
+
+use super::channel;
+use super::identity::{Identity, assume};
+use super::process;
+use super::root::{Privilege, Root};
+use super::sys::{self, Block, Side};
+use super::trusted;
+use crate::contract::Reason;
+use crate::decide::stop::Stop;
+use crate::decide::trust::Trust;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Pid, Uid, chdir, getegid, getgroups, pipe2, read};
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Where the helpers are.
+pub(crate) const DIRECTORY: &str = "/usr/libexec/glexec";
+/// How long a name service may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The most an answer may be.
+const MOST: usize = 16 << 20;
+/// A uid that nobody's files belong to.
+const NOBODY: Uid = Uid::from_raw(65_534);
+
+/// Runs a helper with these words and gives what it printed.
+///
+/// It runs with the caller's uid, gid and groups, but with another real uid: so the caller may
+/// not trace it (ptrace(2) wants all three uids), or it could dictate the answer.
+///
+/// # Errors
+/// [`Reason::Accounts`] where it is not trusted, cannot be started, fails, takes too long or
+/// says too much.
+pub(crate) fn ask(
+    privilege: Option<&Privilege>,
+    name: &str,
+    words: &[String],
+) -> Result<Vec<u8>, Stop> {
+    let path = format!("{DIRECTORY}/{name}");
+    let failed = |why: &str| {
+        Stop::new(Reason::Accounts, "the account database cannot be read; see the log")
+            .detail(format!("{path} {}: {why}", words.join(" ")))
+    };
+    let root = match privilege {
+        Some(privilege) => privilege.raise()?,
+        None => Root::without_rights(),
+    };
+    trusted::open_file(&root, &path, &Trust::default()).map_err(|e| failed(e.clause()))?;
+    let errno = |e: Errno| failed(e.desc());
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
+    let (hearing, telling) = channel::pair().map_err(errno)?;
+    let caller = privilege.map(Privilege::caller);
+    match sys::fork().map_err(errno)? {
+        Side::Child => {
+            telling.tell(become_helper(&root, &path, words, (caller, &theirs)));
+            sys::exit_now(127)
+        }
+        Side::Parent(pid) => {
+            drop((theirs, telling));
+            let answer = listen(&ours, pid);
+            let status = end(pid);
+            let answer = answer.map_err(failed)?;
+            match (hearing.verdict(), status) {
+                (channel::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
+                (_, Some(0)) => Ok(answer),
+                (_, Some(code)) => Err(failed(&format!("it exited {code}"))),
+                (_, None) => Err(failed("it was killed")),
+            }
+        }
+    }
+}
+
+fn become_helper(
+    root: &Root,
+    path: &str,
+    words: &[String],
+    (caller, output): (Option<Uid>, &OwnedFd),
+) -> channel::Failure {
+    let strings = std::iter::once(path).chain(words.iter().map(String::as_str));
+    let argv: Vec<CString> = strings.filter_map(|word| CString::new(word).ok()).collect();
+    let environment = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
+    let (argv_block, environment) = (Block::new(argv.iter()), Block::new(environment.iter()));
+    if let Err(failure) = prepare(root, caller, output) {
+        return failure;
+    }
+    let path = argv.first().map(CString::as_c_str).unwrap_or_default();
+    let errno = sys::execute(path, &argv_block, &environment);
+    channel::Failure { step: channel::Step::Exec, errno }
+}
+
+fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), channel::Failure> {
+    use channel::{Failure, Step};
+    let descriptors = |e| Failure { step: Step::Descriptors, errno: e };
+    let null = process::dev_null().map_err(descriptors)?;
+    [(&null, 0), (output, 1), (&null, 2)]
+        .into_iter()
+        .try_for_each(|(file, number)| process::put(file, number))
+        .map_err(descriptors)?;
+    if let Some(caller) = caller {
+        let groups = getgroups().map_err(Failure::at(Step::Groups))?;
+        // Root's helper runs as nobody: less is always enough.
+        let (uid, gid, groups) = if caller.is_root() {
+            (NOBODY, Gid::from_raw(NOBODY.as_raw()), Vec::new())
+        } else {
+            (caller, getegid(), groups)
+        };
+        let real = Some(if uid == NOBODY { Uid::from_raw(65_533) } else { NOBODY });
+        assume(root, &Identity { uid, real, gid, groups: &groups })?;
+    }
+    umask(Mode::from_bits_truncate(0o022));
+    chdir("/").map_err(Failure::at(Step::Directory))?;
+    sys::set_disposition(libc::SIGPIPE, false);
+    sys::set_mask(0);
+    Ok(())
+}
+
+/// Reads to the end of the output, in time and within bounds.
+fn listen(output: &OwnedFd, helper: Pid) -> Result<Vec<u8>, &'static str> {
+    let until = Instant::now() + PATIENCE;
+    let (mut answer, mut room) = (Vec::new(), vec![0u8; 65_536]);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], timeout);
+        let trouble = match ready {
+            Ok(0) => "it took too long",
+            Ok(_) => match read(output, &mut room) {
+                Ok(0) => return Ok(answer),
+                Ok(length) => {
+                    answer.extend_from_slice(room.get(..length).unwrap_or_default());
+                    if answer.len() <= MOST {
+                        continue;
+                    }
+                    "it says too much"
+                }
+                Err(_) => "reading its answer failed",
+            },
+            Err(Errno::EINTR) => continue,
+            Err(_) => "waiting for it failed",
+        };
+        let _ = sys::kill(helper.as_raw(), libc::SIGKILL);
+        return Err(trouble);
+    }
+}
+
+/// Waits for a helper that has closed its output, or was killed. Gives its exit code.
+fn end(helper: Pid) -> Option<u8> {
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        match super::family::reap(helper) {
+            Some((crate::contract::Ending::Exited(code), _)) => return Some(code),
+            Some((crate::contract::Ending::Killed { .. }, _)) => return None,
+            None if Instant::now() >= until => {
+                let _ = sys::kill(helper.as_raw(), libc::SIGKILL);
+            }
+            None => {}
+        }
+        let pidfd = sys::pidfd(helper).ok();
+        let mut ready: Vec<_> =
+            pidfd.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+        let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+    }
+}

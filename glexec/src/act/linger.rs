@@ -1,0 +1,234 @@
+//! The lingering glexec: forks, waits, forwards, ends what is left, runs the epilogue.
+
+use super::channel::{self, Hearing};
+use super::epilogue::{self, Stage};
+use super::family::{self, Spared};
+use super::named::Orders;
+use super::payload::{Place, Start, become_payload};
+use super::root::{Privilege, Root};
+use super::stragglers::{self, Ears, Graces};
+use super::sys::{self, Side};
+use super::threshold::Restore;
+use super::watch::Watch;
+use super::{letgo, mirror, process};
+use crate::contract::{Ending, EpilogueResult, Reason, Record, ResourceUsage};
+use crate::decide::config;
+use crate::decide::ended::{Ended, Leftovers};
+use crate::decide::last_word::Late;
+use crate::decide::plan::{Linger, Plan};
+use crate::decide::stop::Stop;
+use crate::decide::vigil::{Clocks, Stage as Progress, Vigil};
+use crate::decide::witness::{Level, Witness};
+use nix::errno::Errno;
+use nix::unistd::{Pid, chdir, getpgrp, getsid, setpgid};
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A run to be seen through.
+#[derive(Debug)]
+pub(crate) struct Charge<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) linger: &'a Linger,
+    pub(crate) restore: &'a Restore,
+    pub(crate) privilege: &'a Privilege,
+}
+
+/// What stays open of this process.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) orders: Option<Orders>,
+    /// Numbers of all others: log, status stream, what the payload keeps.
+    pub(crate) kept: Vec<RawFd>,
+}
+
+/// Runs the payload and everything after it.
+///
+/// # Errors
+/// Where nothing was started: [`Reason::NoProc`], [`Reason::Switch`], [`Reason::Internal`].
+pub(crate) fn linger(
+    charge: &Charge<'_>,
+    open: Open,
+    witness: &dyn Witness,
+) -> Result<Ended, Stop> {
+    if !process::proc_is_usable() {
+        return Err(Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs"));
+    }
+    let (mut run, hearing, start) = Run::start(charge, open, witness)?;
+    let (ending, mut usage) = run.until_the_end(hearing);
+    run.vigil.stage = Progress::After;
+    run.witness.status(&match ending {
+        Ok(ending) => Record::payload(ending, usage),
+        Err(code) => Record::not_started(code),
+    });
+    let (stragglers, last) = run.clear();
+    let ending = match last {
+        Some((ending_at_last, all)) => {
+            usage = all;
+            ending.map(|_| ending_at_last)
+        }
+        None => ending,
+    };
+    let Leftovers { found, ended } = stragglers;
+    run.witness.status(&Record::Stragglers { found, ended });
+    if found != ended {
+        run.witness.log(Level::Warning, &format!("{} stragglers are left", found - ended));
+    }
+    let mut whole = Ended { ending, usage, stragglers, epilogue: None };
+    whole.epilogue = run.epilogue(&whole, start);
+    Ok(whole)
+}
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    pub(super) charge: &'a Charge<'a>,
+    /// Held throughout: the parent's death signal asks for the right to signal the payload at
+    /// the time of the death. Without a debt the real uid is the caller's, who may signal us.
+    pub(super) root: Root,
+    pub(super) witness: &'a dyn Witness,
+    pub(super) watch: Watch,
+    pub(super) vigil: Vigil,
+    pub(super) payload: Pid,
+    pub(super) pidfd: Option<OwnedFd>,
+    /// The clock that runs, if one does.
+    pub(super) until: Option<Instant>,
+    pub(super) hurry: bool,
+    pub(super) aside: Option<Pid>,
+    pub(super) oom_score: Option<String>,
+    pub(super) nonsense: u32,
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        charge: &'a Charge<'a>,
+        open: Open,
+        witness: &'a dyn Witness,
+    ) -> Result<(Self, Hearing, u64), Stop> {
+        let Charge { plan, linger, restore, privilege } = charge;
+        let failed = |what: &str, errno: Errno| {
+            Stop::new(Reason::Internal, "glexec could not start the payload; see the log")
+                .detail(format!("{what}: {}", errno.desc()))
+        };
+        let orders = open.orders.as_ref().map(Orders::number);
+        let kept: Vec<RawFd> = open.kept.iter().copied().chain(orders).collect();
+        letgo::close_all_but(&kept);
+        let detach = plan.detach_terminal && process::has_terminal();
+        let owed = linger.epilogue.is_some();
+        let strangers = family::has_children();
+        let lifeline = strangers.then(|| mirror::split(privilege, owed)).transpose()?;
+        let root = if owed { privilege.become_immune()? } else { privilege.raise()? };
+        sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
+            .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
+        let watch = Watch::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
+        let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
+        let place = if detach { Place::OwnSession } else { Place::OwnGroup };
+        let parent = Some(Pid::this());
+        let payload = match sys::fork().map_err(|e| failed("fork", e))? {
+            Side::Parent(payload) => payload,
+            Side::Child => {
+                telling.tell(become_payload(&root, &Start { plan, restore, place, parent }));
+                sys::exit_now(127)
+            }
+        };
+        drop(telling);
+        if place == Place::OwnGroup {
+            // Whoever comes first: the child does it too.
+            let _ = setpgid(payload, payload);
+        }
+        letgo::let_go_of(&plan.keep_fds);
+        let aside = letgo::let_go_of_standard().unwrap_or_else(|errno| {
+            witness.log(
+                Level::Error,
+                &format!("the caller's descriptors are still held: {}", errno.desc()),
+            );
+            None
+        });
+        let _ = chdir("/");
+        let oom_score = if owed { process::spare_from_oom(&root) } else { None };
+        let clocks = Clocks { kill_grace: linger.kill_grace, term_grace: linger.term_grace };
+        let run = Self {
+            charge,
+            root,
+            witness,
+            watch,
+            vigil: Vigil::new(clocks),
+            payload,
+            pidfd: sys::pidfd(payload).ok(),
+            until: None,
+            hurry: false,
+            aside,
+            oom_score,
+            nonsense: 0,
+        };
+        Ok((run, hearing, now()))
+    }
+
+    /// Ends or counts what was left behind, then reaps the payload. Its status is final now,
+    /// whatever a tracer that was among them did.
+    fn clear(&mut self) -> (Leftovers, Option<(Ending, ResourceUsage)>) {
+        let mut spared = Spared { aside: self.aside, payload: Some(self.payload), owner: None };
+        if self.charge.linger.stragglers == config::Stragglers::Ignore {
+            let found = u32::try_from(family::descendants(&spared, true).len()).unwrap_or(u32::MAX);
+            return (Leftovers { found, ended: 0 }, family::reap(self.payload));
+        }
+        let graces = self.graces();
+        let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
+        let mut ears = Ears { watch, vigil, hurry };
+        let mut left = stragglers::clear(&self.root, &mut ears, &spared, graces);
+        let last = family::reap(self.payload);
+        // The list of children is exact only while none comes or goes; that there are none, the
+        // kernel says for certain.
+        spared.payload = last.is_none().then_some(self.payload);
+        for _ in 0..8 {
+            if left.found != left.ended || !family::has_others(&spared) {
+                break;
+            }
+            let more = stragglers::clear(&self.root, &mut ears, &spared, graces);
+            left.found = left.found.saturating_add(more.found);
+            left.ended = left.ended.saturating_add(more.ended);
+        }
+        (left, last)
+    }
+
+    fn graces(&self) -> Graces {
+        let kill = self.charge.linger.kill_grace;
+        let epilogue = self.charge.linger.epilogue.as_ref().map_or(Duration::ZERO, |e| e.timeout);
+        Graces { kill, nested: epilogue + 3 * kill + Duration::from_secs(10) }
+    }
+
+    fn epilogue(&mut self, so_far: &Ended, start: u64) -> Option<(EpilogueResult, Duration)> {
+        let epilogue = self.charge.linger.epilogue.as_ref()?;
+        let late = Late {
+            glexec_pid: Pid::this().as_raw(),
+            glexec_session: getsid(None).map_or(0, Pid::as_raw),
+            glexec_group: getpgrp().as_raw(),
+            payload_pid: self.payload.as_raw(),
+            ending: so_far.ending,
+            usage: so_far.usage,
+            stragglers: so_far.stragglers.found,
+            start,
+            end: now(),
+        };
+        let spares = self.charge.linger.stragglers == config::Stragglers::Ignore;
+        let stage = Stage {
+            spared: Spared {
+                aside: self.aside,
+                payload: None,
+                owner: spares.then(|| self.charge.plan.target.uid()),
+            },
+            graces: self.graces(),
+            oom_score: self.oom_score.clone(),
+            environment: epilogue.environment.iter().cloned().chain(late.variables()).collect(),
+            epilogue,
+        };
+        let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
+        let mut ears = Ears { watch, vigil, hurry };
+        let (result, took) = epilogue::run(&self.root, &mut ears, &stage, self.witness);
+        self.witness.status(&Record::epilogue(result, took.as_secs_f64()));
+        Some((result, took))
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}

@@ -1,0 +1,26 @@
+//! Changes the world. The only wing that is ever root, and the only one with unsafe (in `sys`).
+
+pub(crate) mod channel;
+pub(crate) mod epilogue;
+mod family;
+pub(crate) mod helper;
+mod identity;
+mod letgo;
+pub(crate) mod linger;
+pub(crate) mod mirror;
+pub(crate) mod named;
+mod output;
+pub(crate) mod payload;
+pub(crate) mod probe;
+mod process;
+pub(crate) mod relay;
+pub(crate) mod root;
+pub(crate) mod sink;
+mod stragglers;
+mod sys;
+pub(crate) mod threshold;
+pub(crate) mod trusted;
+mod watch;
+
+pub(crate) use process::leads_terminal_group;
+pub(crate) use sys::exit_now;

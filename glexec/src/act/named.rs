@@ -1,0 +1,215 @@
+//! The descriptors a caller names: status stream out, orders in. Each is opened anew, so that
+//! neither a sleeping reader nor a flag set on the shared description can ever block glexec.
+
+use super::root::{Privilege, Root};
+use super::{process, sys};
+use crate::contract::{Invocation, Reason};
+use crate::decide::stop::Stop;
+use crate::decide::witness::Sink;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, readlink};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{Uid, read, write};
+use std::cell::Cell;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// One named descriptor.
+#[derive(Debug)]
+struct Named {
+    file: OwnedFd,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A description of our own, which never blocks.
+    Pipe,
+    /// One description for all its holders, used without waiting.
+    Socket,
+    /// The caller's own description, where there is no root to open another: asked first.
+    Shared,
+}
+
+/// Where status records go.
+#[derive(Debug)]
+pub(crate) struct StatusStream<'p> {
+    named: Named,
+    privilege: Option<&'p Privilege>,
+    /// Set once half a record went out: nothing more can be told without forging a line.
+    broken: Cell<bool>,
+}
+
+/// Where orders come from.
+#[derive(Debug)]
+pub(crate) struct Orders(Named);
+
+/// What was read of the orders.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Bytes(Vec<u8>),
+    Nothing,
+    End,
+}
+
+/// Takes the descriptors that the command line names.
+///
+/// # Errors
+/// [`Reason::Descriptor`] where one is not an open pipe or socket above 2 of its own.
+pub(crate) fn take<'p>(
+    invocation: &Invocation,
+    privilege: Option<&'p Privilege>,
+) -> Result<(Option<StatusStream<'p>>, Option<Orders>), Stop> {
+    let (status, control) = (invocation.status_fd, invocation.control_fd);
+    let mut all: Vec<RawFd> = status.into_iter().chain(control).collect();
+    all.extend(&invocation.keep_fds);
+    let bad = |fd: RawFd, what: &str| {
+        Stop::new(Reason::Descriptor, format!("descriptor {fd} {what}"))
+            .hint("name different open pipes or sockets above 2")
+    };
+    for (at, fd) in all.iter().enumerate() {
+        if *fd <= 2 {
+            return Err(bad(*fd, "is not above 2"));
+        }
+        if all.iter().skip(at + 1).any(|other| other == fd) {
+            return Err(bad(*fd, "is named twice"));
+        }
+        if kind(*fd).is_none() {
+            return Err(bad(*fd, "is not an open pipe or socket"));
+        }
+    }
+    let open = |fd: RawFd, way: OFlag| {
+        anew(fd, way, privilege).map_err(|e| bad(fd, &format!("cannot be used: {}", e.desc())))
+    };
+    let status = status.map(|fd| open(fd, OFlag::O_WRONLY)).transpose()?;
+    let control = control.map(|fd| open(fd, OFlag::O_RDONLY)).transpose()?;
+    let stream = |named| StatusStream { named, privilege, broken: Cell::new(false) };
+    Ok((status.map(stream), control.map(Orders)))
+}
+
+/// Pipe or socket, or neither.
+fn kind(fd: RawFd) -> Option<SFlag> {
+    fcntl(sys::borrow(fd), FcntlArg::F_GETFD).ok()?;
+    let (kind, _) = sys::kind_and_device(sys::borrow(fd)).ok()?;
+    let kind = SFlag::from_bits_truncate(kind);
+    [SFlag::S_IFIFO, SFlag::S_IFSOCK].contains(&kind).then_some(kind)
+}
+
+/// A description of our own. A socket has one for all its holders, so it is used without
+/// waiting; a pipe is opened again: with the caller's rights, or, where somebody else made the
+/// pipe and handed it to the caller, with root's, for the same direction the caller has.
+fn anew(fd: RawFd, way: OFlag, privilege: Option<&Privilege>) -> Result<Named, Errno> {
+    if kind(fd) == Some(SFlag::S_IFSOCK) {
+        return Ok(Named { file: process::duplicate(fd)?, kind: Kind::Socket });
+    }
+    let has =
+        OFlag::from_bits_truncate(fcntl(sys::borrow(fd), FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+    if has != way && has != OFlag::O_RDWR {
+        return Err(Errno::EBADF);
+    }
+    let path = process::descriptor_name(sys::borrow(fd)).ok_or(Errno::EBADF)?;
+    let flags = way | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let reopen = || open(path.as_c_str(), flags, Mode::empty());
+    // A name that begins with a slash would lead into some file system's hands.
+    let anonymous = readlink(path.as_c_str()).is_ok_and(|to| to.as_bytes().starts_with(b"pipe:["));
+    let opened = match (reopen(), privilege) {
+        (Err(Errno::EACCES), Some(privilege)) if anonymous => {
+            let _root = privilege.raise().map_err(|_| Errno::EPERM)?;
+            reopen()
+        }
+        (Err(Errno::EACCES), None) if anonymous => {
+            return Ok(Named { file: process::duplicate(fd)?, kind: Kind::Shared });
+        }
+        // A reader that is gone already: nothing to write to, and no harm in it.
+        (Err(Errno::ENXIO), _) => process::dev_null(),
+        (done, _) => done,
+    };
+    Ok(Named { file: opened?, kind: Kind::Pipe })
+}
+
+impl Sink for StatusStream<'_> {
+    fn deliver(&self, bytes: &[u8], _: Duration) -> bool {
+        if self.broken.get() {
+            return false;
+        }
+        // What a socket's reader learns of the sender is the caller, not root.
+        let written = match self.privilege {
+            Some(privilege) if Uid::effective().is_root() => {
+                let root = privilege.raise();
+                root.map_or(Err(Errno::EPERM), |root| {
+                    root.as_caller(privilege.caller(), || self.named.put(bytes))
+                })
+            }
+            Some(_) | None => self.named.put(bytes),
+        };
+        let whole = written == Ok(bytes.len());
+        self.broken.set(!whole && written.is_ok());
+        whole
+    }
+}
+
+impl Named {
+    fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match self.kind {
+            Kind::Socket => send(self.file.as_raw_fd(), bytes, flags),
+            Kind::Shared if !self.is_ready(PollFlags::POLLOUT) => Err(Errno::EAGAIN),
+            Kind::Shared | Kind::Pipe => write(&self.file, bytes),
+        }
+    }
+
+    fn get(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        match self.kind {
+            Kind::Socket => recv(self.file.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT),
+            Kind::Shared if !self.is_ready(PollFlags::POLLIN) => Err(Errno::EAGAIN),
+            Kind::Shared | Kind::Pipe => read(&self.file, room),
+        }
+    }
+
+    fn is_ready(&self, what: PollFlags) -> bool {
+        poll(&mut [PollFd::new(self.file.as_fd(), what)], PollTimeout::ZERO).is_ok_and(|n| n > 0)
+    }
+}
+
+impl StatusStream<'_> {
+    /// The descriptor that must stay open.
+    pub(crate) fn number(&self) -> RawFd {
+        self.named.file.as_raw_fd()
+    }
+}
+
+impl Orders {
+    /// The descriptor that must stay open.
+    pub(crate) fn number(&self) -> RawFd {
+        self.0.file.as_raw_fd()
+    }
+
+    /// Reads what is there.
+    pub(super) fn read(&self) -> Order {
+        let mut room = [0u8; 4096];
+        match self.0.get(&mut room) {
+            Err(Errno::EAGAIN | Errno::EINTR) => Order::Nothing,
+            Ok(0) | Err(_) => Order::End,
+            Ok(length) => Order::Bytes(room.get(..length).unwrap_or_default().to_vec()),
+        }
+    }
+}
+
+impl AsFd for Orders {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.file.as_fd()
+    }
+}
+
+impl Root {
+    /// Does `work` with the caller's effective uid, whatever this process is otherwise.
+    fn as_caller<T>(&self, caller: Uid, work: impl FnOnce() -> T) -> T {
+        super::root::set_effective(caller);
+        let done = work();
+        super::root::set_effective(Uid::from_raw(0));
+        done
+    }
+}

@@ -1,0 +1,121 @@
+//! The child's side: from a fork of root's to the payload.
+
+use super::channel::{Failure, Step};
+use super::identity::{Identity, assume};
+use super::process;
+use super::root::Root;
+use super::sys::{self, Block};
+use super::threshold::Restore;
+use crate::decide::plan::{Launch, Plan};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::stat::umask;
+use nix::unistd::{Pid, chdir, getppid, setpgid, setsid};
+
+/// Where the payload stands among process groups and sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where glexec is: it becomes the payload.
+    Stay,
+    /// A process group of its own, in glexec's session.
+    OwnGroup,
+    /// A session of its own, without the terminal glexec has.
+    OwnSession,
+}
+
+/// All that a process needs to become the payload.
+#[derive(Debug)]
+pub(super) struct Start<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) restore: &'a Restore,
+    pub(super) place: Place,
+    /// The lingering glexec, whose death is the payload's.
+    pub(super) parent: Option<Pid>,
+}
+
+/// Becomes the payload. Returns only where that failed; the process must then end.
+///
+/// The caller's limits come back last, just before exec, so that no step here is bound by them;
+/// what exec reads is laid out first, so that exec needs no memory.
+pub(super) fn become_payload(root: &Root, start: &Start<'_>) -> Failure {
+    let argv = Block::new(start.plan.argv.iter());
+    let environment = Block::new(start.plan.environment.iter());
+    match prepare(root, start) {
+        Err(failure) => failure,
+        Ok(()) => {
+            let path = &start.plan.command.path;
+            Failure { step: Step::Exec, errno: sys::execute(path, &argv, &environment) }
+        }
+    }
+}
+
+fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
+    let Start { plan, restore, place, parent } = start;
+    take_place(*place).map_err(Failure::at(Step::Place))?;
+    if !matches!(plan.launch, Launch::LogOnly) {
+        new_keyring().map_err(Failure::at(Step::Keyring))?;
+        let target = &plan.target;
+        let who =
+            Identity { uid: target.uid(), real: None, gid: target.gid(), groups: target.groups() };
+        assume(root, &who)?;
+    }
+    umask(restore.umask);
+    if let Some(parent) = parent {
+        die_with(*parent).map_err(Failure::at(Step::Parent))?;
+    }
+    enter(plan).map_err(Failure::at(Step::Directory))?;
+    for fd in &plan.keep_fds {
+        let flags = FcntlArg::F_SETFD(FdFlag::empty());
+        fcntl(sys::borrow(*fd), flags).map_err(Failure::at(Step::Descriptors))?;
+    }
+    for (resource, limit) in &restore.limits {
+        sys::limit(*resource, Some(*limit)).map_err(Failure::at(Step::Limits))?;
+    }
+    sys::set_disposition(libc::SIGPIPE, false);
+    sys::set_mask(0);
+    Ok(())
+}
+
+fn take_place(place: Place) -> Result<(), Errno> {
+    match place {
+        Place::Stay => Ok(()),
+        Place::OwnGroup => setpgid(Pid::from_raw(0), Pid::from_raw(0)),
+        Place::OwnSession => setsid().map(drop),
+    }
+}
+
+/// A session keyring without the caller's keys. A kernel without keyrings, or a container that
+/// forbids them to everybody, hands none on either.
+pub(super) fn new_keyring() -> Result<(), Errno> {
+    match sys::join_new_keyring() {
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EOPNOTSUPP) => Ok(()),
+        done => done,
+    }
+}
+
+/// Asks for KILL at the parent's death. A change of ids clears the request, so this comes after
+/// it; a parent that died before is found out by looking.
+pub(super) fn die_with(parent: Pid) -> Result<(), Errno> {
+    let kill = u64::from(libc::SIGKILL.unsigned_abs());
+    sys::control(libc::PR_SET_PDEATHSIG, kill)?;
+    if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Enters the first directory that the target may enter; the last is `/`.
+fn enter(plan: &Plan) -> Result<(), Errno> {
+    let mut refused = Errno::ENOENT;
+    for directory in &plan.directories {
+        match chdir(directory.as_c_str()) {
+            Ok(()) => return Ok(()),
+            Err(errno) => refused = errno,
+        }
+    }
+    Err(refused)
+}
+
+/// Becomes the payload in this very process. Returns only where that failed.
+pub(crate) fn replace(root: &Root, plan: &Plan, restore: &Restore) -> Failure {
+    let detach = plan.detach_terminal && process::has_terminal();
+    let place = if detach { Place::OwnSession } else { Place::Stay };
+    become_payload(root, &Start { plan, restore, place, parent: None })
+}

@@ -1,0 +1,102 @@
+//! Looks for the command with the target's rights, before anything is started.
+
+use super::process;
+use super::root::{Root, set_effective};
+use super::sys;
+use crate::contract::Reason;
+use crate::decide::plan::Found;
+use crate::decide::stop::Stop;
+use crate::decide::target::Target;
+use crate::decide::text::escaped;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, readlink};
+use nix::sys::stat::{FileStat, Mode, SFlag, stat};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, getgroups, getresgid};
+use std::ffi::{CStr, CString, OsString};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+
+/// Finds the first candidate that the target may execute. `target` is `None` in log-only mode:
+/// then the rights are the caller's own.
+///
+/// The process takes the target's effective ids for the look and puts them back; with the
+/// caller's real and root's saved ids it belongs to neither meanwhile.
+///
+/// # Errors
+/// [`Reason::CommandNotFound`], [`Reason::CommandNotExecutable`]; [`Reason::Switch`].
+pub(crate) fn find(
+    root: &Root,
+    target: Option<&Target>,
+    candidates: &[CString],
+) -> Result<Found, Stop> {
+    let searched = match target {
+        None => search(candidates),
+        Some(target) => as_target(root, target, || search(candidates))?,
+    };
+    searched.map_err(|trouble| match trouble {
+        Some((path, errno)) => {
+            let what = "the command may not be executed by the mapped account";
+            Stop::new(Reason::CommandNotExecutable, format!("{what}: {}", errno.desc()))
+                .detail(format!("{}: {}", escaped(path.to_bytes()), errno.desc()))
+                .hint("check its permissions and those of its directories")
+        }
+        None => {
+            let shown = candidates.first().map(|path| escaped(path.as_bytes())).unwrap_or_default();
+            Stop::new(Reason::CommandNotFound, "the command does not exist for the mapped account")
+                .detail(format!("{shown} and {} more places", candidates.len().saturating_sub(1)))
+                .hint("give an absolute path that this account can reach")
+        }
+    })
+}
+
+/// The first that may be executed, or the first that is there and may not.
+fn search(candidates: &[CString]) -> Result<Found, Option<(&CStr, Errno)>> {
+    let mut trouble = None;
+    for path in candidates {
+        match look(path) {
+            Ok(resolved) => return Ok(Found { path: path.clone(), resolved }),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+            Err(errno) => {
+                trouble.get_or_insert((path.as_c_str(), errno));
+            }
+        }
+    }
+    Err(trouble)
+}
+
+/// Whether a path leads to a regular file that may be executed, and where it leads.
+fn look(path: &CStr) -> Result<Vec<u8>, Errno> {
+    let file = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let name = process::descriptor_name(file.as_fd()).ok_or(Errno::EINVAL)?;
+    let FileStat { st_mode, .. } = stat(name.as_c_str())?;
+    match SFlag::from_bits_truncate(st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => {}
+        SFlag::S_IFDIR => return Err(Errno::EISDIR),
+        _ => return Err(Errno::EACCES),
+    }
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
+    Ok(readlink(name.as_c_str()).map_or_else(|_| path.to_bytes().to_vec(), OsString::into_vec))
+}
+
+fn as_target<T>(_root: &Root, target: &Target, work: impl FnOnce() -> T) -> Result<T, Stop> {
+    const SAME: Gid = Gid::from_raw(u32::MAX);
+    let failed = |what: &str, errno: Errno| {
+        Stop::new(Reason::Switch, "the identity switch failed; see the log")
+            .detail(format!("looking for the command: {what}: {}", errno.desc()))
+    };
+    let groups = getgroups().map_err(|e| failed("getgroups", e))?;
+    let own = getresgid().map_err(|e| failed("getresgid", e))?.effective;
+    sys::set_groups(target.groups()).map_err(|e| failed("setgroups", e))?;
+    let done = sys::set_gids(SAME, target.gid(), SAME).map(|()| {
+        set_effective(target.uid());
+        let done = work();
+        set_effective(Uid::from_raw(0));
+        done
+    });
+    let back = sys::set_gids(SAME, own, SAME).and_then(|()| sys::set_groups(&groups));
+    if back.is_err() {
+        // Neither the caller nor the target: this must not go on.
+        sys::exit_now(Reason::Switch.fault().exit_code());
+    }
+    done.map_err(|e| failed("setresgid", e))
+}

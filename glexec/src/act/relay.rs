@@ -1,0 +1,145 @@
+//! While the payload runs: waiting for its end, forwarding and obeying meanwhile.
+
+use super::channel::{Failure, Hearing, Step, Verdict};
+use super::family::{self, Spared};
+use super::linger::Run;
+use super::process;
+use super::stragglers::event_of;
+use super::watch::Heard;
+use crate::contract::{Ending, Reason, Record, ResourceUsage};
+use crate::decide::heard::{Sender, Signal};
+use crate::decide::text::escaped;
+use crate::decide::vigil::{Action, Event};
+use crate::decide::witness::Level;
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::os::fd::AsFd as _;
+use std::time::Instant;
+
+impl Run<'_> {
+    /// Waits for the payload's end; forwards and obeys meanwhile. The payload is not reaped.
+    pub(super) fn until_the_end(
+        &mut self,
+        hearing: Hearing,
+    ) -> (Result<Ending, u8>, ResourceUsage) {
+        let (mut hearing, mut failure) = (Some(hearing), None);
+        loop {
+            let mut others = vec![];
+            others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
+            others.extend(hearing.as_ref().map(|h| h.as_fd()));
+            let news = self.watch.wait(&others, self.until);
+            drop(others);
+            match hearing.as_ref().map(Hearing::verdict) {
+                Some(Verdict::Pending) | None => {}
+                Some(Verdict::Gone) => {
+                    hearing = None;
+                    self.tell_started();
+                }
+                Some(Verdict::Failed(told)) => {
+                    hearing = None;
+                    failure = Some(self.not_started(told));
+                }
+            }
+            let over = match self.pidfd {
+                Some(_) => news.ready.first() == Some(&true),
+                None => true,
+            };
+            if let Some((ending, usage)) = self.ended(over) {
+                return (failure.map_or(Ok(ending), Err), usage);
+            }
+            for heard in news.heard {
+                self.attend(heard);
+            }
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                self.until = None;
+                let action = self.vigil.hear(Event::TimeUp);
+                self.act(action);
+            }
+            family::reap_orphans(self.payload);
+        }
+    }
+
+    fn tell_started(&self) {
+        let target = self.charge.plan.target.name().to_owned();
+        let (glexec_pid, payload_pid) = (Pid::this().as_raw(), self.payload.as_raw());
+        self.witness.status(&Record::Started { glexec_pid, payload_pid, target });
+    }
+
+    /// The code for a payload that could not be started.
+    fn not_started(&self, failure: Failure) -> u8 {
+        self.witness
+            .log(Level::Warning, &format!("the payload was not started: {}", failure.told()));
+        code_of(failure)
+    }
+
+    /// How the payload ended, where it has. `over`: the kernel says that it has, so its status
+    /// is read even where a tracer holds it back from wait(2).
+    fn ended(&self, over: bool) -> Option<(Ending, ResourceUsage)> {
+        family::ended(self.payload).or_else(|| {
+            let ending = over.then(|| family::ended_under_tracer(&self.root, self.payload));
+            ending.flatten().map(|ending| (ending, ResourceUsage::default()))
+        })
+    }
+
+    fn attend(&mut self, heard: Heard) {
+        let event = match heard {
+            Heard::Signal(signal) if self.is_for_the_payload(&signal) => event_of(&signal),
+            Heard::Signal(_) => return,
+            Heard::Order(number) => Event::Order(number),
+            Heard::CallerGone => Event::CallerGone,
+            Heard::Nonsense(line) => return self.note(&line),
+        };
+        let action = self.vigil.hear(event);
+        self.act(action);
+    }
+
+    /// A caller may write nonsense without end: a few lines of it are logged.
+    fn note(&mut self, line: &[u8]) {
+        const TOLD: u32 = 8;
+        self.nonsense = self.nonsense.saturating_add(1);
+        if self.nonsense <= TOLD {
+            let shown = escaped(line);
+            self.witness
+                .log(Level::Notice, &format!("no order on the control descriptor: \"{shown}\""));
+        }
+    }
+
+    /// Not a child's end, and not what the payload itself sent.
+    fn is_for_the_payload(&self, signal: &Signal) -> bool {
+        let own = match signal.sender {
+            Sender::Process { pid, .. } => pid.as_raw() > 1 && process::is_descendant(pid),
+            Sender::Kernel => false,
+        };
+        !own && !signal.is_ours(self.charge.privilege.is_immune())
+    }
+
+    fn act(&mut self, action: Action) {
+        let forward = |number: i32| family::forward(&self.root, self.payload, number);
+        match action {
+            Action::Nothing => {}
+            Action::Forward(number) => forward(number.into()),
+            Action::Term(clock) => {
+                forward(libc::SIGTERM);
+                forward(libc::SIGCONT);
+                self.until = clock.map(|clock| Instant::now() + clock).or(self.until);
+            }
+            Action::Everybody(number) => {
+                let spared = Spared { aside: self.aside, ..Spared::default() };
+                for pid in family::descendants(&spared, false) {
+                    family::order(&self.root, pid, number.into());
+                }
+            }
+            Action::Kill => family::kill_payload(&self.root, self.payload),
+            Action::Hurry => self.hurry = true,
+        }
+    }
+}
+
+/// 126 and 127 are exec's own answers; all other steps are the site's (202).
+pub(crate) fn code_of(failure: Failure) -> u8 {
+    match (failure.step, failure.errno) {
+        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => crate::contract::NOT_FOUND,
+        (Step::Exec, _) => crate::contract::FOUND_NOT_EXECUTABLE,
+        _ => Reason::Switch.fault().exit_code(),
+    }
+}

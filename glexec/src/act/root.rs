@@ -1,0 +1,110 @@
+//! Root, made visible: whoever needs it takes `&Root`, so a search for it lists all root does.
+
+use super::sys;
+use crate::contract::Reason;
+use crate::decide::stop::Stop;
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, getresuid};
+use std::cell::Cell;
+
+const SAME: Uid = Uid::from_raw(u32::MAX);
+
+/// The right to become root for a moment: saved uid 0, effective uid the caller's.
+#[derive(Debug)]
+pub(crate) struct Privilege {
+    caller: Uid,
+    /// Set once this process is root and nobody else: there is no way down any more.
+    immune: Cell<bool>,
+}
+
+/// Effective uid 0, until dropped.
+#[derive(Debug)]
+pub(crate) struct Root {
+    back: Option<Uid>,
+}
+
+impl Privilege {
+    /// Lowers a setuid-root process to its caller, with the way back kept in the saved uid.
+    /// A setgid bit on the file gives nothing.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub(super) fn lower(caller: Uid, gid: Gid) -> Result<Self, Stop> {
+        sys::set_gids(gid, gid, gid).map_err(|e| failed("giving up a setgid bit", e))?;
+        sys::set_uids(SAME, caller, Uid::from_raw(0))
+            .map_err(|e| failed("lowering to the caller", e))?;
+        Ok(Self { caller, immune: Cell::new(false) })
+    }
+
+    /// Root for as long as the value lives.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub(crate) fn raise(&self) -> Result<Root, Stop> {
+        // Root already, for a time that is not this value's to end.
+        if self.immune.get() || Uid::effective().is_root() {
+            return Ok(Root { back: None });
+        }
+        sys::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
+        Ok(Root { back: Some(self.caller) })
+    }
+
+    /// Root for good, and nobody's but root's: real, effective and saved uid 0, gid 0, no
+    /// groups. From here on no process but root's may send this one a signal.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub(crate) fn become_immune(&self) -> Result<Root, Stop> {
+        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+        sys::set_uids(SAME, uid, SAME).map_err(|e| failed("becoming root", e))?;
+        sys::set_groups(&[]).map_err(|e| failed("dropping the caller's groups", e))?;
+        sys::set_gids(gid, gid, gid).map_err(|e| failed("taking gid 0", e))?;
+        sys::set_uids(uid, uid, uid).map_err(|e| failed("taking uid 0", e))?;
+        let ids = getresuid().map_err(|e| failed("reading the uids back", e))?;
+        if (ids.real, ids.effective, ids.saved) != (uid, uid, uid) {
+            return Err(failed("reading the uids back", Errno::EPERM));
+        }
+        // A change of ids undoes this where fs.suid_dumpable says so.
+        sys::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
+        self.immune.set(true);
+        Ok(Root { back: None })
+    }
+
+    /// Whether [`Privilege::become_immune`] has been done.
+    pub(crate) fn is_immune(&self) -> bool {
+        self.immune.get()
+    }
+
+    /// Who runs glexec.
+    pub(crate) const fn caller(&self) -> Uid {
+        self.caller
+    }
+}
+
+impl Root {
+    /// Stands in for root where there is none (log-only mode, glexec-admin): whoever takes it
+    /// then works with the rights this process has, which are less.
+    pub(crate) const fn without_rights() -> Self {
+        Self { back: None }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(caller) = self.back {
+            set_effective(caller);
+        }
+    }
+}
+
+/// Changes the effective uid alone. A process that cannot give up what it holds must not go on.
+pub(super) fn set_effective(uid: Uid) {
+    if sys::set_uids(SAME, uid, SAME).is_err() {
+        sys::exit_now(Reason::Switch.fault().exit_code());
+    }
+}
+
+fn failed(what: &str, errno: Errno) -> Stop {
+    Stop::new(Reason::Switch, "the identity switch failed; see the log")
+        .detail(format!("{what}: {}", errno.desc()))
+}

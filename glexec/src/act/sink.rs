@@ -1,0 +1,161 @@
+//! Where log lines go: a syslog or journal socket, or root's own file. Everything here is sent
+//! as root, so that the receiver's record of the sender can be believed.
+
+use super::root::{Privilege, Root};
+use super::trusted::{self, Untrusted};
+use crate::decide::config::{LogDestination, LogRule};
+use crate::decide::trust::Trust;
+use crate::decide::witness::Sink;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket,
+};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{Gid, Uid, Whence, fchown, ftruncate, lseek, write};
+use std::cell::RefCell;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// Where syslog(3) sends to.
+const SYSLOG: &str = "/dev/log";
+/// Where `sd_journal_send(3)` sends to.
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// An open log.
+#[derive(Debug)]
+pub(crate) struct Post<'p> {
+    privilege: Option<&'p Privilege>,
+    place: RefCell<Place>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Socket { path: &'static str, socket: Option<OwnedFd> },
+    File(OwnedFd),
+}
+
+impl<'p> Post<'p> {
+    /// Syslog, connected when there is something to say.
+    pub(crate) const fn syslog(privilege: Option<&'p Privilege>) -> Self {
+        let place = Place::Socket { path: SYSLOG, socket: None };
+        Self { privilege, place: RefCell::new(place) }
+    }
+
+    /// Opens where the rule says. A socket that nobody listens at is tried again at each line.
+    ///
+    /// # Errors
+    /// Why a log file is not trusted or cannot be opened.
+    pub(crate) fn open(
+        privilege: Option<&'p Privilege>,
+        rule: &LogRule,
+    ) -> Result<Self, Untrusted> {
+        let socket = |path| Place::Socket { path, socket: connected(path).ok() };
+        let place = match (rule.destination, &rule.file) {
+            (LogDestination::Journal, _) => socket(JOURNAL),
+            (LogDestination::File, Some(path)) => as_root(privilege, |root| log_file(root, path))?,
+            (LogDestination::Syslog, _) | (LogDestination::File, None) => socket(SYSLOG),
+        };
+        Ok(Self { privilege, place: RefCell::new(place) })
+    }
+
+    /// The descriptor that must stay open.
+    pub(crate) fn number(&self) -> Option<RawFd> {
+        match &*self.place.borrow() {
+            Place::Socket { socket, .. } => socket.as_ref().map(OwnedFd::as_raw_fd),
+            Place::File(file) => Some(file.as_raw_fd()),
+        }
+    }
+}
+
+/// Does `work` as root where that is possible, else with what rights there are: a payload that
+/// exec refused is logged by the target it has become.
+fn as_root<T>(privilege: Option<&Privilege>, work: impl FnOnce(&Root) -> T) -> T {
+    match privilege.and_then(|p| p.raise().ok()) {
+        Some(root) => work(&root),
+        None => work(&Root::without_rights()),
+    }
+}
+
+impl Sink for Post<'_> {
+    fn deliver(&self, bytes: &[u8], patience: Duration) -> bool {
+        as_root(self.privilege, |_| match &mut *self.place.borrow_mut() {
+            Place::File(file) => append(file, bytes),
+            Place::Socket { path, socket } => {
+                let until = Instant::now() + patience;
+                let sent = socket.as_ref().is_some_and(|s| send_until(s, bytes, until).is_ok());
+                // The daemon was not there, or has been started anew.
+                sent || Instant::now() <= until && {
+                    *socket = connected(path).ok();
+                    socket.as_ref().is_some_and(|s| send_until(s, bytes, until).is_ok())
+                }
+            }
+        })
+    }
+}
+
+fn connected(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket)
+}
+
+fn send_until(socket: &OwnedFd, bytes: &[u8], until: Instant) -> Result<(), Errno> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match send(socket.as_raw_fd(), bytes, flags) {
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => {}
+            done => return done.map(drop),
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Errno::EAGAIN);
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], timeout);
+    }
+}
+
+/// Opens root's log file for appending, and makes it where it is not there.
+fn log_file(root: &Root, path: &str) -> Result<Place, Untrusted> {
+    let trust = Trust::default();
+    let (directory, name) = trusted::open_parent(root, path, &trust)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let file = openat(&directory, name, flags, mode).or_else(|errno| {
+        if errno != Errno::ENOENT {
+            return Err(errno);
+        }
+        // The effective gid is still the caller's.
+        let file = openat(&directory, name, flags | OFlag::O_CREAT, mode)?;
+        let root = (Some(Uid::from_raw(0)), Some(Gid::from_raw(0)));
+        fchown(&file, root.0, root.1).map(|()| file)
+    });
+    let file =
+        file.map_err(|e| Untrusted::Because(format!("{path} cannot be opened: {}", e.desc())))?;
+    trusted::judge(&file, path, SFlag::S_IFREG, &trust)?;
+    Ok(Place::File(file))
+}
+
+/// One line, whole or not at all: what a full disk left of it is taken back.
+fn append(file: &OwnedFd, bytes: &[u8]) -> bool {
+    let wanted = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    let Ok(written) = write(file, bytes) else { return false };
+    let written = i64::try_from(written).unwrap_or(0);
+    if written == wanted {
+        return true;
+    }
+    let Ok(copy) = file.try_clone() else { return false };
+    // Others append at the same time; the lock is root's alone, for the file is.
+    if let Ok(locked) = Flock::lock(copy, FlockArg::LockExclusiveNonblock) {
+        let end = lseek(&*locked, 0, Whence::SeekCur).unwrap_or(0);
+        let is_last = fstat(&*locked).is_ok_and(|s| s.st_size == end);
+        if is_last && end >= written {
+            let _ = ftruncate(&*locked, end - written);
+        }
+    }
+    false
+}

@@ -1,0 +1,86 @@
+//! Descriptors.
+
+use nix::errno::Errno;
+use std::ffi::{CStr, c_int, c_long};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+/// Marks every descriptor from `first` on close-on-exec, in one call (Linux 5.11).
+pub(in crate::act) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    const CLOSE_RANGE_CLOEXEC: c_int = 4;
+    close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes the descriptors `first..=last` (Linux 5.9).
+pub(in crate::act) fn close_between(first: u32, last: u32) -> Result<(), Errno> {
+    close_range(first, last, 0)
+}
+
+fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: numbers in, number out. Whoever calls it owns no typed descriptor in the range,
+    // or means to lose it: threshold and letgo do, and they are the only callers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Closes one descriptor by number, where no `OwnedFd` stands for it.
+pub(in crate::act) fn close_number(fd: RawFd) {
+    // SAFETY: as close_range: the caller knows that nothing owns this number.
+    unsafe { libc::close(fd) };
+}
+
+/// Takes charge of a descriptor that was inherited by number and is known to be open.
+pub(in crate::act) fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller has just seen it open, and takes each number once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Looks at a descriptor that is known to be open and stays so.
+pub(crate) fn borrow(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: used for 0, 1, 2 (always open after the threshold) and for named descriptors
+    // that the caller of this function has checked and keeps.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// dup2(2): onto a number that may be open or not. Negative where it failed.
+pub(in crate::act) fn duplicate_onto(file: BorrowedFd<'_>, number: RawFd) -> c_int {
+    // SAFETY: callers name 0, 1 or 2, which no OwnedFd of this program stands for.
+    unsafe { libc::dup2(file.as_raw_fd(), number) }
+}
+
+/// getxattr(2), of up to 64 KiB (the most there can be).
+pub(in crate::act) fn attribute(path: &CStr, name: &CStr) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0u8; 65_536];
+    let room = value.len();
+    // SAFETY: both strings are NUL-ended, `value` is valid for `room` bytes.
+    let got =
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), room) };
+    let got = Errno::result(got)?;
+    value.truncate(usize::try_from(got).unwrap_or(0));
+    Ok(value)
+}
+
+/// Kind (`S_IFMT` bits) and device major number of an open file, without asking its file
+/// system anything: a FUSE server may sleep (statx(2), `AT_STATX_DONT_SYNC`).
+pub(in crate::act) fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, u32), Errno> {
+    const AT_STATX_DONT_SYNC: c_int = 0x4000;
+    const STATX_TYPE: u32 = 1;
+    let mut answer = [0u32; 64];
+    let flags = AT_STATX_DONT_SYNC | libc::AT_EMPTY_PATH;
+    let fd = file.as_raw_fd();
+    // SAFETY: struct statx is 256 bytes, as `answer` is, and only written.
+    let done = unsafe {
+        libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, STATX_TYPE, &raw mut answer)
+    };
+    Errno::result(done)?;
+    // stx_mode is the 16-bit field at byte 28, stx_dev_major the 32-bit field at byte 136.
+    let (mode, major) = (answer.get(7).copied(), answer.get(34).copied());
+    let mode = mode
+        .map(|word| u32::from(u16::from_ne_bytes([word.to_ne_bytes()[0], word.to_ne_bytes()[1]])));
+    Ok((mode.unwrap_or(0) & libc::S_IFMT, major.unwrap_or(0)))
+}
+
+pub(super) fn new_descriptor(fd: c_long) -> Result<OwnedFd, Errno> {
+    let fd = Errno::result(fd)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made it, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

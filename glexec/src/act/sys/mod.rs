@@ -1,0 +1,30 @@
+//! The kernel's doors that no safe crate opens for us. The only unsafe code of the program.
+//!
+//! Every function here is one system call (or one libc call that is one) with plain values in
+//! and a plain value out; none of them decides anything. One thread is assumed throughout: the
+//! program never starts another.
+#![allow(unsafe_code)]
+
+mod files;
+mod processes;
+mod settings;
+mod signals;
+
+pub(crate) use files::borrow;
+use files::new_descriptor;
+pub(super) use files::{
+    adopt, attribute, close_between, close_number, close_on_exec_from, duplicate_onto,
+    kind_and_device,
+};
+pub(crate) use processes::exit_now;
+pub(super) use processes::{
+    Block, Side, Waited, execute, execute_descriptor, fork, fork_sharing_descriptors, pidfd,
+    take_environment, wait,
+};
+pub(super) use settings::{
+    Limit, Resource, capabilities, clear_inheritable, control, file_system_ids, join_new_keyring,
+    limit, reset_priority, set_gids, set_groups, set_uids,
+};
+pub(super) use signals::{
+    LAST_SIGNAL, kill, set_disposition, set_mask, signal_descriptor, signal_pidfd, stop_timers,
+};

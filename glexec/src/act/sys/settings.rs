@@ -1,0 +1,110 @@
+//! Identity, limits and whatever else a process is set up with.
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid};
+use std::ffi::c_int;
+
+/// A resource of getrlimit(2), in the C library's type.
+#[cfg(target_env = "gnu")]
+pub(crate) type Resource = libc::__rlimit_resource_t;
+
+/// A resource of getrlimit(2), in the C library's type.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) type Resource = c_int;
+
+/// A resource limit: soft and hard, `u64::MAX` for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
+/// Sets (where `new` is given) and returns the old value of a limit of this process.
+pub(in crate::act) fn limit(resource: Resource, new: Option<Limit>) -> Result<Limit, Errno> {
+    let wanted = new.map(|l| libc::rlimit64 { rlim_cur: l.soft, rlim_max: l.hard });
+    let wanted = wanted.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let mut old = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `wanted` is null or valid for reading, `old` valid for writing.
+    let done = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, wanted, &raw mut old) };
+    Errno::result(done)?;
+    Ok(Limit { soft: old.rlim_cur, hard: old.rlim_max })
+}
+
+/// The capability sets of this process: effective, permitted, inheritable.
+pub(in crate::act) fn capabilities() -> Result<[u64; 3], Errno> {
+    let mut header: [u32; 2] = [0x2008_0522, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: version 3 of the interface writes two structs of three u32, which `data` is.
+    let done = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut data) };
+    Errno::result(done)?;
+    let [e0, p0, i0, e1, p1, i1] = data.map(u64::from);
+    Ok([e0 | (e1 << 32), p0 | (p1 << 32), i0 | (i1 << 32)])
+}
+
+/// Empties the inheritable set and leaves the two others as `effective` and `permitted` say.
+pub(in crate::act) fn clear_inheritable(effective: u64, permitted: u64) -> Result<(), Errno> {
+    let half = |set: u64| [(set & 0xffff_ffff) as u32, (set >> 32) as u32];
+    let ([e0, e1], [p0, p1]) = (half(effective), half(permitted));
+    let mut header: [u32; 2] = [0x2008_0522, 0];
+    let data = [e0, p0, 0, e1, p1, 0];
+    // SAFETY: version 3 of the interface reads two structs of three u32, which `data` is.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, &raw const data) };
+    Errno::result(done).map(drop)
+}
+
+/// prctl(2) with one number and no pointer; the result as a number.
+pub(in crate::act) fn control(option: c_int, argument: u64) -> Result<c_int, Errno> {
+    // SAFETY: used only for options that take numbers: no memory is read or written.
+    Errno::result(unsafe { libc::prctl(option, argument, 0, 0, 0) })
+}
+
+/// Joins a new anonymous session keyring (keyctl(2)).
+pub(in crate::act) fn join_new_keyring() -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: a null name asks for an anonymous keyring; nothing is read.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0usize) };
+    Errno::result(done).map(drop)
+}
+
+/// Gives up a nice value, a scheduling class and an I/O class of the caller's choice.
+pub(in crate::act) fn reset_priority() {
+    let no_parameters = 0i32;
+    // SAFETY: numbers only.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    // SAFETY: reads one int, the whole of struct sched_param as the kernel has it.
+    unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const no_parameters)
+    };
+    // SAFETY: numbers only; who 1 is a process, 0 this one, priority 0 none of its own.
+    unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, 0) };
+}
+
+/// setresuid(2), the call itself: one thread needs none of what a C library adds for more.
+pub(in crate::act) fn set_uids(real: Uid, effective: Uid, saved: Uid) -> Result<(), Errno> {
+    let (real, effective, saved) = (real.as_raw(), effective.as_raw(), saved.as_raw());
+    // SAFETY: numbers only.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) }).map(drop)
+}
+
+/// setresgid(2), likewise.
+pub(in crate::act) fn set_gids(real: Gid, effective: Gid, saved: Gid) -> Result<(), Errno> {
+    let (real, effective, saved) = (real.as_raw(), effective.as_raw(), saved.as_raw());
+    // SAFETY: numbers only.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, real, effective, saved) }).map(drop)
+}
+
+/// setgroups(2), likewise.
+pub(in crate::act) fn set_groups(groups: &[Gid]) -> Result<(), Errno> {
+    let raw: Vec<u32> = groups.iter().map(|gid| gid.as_raw()).collect();
+    // SAFETY: `raw` is valid for its length and only read.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, raw.len(), raw.as_ptr()) }).map(drop)
+}
+
+/// The file-system uid and gid as they are now.
+pub(in crate::act) fn file_system_ids() -> (u32, u32) {
+    // SAFETY: -1 is no id: both calls change nothing and return what is.
+    let uid = unsafe { libc::setfsuid(u32::MAX) };
+    // SAFETY: as above.
+    let gid = unsafe { libc::setfsgid(u32::MAX) };
+    (u32::from_ne_bytes(uid.to_ne_bytes()), u32::from_ne_bytes(gid.to_ne_bytes()))
+}

@@ -1,0 +1,206 @@
+//! The first breath: what a hostile caller left in this process, before anything else is read.
+
+use super::root::Privilege;
+use super::sys::{self, Limit, Resource};
+use crate::contract::Reason;
+use crate::decide::stop::Stop;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, geteuid};
+use std::ffi::{CString, OsString};
+
+/// What the process was born with, as plain values.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    /// The words after the program's name.
+    pub(crate) words: Vec<OsString>,
+    /// The environment, raw. The process itself has none any more.
+    pub(crate) environment: Vec<CString>,
+    /// What the payload gets back.
+    pub(crate) restore: Restore,
+    /// Set where the caller's limits are too low and may not be raised.
+    pub(crate) trouble: Option<Stop>,
+    /// The right to be root, or why there is none.
+    pub(crate) rights: Result<Privilege, Reason>,
+}
+
+/// The caller's settings that the payload gets back.
+#[derive(Debug, Clone)]
+pub(crate) struct Restore {
+    pub(super) umask: Mode,
+    pub(super) limits: Vec<(Resource, Limit)>,
+}
+
+const NO_LIMIT: u64 = u64::MAX;
+const OPEN_FILES: u64 = 1024;
+const STACK: u64 = 8 * 1024 * 1024;
+const CAP_KILL: u64 = 1 << 5;
+const CAP_SETGID: u64 = 1 << 6;
+const CAP_SETUID: u64 = 1 << 7;
+const TIMER_SLACK_NS: u64 = 50_000;
+
+/// Takes the process over from whoever started it.
+///
+/// # Errors
+/// [`Reason::Usage`] for argc 0; [`Reason::Switch`] and [`Reason::Internal`] where the kernel
+/// refuses what it never refuses.
+pub(crate) fn threshold() -> Result<Inherited, Stop> {
+    sys::set_mask(u64::MAX);
+    sys::stop_timers();
+    for signal in 1..=sys::LAST_SIGNAL {
+        // Ignoring throws away what is pending: an alarm of the caller's that has just run out.
+        if [libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF].contains(&signal) {
+            sys::set_disposition(signal, true);
+        }
+        sys::set_disposition(signal, signal == libc::SIGPIPE);
+    }
+    let environment = sys::take_environment();
+    let mut argv = std::env::args_os();
+    if argv.next().is_none() {
+        return Err(Stop::new(Reason::Usage, "called without even a program name"));
+    }
+    let umask = umask(Mode::from_bits_truncate(0o077));
+    own_descriptors()?;
+    let limits = own_limits();
+    let trouble = limits.as_ref().err().cloned();
+    let rights = own_rights()?;
+    Ok(Inherited {
+        words: argv.collect(),
+        environment,
+        restore: Restore { umask, limits: limits.unwrap_or_default() },
+        trouble,
+        rights,
+    })
+}
+
+/// 0 to 2 are open (the runtime sees to it before main); all others end with the next exec.
+fn own_descriptors() -> Result<(), Stop> {
+    #[cfg(target_env = "gnu")]
+    replace_dev_full();
+    match sys::close_on_exec_from(3) {
+        Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EINVAL) => mark_one_by_one(),
+        done => done.map_err(|e| internal("marking the caller's descriptors", e)),
+    }
+}
+
+/// Kernels before 5.11: one fcntl for each descriptor that is open.
+fn mark_one_by_one() -> Result<(), Stop> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    for fd in open_descriptors()?.into_iter().filter(|fd| *fd > 2) {
+        // The directory's own descriptor is on the list and gone by now.
+        let _ = fcntl(sys::borrow(fd), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+    Ok(())
+}
+
+/// Every descriptor that is open now.
+pub(super) fn open_descriptors() -> Result<Vec<i32>, Stop> {
+    use nix::dir::Dir;
+    use nix::fcntl::OFlag;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut list = Dir::open("/proc/self/fd", flags, Mode::empty()).map_err(|e| {
+        Stop::new(Reason::NoProc, "there is no usable /proc")
+            .detail(format!("/proc/self/fd: {}", e.desc()))
+    })?;
+    let numbers =
+        list.iter().filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse().ok());
+    Ok(numbers.collect())
+}
+
+/// glibc opens /dev/full for a closed 0 of a setuid program: one rule for every build.
+#[cfg(target_env = "gnu")]
+fn replace_dev_full() {
+    use nix::fcntl::{OFlag, open};
+    use nix::sys::stat::{fstat, makedev};
+    for fd in 0..=2 {
+        let is_full = fstat(sys::borrow(fd)).is_ok_and(|s| s.st_rdev == makedev(1, 7));
+        if is_full {
+            let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+            let _ = null.and_then(|null| super::process::put(&null, fd));
+        }
+    }
+}
+
+/// Limits that let this process do its work to the end; what the caller had comes back.
+fn own_limits() -> Result<Vec<(Resource, Limit)>, Stop> {
+    let wanted = [
+        (libc::RLIMIT_CPU, "RLIMIT_CPU", NO_LIMIT),
+        (libc::RLIMIT_FSIZE, "RLIMIT_FSIZE", NO_LIMIT),
+        (libc::RLIMIT_AS, "RLIMIT_AS", NO_LIMIT),
+        (libc::RLIMIT_DATA, "RLIMIT_DATA", NO_LIMIT),
+        (libc::RLIMIT_NPROC, "RLIMIT_NPROC", NO_LIMIT),
+        (libc::RLIMIT_NOFILE, "RLIMIT_NOFILE", OPEN_FILES),
+        (libc::RLIMIT_STACK, "RLIMIT_STACK", STACK),
+    ];
+    let mut old = Vec::with_capacity(wanted.len() + 1);
+    for (resource, name, floor) in wanted {
+        let had = sys::limit(resource, None).map_err(|e| internal(name, e))?;
+        old.push((resource, had));
+        if had.soft < floor && !raise(resource, had, floor) {
+            let sentence = format!("the resource limit {name} is too low and may not be raised");
+            return Err(Stop::new(Reason::Limits, sentence)
+                .hint("raise the hard limit where the job is started"));
+        }
+    }
+    let core = sys::limit(libc::RLIMIT_CORE, None).map_err(|e| internal("RLIMIT_CORE", e))?;
+    old.push((libc::RLIMIT_CORE, core));
+    let none = Limit { soft: 0, ..core };
+    sys::limit(libc::RLIMIT_CORE, Some(none)).map_err(|e| internal("RLIMIT_CORE", e))?;
+    Ok(old)
+}
+
+fn raise(resource: Resource, had: Limit, floor: u64) -> bool {
+    let enough = Limit { soft: floor, hard: had.hard.max(floor) };
+    if sys::limit(resource, Some(enough)).is_ok() {
+        return true;
+    }
+    // Root's own forks are not bound by NPROC, so its hard limit is high enough.
+    let most = Limit { soft: had.hard, hard: had.hard };
+    resource == libc::RLIMIT_NPROC && sys::limit(resource, Some(most)).is_ok()
+}
+
+/// Lowers to the caller, with root's way back; or says why this process is not root.
+fn own_rights() -> Result<Result<Privilege, Reason>, Stop> {
+    let (caller, gid) = (Uid::current(), Gid::current());
+    let control =
+        |what: &str, option, value| sys::control(option, value).map_err(|e| internal(what, e));
+    control("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, 0)?;
+    control("PR_SET_TIMERSLACK", libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS)?;
+    if !geteuid().is_root() {
+        return Ok(Err(why_not_root()));
+    }
+    // Ambient capabilities are cleared by a setuid exec; a root caller's are not.
+    let _ = sys::control(libc::PR_CAP_AMBIENT, 4);
+    let [effective, permitted, inheritable] =
+        sys::capabilities().map_err(|e| internal("capget", e))?;
+    if inheritable != 0 {
+        sys::clear_inheritable(effective, permitted).map_err(|e| internal("capset", e))?;
+    }
+    // Bits that would let capabilities survive the switch, from a caller that held CAP_SETPCAP.
+    if control("PR_GET_SECUREBITS", libc::PR_GET_SECUREBITS, 0)? != 0 {
+        control("clearing the securebits", libc::PR_SET_SECUREBITS, 0)?;
+    }
+    let needed = CAP_KILL | CAP_SETGID | CAP_SETUID;
+    if effective & needed != needed {
+        return Ok(Err(Reason::NotSetuid));
+    }
+    Privilege::lower(caller, gid).map(Ok)
+}
+
+fn why_not_root() -> Reason {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    if sys::control(libc::PR_GET_NO_NEW_PRIVS, 0) == Ok(1) {
+        return Reason::NoNewPrivs;
+    }
+    if super::process::in_user_namespace() {
+        return Reason::UserNamespace;
+    }
+    match statvfs("/proc/self/exe") {
+        Ok(fs) if fs.flags().contains(FsFlags::ST_NOSUID) => Reason::NosuidMount,
+        _ => Reason::NotSetuid,
+    }
+}
+
+fn internal(what: &str, errno: nix::errno::Errno) -> Stop {
+    Stop::new(Reason::Internal, "glexec could not take its process over; see the log")
+        .detail(format!("{what}: {}", errno.desc()))
+}

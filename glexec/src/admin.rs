@@ -1,0 +1,228 @@
+//! `glexec-admin`: what the administrator asks of a configuration. Not setuid.
+
+use crate::act::root::Root;
+use crate::contract::Reason;
+use crate::decide::config::{Config, EpilogueEnvironment, Listed, RowCaller, Syntax};
+use crate::decide::policy::Grant;
+use crate::decide::stop::Stop;
+use crate::lookups::Lookups;
+use crate::{act, report, settings};
+use clap::{Parser, Subcommand};
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "glexec-admin", version, about = "Looks after glexec on this node.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validate the configuration and show what it grants. Exit code 0: usable; 1: not
+    Check {
+        /// Look at this file instead of /etc/glexec.toml or /etc/glexec.conf
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// The door of glexec-admin.
+#[must_use]
+pub fn admin() -> ExitCode {
+    let Command::Check { config } = CommandLine::parse().command;
+    let mut findings = Findings::default();
+    let good = check(config, &mut findings);
+    report::print(&findings.text);
+    ExitCode::from(u8::from(good.is_err() || findings.errors > 0))
+}
+
+/// What was found, as text for a person.
+#[derive(Default)]
+struct Findings {
+    text: String,
+    errors: u32,
+}
+
+impl Findings {
+    fn line(&mut self, name: &str, value: &str) {
+        self.text += &format!("{name:<12} {value}\n");
+    }
+
+    fn warn(&mut self, what: &str) {
+        self.line("WARNING", what);
+    }
+
+    fn error(&mut self, what: &str) {
+        self.errors += 1;
+        self.line("ERROR", what);
+    }
+
+    fn stop(&mut self, stop: &Stop) {
+        let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
+        self.error(&format!("{detail} ({})", stop.reason.word()));
+    }
+}
+
+fn check(file: Option<PathBuf>, findings: &mut Findings) -> Result<(), Stop> {
+    let root = Root::without_rights();
+    let read = match &file {
+        Some(path) => read_any(path),
+        None => settings::read(&root),
+    };
+    let config = read.inspect_err(|stop| findings.stop(stop))?;
+    let shown = file.map_or_else(|| "the site's".to_owned(), |path| path.display().to_string());
+    findings.line("config", &format!("{shown}: understood"));
+    config.notices.iter().for_each(|notice| findings.line("notice", notice));
+    white_lists(&config, findings);
+    let lookups = Lookups::open(&root, None, config.account_source);
+    let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
+    mapping(&config, &mut lookups, findings);
+    epilogue(&root, &config, &mut lookups, findings);
+    installation(&config, findings);
+    Ok(())
+}
+
+/// A file that is not in force yet: whoever it belongs to.
+fn read_any(path: &PathBuf) -> Result<Config, Stop> {
+    let name = path.display().to_string();
+    let unusable = |e: std::io::Error| {
+        Stop::configuration(Reason::ConfigMissing, format!("{name} cannot be read: {e}"))
+    };
+    let mut text = Vec::new();
+    let file = std::fs::OpenOptions::new().read(true).open(path).map_err(unusable)?;
+    file.take(settings::MOST).read_to_end(&mut text).map_err(unusable)?;
+    let original = path.extension() == Some(OsStr::new("conf"));
+    settings::parse(&text, &name, if original { Syntax::Original } else { Syntax::Toml })
+}
+
+fn white_lists(config: &Config, findings: &mut Findings) {
+    let lists = [("users", &config.user_white_list), ("groups", &config.group_white_list)];
+    for (name, list) in lists {
+        let words: Vec<String> = list.iter().map(shown).collect();
+        findings.line(
+            "white list",
+            &format!(
+                "{name}: {}",
+                if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+            ),
+        );
+        if list.contains(&Listed::Everybody) {
+            findings.warn(&format!("every caller is admitted by the white list of {name}"));
+        }
+    }
+    if config.user_white_list.is_empty() && config.group_white_list.is_empty() {
+        findings.warn("nobody may call glexec: both white lists are empty");
+    }
+}
+
+fn shown(entry: &Listed) -> String {
+    match entry {
+        Listed::Everybody => "*".to_owned(),
+        Listed::Name(name) => name.clone(),
+        Listed::Pool(prefix) => format!("{prefix}<digits>"),
+    }
+}
+
+fn mapping(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
+    if config.mapping.rows.is_empty() {
+        findings.warn("nobody is mapped: there is no [[mapping.static]]");
+    }
+    for name in &config.mapping.banned {
+        findings.line("banned", name);
+    }
+    for row in &config.mapping.rows {
+        let caller = match &row.caller {
+            RowCaller::User(name) => name.clone(),
+            RowCaller::Group(name) => format!("@{name}"),
+        };
+        for account in &row.accounts {
+            let grant = Grant { account: account.clone(), groups: row.groups.clone() };
+            match lookups.target(&grant, config.min_target_uid) {
+                Ok(target) => {
+                    let groups: Vec<String> =
+                        target.groups().iter().map(ToString::to_string).collect();
+                    let (uid, gid) = (target.uid(), target.gid());
+                    let groups = groups.join(" ");
+                    findings.line(
+                        "mapping",
+                        &format!("{caller} -> {account} (uid {uid}, gid {gid}, groups {groups})"),
+                    );
+                }
+                Err(stop) => {
+                    findings.line("mapping", &format!("{caller} -> {account}: refused"));
+                    findings.stop(&stop);
+                }
+            }
+        }
+    }
+}
+
+fn epilogue(root: &Root, config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
+    let Some(rule) = &config.epilogue else {
+        return findings.line("epilogue", "none");
+    };
+    let identity = match lookups.epilogue(rule) {
+        Ok(identity) => identity,
+        Err(stop) => return findings.stop(&stop),
+    };
+    let (name, gid) = (&identity.account.name, identity.gid);
+    let seconds = rule.timeout.as_secs();
+    findings.line("epilogue", &format!("{} as {name}, gid {gid}, at most {seconds} s", rule.path));
+    let is_roots = identity.account.uid.is_root();
+    match act::trusted::open_file(root, &rule.path, &identity.trust) {
+        Ok(file) => {
+            findings.line("epilogue", "trusted: nobody else can change it or a directory above it");
+            let head = act::trusted::head(&file);
+            interpreter(rule.environment, is_roots, &head, findings);
+            if act::trusted::mode(&file) & 0o111 == 0 {
+                findings.error(&format!("{} is not executable", rule.path));
+            }
+        }
+        Err(untrusted) => findings.error(&format!("epilogue: {}", untrusted.clause())),
+    }
+}
+
+/// With the payload's HOME a root epilogue may obey files of the target's.
+fn interpreter(rule: EpilogueEnvironment, is_roots: bool, head: &[u8], findings: &mut Findings) {
+    const FOOLED: [&str; 7] = ["python", "zsh", "csh", "tcsh", "fish", "ruby", "node"];
+    if rule == EpilogueEnvironment::Own || !is_roots {
+        return;
+    }
+    let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|b| *b == b'\n').next());
+    let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
+    let words = line.split_whitespace().filter_map(|word| word.rsplit('/').next());
+    let fooled: Vec<&str> =
+        words.filter(|word| FOOLED.iter().any(|f| word.starts_with(f))).collect();
+    let cure = "write epilogue_environment = \"own\"";
+    match fooled.first() {
+        Some(name) => findings.error(&format!("{name} would run as root with the target's HOME and obey files there; {cure}")),
+        None => findings.warn(&format!("the epilogue runs as root with the target's HOME: python, curl, git and their like obey files there; {cure}")),
+    }
+}
+
+fn installation(config: &Config, findings: &mut Findings) {
+    const PROGRAM: &str = "/usr/sbin/glexec";
+    let Ok(meta) = std::fs::symlink_metadata(PROGRAM) else {
+        return findings.warn(&format!("{PROGRAM} is not there"));
+    };
+    let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
+    findings.line("program", &format!("{PROGRAM} owner {owner} mode {mode:04o}"));
+    let setuid = owner == 0 && mode & 0o4000 != 0;
+    if !setuid && !config.log_only {
+        findings.error(&format!("{PROGRAM} is not setuid root; every run ends with 202"));
+    }
+    if setuid && config.log_only {
+        findings.error("log_only = true with a setuid program: every run ends with 202");
+    }
+    if mode & 0o022 != 0 {
+        findings.error(&format!("{PROGRAM} is writable by others than its owner"));
+    }
+    let helpers = OsStr::new(act::helper::DIRECTORY).as_bytes();
+    findings.line("helpers", &String::from_utf8_lossy(helpers));
+}

@@ -1,0 +1,187 @@
+//! Carrying the plan out, and the desk from which everybody is told: log, status stream.
+
+use crate::act::channel::Failure;
+use crate::act::linger::{Charge, Open, linger};
+use crate::act::named::{self, Orders, StatusStream};
+use crate::act::payload::replace;
+use crate::act::relay::code_of;
+use crate::act::root::{Privilege, Root};
+use crate::act::sink::Post;
+use crate::act::{leads_terminal_group, mirror};
+use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
+use crate::decide::config::{EpilogueFailure, LogRule, Stragglers};
+use crate::decide::ended::Ended;
+use crate::decide::plan::{Launch, Linger, Plan};
+use crate::decide::stop::Stop;
+use crate::decide::witness::{Level, Sink, Witness as _};
+use crate::report::{Teller, paths, version};
+use crate::{Walk, settings};
+use nix::unistd::{Pid, Uid};
+use std::cell::OnceCell;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// What is open for telling.
+pub(crate) struct Desk<'p> {
+    privilege: Option<&'p Privilege>,
+    early: Post<'p>,
+    log: OnceCell<Post<'p>>,
+    status: OnceCell<StatusStream<'p>>,
+}
+
+impl<'p> Desk<'p> {
+    /// A desk for the time before there is a configuration.
+    pub(crate) fn new(privilege: Option<&'p Privilege>) -> Self {
+        let early = Post::syslog(privilege);
+        Self { privilege, early, log: OnceCell::new(), status: OnceCell::new() }
+    }
+
+    /// Syslog, which needs no configuration.
+    pub(crate) fn early(&self) -> &dyn Sink {
+        &self.early
+    }
+
+    /// Takes the descriptors the caller named; from now on records are told.
+    ///
+    /// # Errors
+    /// [`Reason::Descriptor`].
+    pub(crate) fn take_named<'d>(
+        &'d self,
+        invocation: &Invocation,
+        teller: &Teller<'d>,
+    ) -> Result<Option<Orders>, Stop> {
+        let (status, orders) = named::take(invocation, self.privilege)?;
+        if let Some(status) = status {
+            teller.use_status(self.status.get_or_init(|| status));
+        }
+        Ok(orders)
+    }
+
+    /// Opens the site's log; from now on lines go there.
+    ///
+    /// # Errors
+    /// [`Reason::Audit`].
+    pub(crate) fn open_log<'d>(&'d self, rule: &LogRule, teller: &Teller<'d>) -> Result<(), Stop> {
+        let log = Post::open(self.privilege, rule).map_err(|untrusted| {
+            let sentence = "the run could not be logged (audit); nothing was started";
+            Stop::new(Reason::Audit, sentence).detail(untrusted.clause())
+        })?;
+        teller.use_log(rule, self.log.get_or_init(|| log));
+        Ok(())
+    }
+
+    fn numbers(&self) -> Vec<RawFd> {
+        let log = self.log.get().and_then(Post::number);
+        let status = self.status.get().map(StatusStream::number);
+        [self.early.number(), log, status].into_iter().flatten().collect()
+    }
+}
+
+/// What is answered without a configuration.
+///
+/// # Errors
+/// [`Reason::Usage`] where that is for root only, [`Reason::NotAvailable`] for what is to come.
+pub(crate) fn answer(mode: Mode) -> Result<Option<String>, Stop> {
+    match mode {
+        Mode::Run | Mode::Rehearse => Ok(None),
+        Mode::Help => Ok(Some(usage_text())),
+        Mode::Version => Ok(Some(version())),
+        Mode::Paths if Uid::current().is_root() => Ok(Some(paths(&[
+            ("GLEXEC_CONFIG_FILE", settings::OURS),
+            ("GLEXEC_ORIGINAL_CONFIG_FILE", settings::ORIGINAL),
+            ("GLEXEC_HELPER_DIRECTORY", crate::act::helper::DIRECTORY),
+        ]))),
+        Mode::Paths => Err(Stop::new(Reason::Usage, "-V is for root only")),
+        Mode::Settle => Err(Stop::new(Reason::NotAvailable, "--settle is not there yet")),
+    }
+}
+
+/// Why there is no root, as a sentence for those who can act.
+pub(crate) fn powerless(reason: Reason) -> Stop {
+    let (sentence, hint) = if reason == Reason::NoNewPrivs {
+        let sentence = "glexec is called with no_new_privs, which takes its setuid bit away";
+        (sentence, "switch off no_new_privs for this job")
+    } else if reason == Reason::NosuidMount {
+        ("glexec lies on a file system that is mounted nosuid", "the site has to move it")
+    } else if reason == Reason::UserNamespace {
+        let sentence = "glexec is called inside a user namespace, where it cannot be root";
+        (sentence, "call it outside of the container")
+    } else {
+        ("glexec is not installed setuid root", "the site has to: owner root, mode 4755")
+    };
+    Stop::new(reason, sentence).hint(hint)
+}
+
+/// The threshold itself failed: there are no rights, and only the usual places to tell it.
+pub(crate) fn refuse_without_rights(stop: &Stop) -> u8 {
+    let desk = Desk::new(None);
+    Teller::new(desk.early(), Uid::current().to_string()).stopped(stop)
+}
+
+/// Carries the plan out; gives glexec's own exit code.
+///
+/// # Errors
+/// Where nothing was started.
+pub(crate) fn out(walk: &Walk<'_>, plan: &Plan, orders: Option<Orders>) -> Result<u8, Stop> {
+    let mut kept = walk.desk.numbers();
+    kept.extend(&plan.keep_fds);
+    let open = Open { orders, kept };
+    match (&plan.launch, walk.rights) {
+        (Launch::Linger(rules), Ok(privilege)) => {
+            let ended = through(walk, plan, (rules, privilege), open)?;
+            let failure = plan.epilogue().map_or(EpilogueFailure::Fail, |e| e.failure);
+            let code = ended.outcome(failure).exit_code();
+            if let Some(result) = ended.epilogue_failure() {
+                let number = result.number().map(|n| format!(" {n}")).unwrap_or_default();
+                let text = format!("the epilogue failed: {}{number}", result.word());
+                walk.teller.log(Level::Error, &text);
+            }
+            walk.teller.end(plan, &ended, code);
+            Ok(code)
+        }
+        // To leave its terminal a group leader has to fork, and then to end as the payload did.
+        (Launch::Replace, Ok(privilege)) if plan.detach_terminal && leads_terminal_group() => {
+            let ended = through(walk, plan, (&PLAIN, privilege), open)?;
+            match ended.ending {
+                Ok(ending) => mirror::end_like(ending),
+                Err(code) => Ok(code),
+            }
+        }
+        (Launch::Replace, Ok(privilege)) => Ok(become_it(walk, plan, &privilege.raise()?)),
+        (_, Err(_)) | (Launch::LogOnly, Ok(_)) => {
+            Ok(become_it(walk, plan, &Root::without_rights()))
+        }
+    }
+}
+
+/// Waiting for the sake of the terminal alone.
+const PLAIN: Linger = Linger {
+    stragglers: Stragglers::Ignore,
+    kill_grace: Duration::ZERO,
+    term_grace: None,
+    epilogue: None,
+};
+
+fn through(
+    walk: &Walk<'_>,
+    plan: &Plan,
+    (linger_rules, privilege): (&Linger, &Privilege),
+    open: Open,
+) -> Result<Ended, Stop> {
+    let charge = Charge { plan, linger: linger_rules, restore: walk.restore, privilege };
+    linger(&charge, open, walk.teller)
+}
+
+/// Becomes the payload. What comes back is a failure.
+fn become_it(walk: &Walk<'_>, plan: &Plan, root: &Root) -> u8 {
+    let (teller, pid) = (walk.teller, Pid::this().as_raw());
+    let target = plan.target.name().to_owned();
+    teller.status(&Record::Started { glexec_pid: pid, payload_pid: pid, target });
+    let failure: Failure = replace(root, plan, walk.restore);
+    let code = code_of(failure);
+    let text = format!("the payload was not started: {} exit_code={code}", failure.told());
+    teller.log(Level::Warning, &text);
+    teller.status(&Record::not_started(code));
+    teller.finished(code);
+    code
+}

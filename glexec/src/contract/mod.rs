@@ -1,0 +1,14 @@
+//! How glexec is called and how it ends: all that a caller or a hook may know of it.
+
+mod invocation;
+mod outcome;
+mod reason;
+mod status;
+
+pub use invocation::{Invocation, Mode, Usage, VerifiedIds, usage_text};
+pub use outcome::{
+    ADMIN_MUST_ACT, CALLER_MUST_ACT, COLLISION, Ending, FOUND_NOT_EXECUTABLE, NOT_FOUND, Outcome,
+    REFUSED,
+};
+pub use reason::{Fault, Reason};
+pub use status::{EpilogueResult, Record, Usage as ResourceUsage};

@@ -1,0 +1,207 @@
+//! From the keys of a file to a [`Config`]: defaults, ranges, and what excludes what.
+
+use super::keys::{Method, RawFile, RawGlexec, RawMapping, RawRow, Table};
+use super::{
+    AccountSource, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, EpilogueRule,
+    LogDestination, LogRule, Mapping, StaticRow, Stragglers, Terminal, WorkingDirectory, to_come,
+    words,
+};
+use std::time::Duration;
+
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+const DEFAULT_MIN_TARGET_UID: u32 = 100;
+const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(10);
+const DEFAULT_EPILOGUE_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_LOG_LEVEL: u8 = 3;
+/// `LOG_DAEMON`.
+const DEFAULT_FACILITY: u8 = 3;
+
+/// The most that `log_level` says.
+pub(super) const MOST_LOG_LEVEL: i64 = 5;
+/// 7 days: more is a slip of the pen, and clock arithmetic on it stays far from overflow.
+const LONGEST: i64 = 604_800;
+/// They are copied into the epilogue's environment, whose size is bounded by the kernel.
+const MOST_JOB_VARIABLES: usize = 32;
+
+/// A value that cannot be used. The syntax that it came in knows line and column.
+#[derive(Debug)]
+pub(super) struct Bad {
+    /// Which row of `[[mapping.static]]`, from 0.
+    pub(super) row: Option<usize>,
+    pub(super) key: &'static str,
+    pub(super) sentence: String,
+}
+
+impl Bad {
+    pub(super) fn new(key: &'static str, why: impl AsRef<str>) -> Self {
+        Self { row: None, key, sentence: format!("`{key}`: {}", why.as_ref()) }
+    }
+}
+
+/// The one conversion. `notices` are those of the syntax.
+pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config, Bad> {
+    let Table(raw) = &file.glexec;
+    to_come::refuse(raw)?;
+    to_come::refuse_mapping(&file.mapping.0)?;
+    notices.extend(to_come::idle(raw));
+    let config = Config {
+        linger: raw.linger.unwrap_or(true),
+        user_white_list: each("user_white_list", &raw.user_white_list, words::listed)?,
+        group_white_list: each("group_white_list", &raw.group_white_list, words::listed)?,
+        preserve: each("preserve_env_variables", &raw.preserve_env_variables, words::kept)?,
+        epilogue: epilogue(raw)?,
+        log: log(raw)?,
+        path: one("path", raw.path.as_deref(), words::search_path)?
+            .unwrap_or_else(|| DEFAULT_PATH.to_owned()),
+        working_directory: raw.working_directory.unwrap_or(WorkingDirectory::Home),
+        min_target_uid: min_target_uid(raw)?,
+        stragglers: raw.stragglers.unwrap_or(Stragglers::Kill),
+        kill_grace: seconds("kill_grace", raw.kill_grace, 0)?.unwrap_or(DEFAULT_KILL_GRACE),
+        term_grace: seconds("term_grace", raw.term_grace, 1)?,
+        terminal: raw.terminal.unwrap_or(Terminal::Detach),
+        log_only: raw.log_only,
+        keep_descriptors: raw.keep_descriptors,
+        account_source: raw.account_source.unwrap_or(AccountSource::Auto),
+        job_variables: job_variables(raw)?,
+        mapping: mapping(&file.mapping.0)?,
+        notices,
+    };
+    if config.epilogue.is_some() && !config.linger {
+        return Err(Bad::new("epilogue", "nobody is left to run it with `linger = false`"));
+    }
+    if config.epilogue.is_some() && config.log_only {
+        return Err(Bad::new("epilogue", "there is no root to run it with `log_only = true`"));
+    }
+    Ok(config)
+}
+
+fn epilogue(raw: &RawGlexec) -> Result<Option<EpilogueRule>, Bad> {
+    let user = one("epilogue_user", raw.epilogue_user.as_deref(), words::name)?;
+    let group = one("epilogue_group", raw.epilogue_group.as_deref(), words::name)?;
+    let least = i64::from(raw.epilogue.is_some());
+    let timeout = seconds("epilogue_timeout", raw.epilogue_timeout, least)?;
+    let path = one("epilogue", raw.epilogue.as_deref(), words::canonical)?;
+    Ok(path.map(|path| EpilogueRule {
+        path,
+        user,
+        group,
+        timeout: timeout.unwrap_or(DEFAULT_EPILOGUE_TIMEOUT),
+        environment: raw.epilogue_environment.unwrap_or(EpilogueEnvironment::Payload),
+        failure: raw.epilogue_failure.unwrap_or(EpilogueFailure::Fail),
+        output: raw.epilogue_output.unwrap_or(EpilogueOutput::Null),
+    }))
+}
+
+fn log(raw: &RawGlexec) -> Result<LogRule, Bad> {
+    let destination = raw.log_destination.unwrap_or(LogDestination::Syslog);
+    let to_file = destination == LogDestination::File;
+    let file = one("log_file", raw.log_file.as_deref().filter(|_| to_file), words::canonical)?;
+    if to_file && file.is_none() {
+        return Err(Bad::new("log_destination", "\"file\" needs a `log_file`"));
+    }
+    let level = match raw.log_level {
+        None => DEFAULT_LOG_LEVEL,
+        Some(level) => u8::try_from(level)
+            .ok()
+            .filter(|level| i64::from(*level) <= MOST_LOG_LEVEL)
+            .ok_or_else(|| Bad::new("log_level", format!("{level} is not in 0 to 5")))?,
+    };
+    let facility = one("syslog_facility", raw.syslog_facility.as_deref(), words::facility)?;
+    Ok(LogRule {
+        destination,
+        file,
+        level,
+        facility: facility.unwrap_or(DEFAULT_FACILITY),
+        silent: raw.silent_logging,
+    })
+}
+
+fn min_target_uid(raw: &RawGlexec) -> Result<u32, Bad> {
+    let Some(uid) = raw.min_target_uid else {
+        return Ok(DEFAULT_MIN_TARGET_UID);
+    };
+    // -1 means "leave it" to setresuid(2): it is nobody's uid.
+    let admissible = u32::try_from(uid).ok().filter(|uid| (1..u32::MAX).contains(uid));
+    admissible.ok_or_else(|| {
+        Bad::new(
+            "min_target_uid",
+            format!("{uid} is not in 1 to 4294967294; root is never a target"),
+        )
+    })
+}
+
+fn job_variables(raw: &RawGlexec) -> Result<Vec<String>, Bad> {
+    let key = "job_variables";
+    let names = each(key, &raw.job_variables, words::job_variable)?;
+    if names.len() > MOST_JOB_VARIABLES {
+        return Err(Bad::new(key, format!("{} names, and 32 is the most", names.len())));
+    }
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    let twice = sorted.iter().zip(sorted.iter().skip(1)).find(|(a, b)| a == b);
+    match twice {
+        Some((name, _)) => Err(Bad::new(key, format!("`{name}` stands there twice"))),
+        None => Ok(names),
+    }
+}
+
+fn mapping(raw: &RawMapping) -> Result<Mapping, Bad> {
+    if raw.methods.as_deref().is_some_and(<[Method]>::is_empty) {
+        let why = "no method at all would map nobody; write [\"static\"]";
+        return Err(Bad::new("methods", why));
+    }
+    let rows = raw.rows.iter().enumerate();
+    let rows = rows.map(|(at, Table(raw))| row(raw).map_err(|bad| Bad { row: Some(at), ..bad }));
+    Ok(Mapping {
+        banned: each("banned", &raw.banned, words::banned)?,
+        rows: rows.collect::<Result<_, _>>()?,
+    })
+}
+
+fn row(raw: &RawRow) -> Result<StaticRow, Bad> {
+    let caller = one("caller", raw.caller.as_deref(), words::row_caller)?;
+    let caller = caller.ok_or_else(|| Bad::new("caller", "each [[mapping.static]] needs one"))?;
+    let accounts = match (&raw.account, &raw.accounts) {
+        (Some(account), None) => each("account", std::slice::from_ref(account), words::name)?,
+        (None, Some(accounts)) => each("accounts", accounts, words::name)?,
+        (Some(_), Some(_)) => {
+            return Err(Bad::new("accounts", "there is an `account` already; keep one of them"));
+        }
+        (None, None) => {
+            return Err(Bad::new("account", "each [[mapping.static]] needs it, or `accounts`"));
+        }
+    };
+    if accounts.is_empty() {
+        return Err(Bad::new("accounts", "the list is empty"));
+    }
+    let groups =
+        raw.groups.as_deref().map(|groups| each("groups", groups, words::name)).transpose()?;
+    Ok(StaticRow { caller, accounts, groups })
+}
+
+fn each<T>(
+    key: &'static str,
+    list: &[String],
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Bad> {
+    list.iter().map(|word| parse(word).map_err(|why| Bad::new(key, why))).collect()
+}
+
+fn one<T>(
+    key: &'static str,
+    word: Option<&str>,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, Bad> {
+    word.map(|word| parse(word).map_err(|why| Bad::new(key, why))).transpose()
+}
+
+fn seconds(key: &'static str, value: Option<i64>, least: i64) -> Result<Option<Duration>, Bad> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let admissible = u64::try_from(value).ok().filter(|_| (least..=LONGEST).contains(&value));
+    match admissible {
+        Some(value) => Ok(Some(Duration::from_secs(value))),
+        None => Err(Bad::new(key, format!("{value} s is not in {least} to {LONGEST} (7 days)"))),
+    }
+}

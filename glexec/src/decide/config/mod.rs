@@ -1,0 +1,249 @@
+//! The configuration as a value: what the site decided, defaults filled in.
+
+mod convert;
+mod ini;
+mod keys;
+mod old_syntax;
+#[cfg(test)]
+mod tests;
+mod to_come;
+mod words;
+
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Which of the two syntaxes a file is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    /// `/etc/glexec.toml`.
+    Toml,
+    /// `/etc/glexec.conf` of gLExec 0.9.
+    Original,
+}
+
+/// Why a configuration cannot be used. The caller never sees this, the log and the admin do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    /// 1-based line, 0 where it cannot be told.
+    pub line: usize,
+    /// 1-based column in characters, 0 where it cannot be told.
+    pub column: usize,
+    /// One sentence: what is wrong and what to do.
+    pub sentence: String,
+}
+
+/// One entry of a white list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// `*`: everybody, with a warning each run.
+    Everybody,
+    /// `name`.
+    Name(String),
+    /// `.pool` or `prefix*`: this prefix and digits after it.
+    Pool(String),
+}
+
+/// One entry of `preserve_env_variables`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// This name.
+    Name(String),
+    /// `PREFIX_*`: every name that begins with this (which ends in `_`).
+    Prefix(String),
+}
+
+/// What happens to processes that the payload left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stragglers {
+    /// They get TERM, then KILL.
+    Kill,
+    /// They are remembered and spared.
+    Ignore,
+}
+
+/// Where the payload starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WorkingDirectory {
+    /// The target's home.
+    Home,
+    /// Where the caller was, else home.
+    Caller,
+}
+
+/// What the payload gets of the caller's terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Terminal {
+    /// A session without it.
+    Detach,
+    /// The original's way.
+    Share,
+}
+
+/// Where account look-ups go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AccountSource {
+    /// The files where nsswitch.conf names no more than files and systemd, else the helper.
+    Auto,
+    /// /etc/passwd and /etc/group.
+    Files,
+    /// The helper, whatever nsswitch.conf says.
+    Nss,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogDestination {
+    /// /dev/log.
+    Syslog,
+    /// The journal's native socket, with fields.
+    Journal,
+    /// `log_file`.
+    File,
+}
+
+/// What the epilogue's environment is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EpilogueEnvironment {
+    /// The payload's (as the original).
+    Payload,
+    /// The payload's with HOME, USER, LOGNAME and SHELL of the identity the epilogue runs as.
+    Own,
+}
+
+/// What a failing epilogue does to the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EpilogueFailure {
+    /// 202 or 204 (as the original).
+    Fail,
+    /// The payload's code is kept, the failure is logged.
+    Report,
+}
+
+/// Where the epilogue's output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EpilogueOutput {
+    /// /dev/null (as the original).
+    Null,
+    /// Line by line to the log.
+    Log,
+}
+
+/// The epilogue's rules (section 10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EpilogueRule {
+    /// Absolute and canonical by its text; never empty.
+    pub path: String,
+    /// `epilogue_user`; `None` for root.
+    pub user: Option<String>,
+    /// `epilogue_group`; `None` for gid 0 and no trusted group.
+    pub group: Option<String>,
+    /// 1 s and more.
+    pub timeout: Duration,
+    /// Whose HOME it sees.
+    pub environment: EpilogueEnvironment,
+    /// What its failing does.
+    pub failure: EpilogueFailure,
+    /// Where its output goes.
+    pub output: EpilogueOutput,
+}
+
+/// The log's rules (section 12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogRule {
+    /// Where to.
+    pub destination: LogDestination,
+    /// With [`LogDestination::File`]: absolute.
+    pub file: Option<String>,
+    /// 0 (nothing) to 5 (everything).
+    pub level: u8,
+    /// The syslog facility's number, as in syslog(3) (`LOG_DAEMON` is 3).
+    pub facility: u8,
+    /// Nothing on the caller's stderr.
+    pub silent: bool,
+}
+
+/// Before there is a configuration: what an empty one says.
+impl Default for LogRule {
+    fn default() -> Self {
+        let destination = LogDestination::Syslog;
+        Self { destination, file: None, level: 3, facility: 3, silent: false }
+    }
+}
+
+/// Who a static row is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RowCaller {
+    /// This account.
+    User(String),
+    /// `@group`: everybody in this group.
+    Group(String),
+}
+
+/// One row of `[[mapping.static]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StaticRow {
+    /// Who it is for.
+    pub caller: RowCaller,
+    /// Never empty; `GLEXEC_TARGET_USER` picks one, else the first.
+    pub accounts: Vec<String>,
+    /// The target's groups by name, instead of the account database's; the first is no more
+    /// primary than the others.
+    pub groups: Option<Vec<String>>,
+}
+
+/// `[mapping]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Mapping {
+    /// Caller names that are refused before every method.
+    pub banned: Vec<String>,
+    /// The static rows, in file order.
+    pub rows: Vec<StaticRow>,
+}
+
+/// Everything the site decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub linger: bool,
+    pub user_white_list: Vec<Listed>,
+    pub group_white_list: Vec<Listed>,
+    pub preserve: Vec<Kept>,
+    pub epilogue: Option<EpilogueRule>,
+    pub log: LogRule,
+    pub path: String,
+    pub working_directory: WorkingDirectory,
+    pub min_target_uid: u32,
+    pub stragglers: Stragglers,
+    pub kill_grace: Duration,
+    pub term_grace: Option<Duration>,
+    pub terminal: Terminal,
+    pub log_only: bool,
+    pub keep_descriptors: bool,
+    pub account_source: AccountSource,
+    /// Names copied from the caller's environment into `GLEXEC_EPILOG_JOB_<NAME>`.
+    pub job_variables: Vec<String>,
+    pub mapping: Mapping,
+    /// What the administrator should know: ignored keys, clamped values, deprecated settings.
+    pub notices: Vec<String>,
+}
+
+impl Config {
+    /// Reads a configuration file's text.
+    ///
+    /// # Errors
+    /// [`Malformed`] with line and column where the text is not understood, a key is unknown
+    /// (TOML), a value is out of range, or something is asked for that is not there yet.
+    pub(crate) fn parse(text: &[u8], syntax: Syntax) -> Result<Self, Malformed> {
+        match syntax {
+            Syntax::Toml => keys::from_toml(text),
+            Syntax::Original => old_syntax::from_original(text),
+        }
+    }
+}

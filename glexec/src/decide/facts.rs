@@ -1,0 +1,94 @@
+//! What was observed, as plain data.
+
+use nix::unistd::{Gid, Uid};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// One line of the account database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    pub(crate) home: OsString,
+    pub(crate) shell: OsString,
+}
+
+/// What the kernel says of who is calling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KernelIds {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// The supplementary groups.
+    pub(crate) groups: Vec<Gid>,
+}
+
+/// A group and its name, where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedGid {
+    pub(crate) gid: Gid,
+    pub(crate) name: Option<String>,
+}
+
+/// Who runs glexec. Made in one place, from the kernel's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    uid: Uid,
+    account: Option<Account>,
+    group: NamedGid,
+    groups: Vec<Gid>,
+}
+
+impl Caller {
+    /// The caller the kernel named, with what the account database knows of these ids.
+    pub(crate) fn from_kernel(
+        ids: KernelIds,
+        account: Option<Account>,
+        group: Option<String>,
+    ) -> Self {
+        let group = NamedGid { gid: ids.gid, name: group };
+        Self { uid: ids.uid, account, group, groups: ids.groups }
+    }
+
+    /// The account; `None` for a uid without one.
+    pub(crate) const fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    pub(crate) const fn uid(&self) -> Uid {
+        self.uid
+    }
+
+    pub(crate) const fn gid(&self) -> Gid {
+        self.group.gid
+    }
+
+    /// The account name; `None` for a uid without an account.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.account.as_ref().map(|account| account.name.as_str())
+    }
+
+    /// The account name, or the uid as a number where it has none.
+    pub(crate) fn shown_name(&self) -> String {
+        self.name().map_or_else(|| self.uid.to_string(), str::to_owned)
+    }
+
+    /// The primary group's name, or the gid as a number.
+    pub(crate) fn shown_group(&self) -> String {
+        let gid = self.group.gid;
+        self.group.name.clone().unwrap_or_else(|| gid.to_string())
+    }
+
+    /// The supplementary groups.
+    pub(crate) fn groups(&self) -> &[Gid] {
+        &self.groups
+    }
+
+    /// Whether the caller is in this group, primary or not.
+    pub(crate) fn is_in(&self, gid: Gid) -> bool {
+        self.group.gid == gid || self.groups.contains(&gid)
+    }
+}
+
+/// The caller's working directory as it was at the start.
+pub(crate) type CallerDirectory = Option<PathBuf>;

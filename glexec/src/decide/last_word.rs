@@ -1,0 +1,260 @@
+//! The epilogue: as whom it runs, what it is told, and whether that fits into an exec.
+
+use super::config::{Config, EpilogueEnvironment, EpilogueRule};
+use super::environment::{Environ, entry, of_account};
+use super::facts::{Account, Caller};
+use super::plan::{Epilogue, Launch, Plan};
+use super::stop::Stop;
+use super::target::Target;
+use super::trust::Trust;
+use crate::contract::{Ending, Reason, ResourceUsage};
+use nix::unistd::{Gid, Uid};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+/// As whom the epilogue runs, and whom that makes trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EpilogueIdentity {
+    /// The account of `epilogue_user`, or root's.
+    pub(crate) account: Account,
+    /// `epilogue_group`, else gid 0 (wiki, "GLExec Epilogue Functionality").
+    pub(crate) gid: Gid,
+    /// Who, besides root, may change the epilogue.
+    pub(crate) trust: Trust,
+}
+
+impl EpilogueIdentity {
+    /// Root's own identity, for a site that configures no other.
+    pub(crate) fn new(user: Option<Account>, group: Option<Gid>) -> Self {
+        let trust = Trust { user: user.as_ref().map(|a| a.uid).filter(|u| !u.is_root()), group };
+        let root = || Account {
+            name: "root".to_owned(),
+            uid: Uid::from_raw(0),
+            gid: Gid::from_raw(0),
+            home: "/root".into(),
+            shell: "/bin/sh".into(),
+        };
+        Self { account: user.unwrap_or_else(root), gid: group.unwrap_or(Gid::from_raw(0)), trust }
+    }
+
+    /// Neither caller nor target may be the one the epilogue is trusted to.
+    ///
+    /// # Errors
+    /// [`Reason::EpilogueIdentity`].
+    pub(crate) fn keep_apart(&self, caller: &Caller, target: &Target) -> Result<(), Stop> {
+        let user = |uid| self.trust.user == Some(uid);
+        let group = |inside: &dyn Fn(Gid) -> bool| self.trust.group.is_some_and(inside);
+        let who = if user(caller.uid()) || group(&|g| caller.is_in(g)) {
+            format!("caller {}", caller.shown_name())
+        } else if user(target.uid()) || group(&|g| target.is_in(g)) {
+            format!("target {}", target.name())
+        } else {
+            return Ok(());
+        };
+        let detail = format!(
+            "{who} is epilogue_user or in epilogue_group and could change the epilogue; give the epilogue an identity of its own"
+        );
+        Err(Stop::configuration(Reason::EpilogueIdentity, detail))
+    }
+}
+
+/// What is known only once the payload has ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Late {
+    pub(crate) glexec_pid: i32,
+    pub(crate) glexec_session: i32,
+    pub(crate) glexec_group: i32,
+    pub(crate) payload_pid: i32,
+    /// `None` where the payload could not be started: the code glexec will return for that.
+    pub(crate) ending: Result<Ending, u8>,
+    pub(crate) usage: ResourceUsage,
+    pub(crate) stragglers: u32,
+    /// Seconds since 1970.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl Late {
+    /// The largest values there can be, to measure with.
+    const LONGEST: Self = Self {
+        glexec_pid: i32::MIN,
+        glexec_session: i32::MIN,
+        glexec_group: i32::MIN,
+        payload_pid: i32::MIN,
+        ending: Err(255),
+        usage: ResourceUsage { user_us: u64::MAX, system_us: u64::MAX, max_rss_kib: u64::MAX },
+        stragglers: u32::MAX,
+        start: u64::MAX,
+        end: u64::MAX,
+    };
+
+    /// The variables that tell it (DESIGN section 10).
+    pub(crate) fn variables(&self) -> Vec<CString> {
+        let (result, signal, core) = match self.ending {
+            Ok(Ending::Exited(_)) => ("exited", None, false),
+            Ok(Ending::Killed { signal, core }) => ("killed", Some(signal), core),
+            Err(_) => ("not-started", None, false),
+        };
+        let code = match self.ending {
+            Ok(ending) => ending.code(),
+            Err(code) => code,
+        };
+        let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+        let mut out = vec![
+            ("GLEXEC_PID", self.glexec_pid.to_string()),
+            ("GLEXEC_SID", self.glexec_session.to_string()),
+            ("GLEXEC_PGID", self.glexec_group.to_string()),
+            ("TARGET_PID", self.payload_pid.to_string()),
+            ("TARGET_PGID", self.payload_pid.to_string()),
+            ("TARGET_RC", code.to_string()),
+            ("RESULT", result.to_owned()),
+            ("TARGET_CORE_DUMPED", u8::from(core).to_string()),
+            ("STRAGGLERS", self.stragglers.to_string()),
+            ("ATTEMPT", "1".to_owned()),
+            ("START_TIME", self.start.to_string()),
+            ("END_TIME", self.end.to_string()),
+            ("USER_SECONDS", seconds(self.usage.user_us)),
+            ("SYSTEM_SECONDS", seconds(self.usage.system_us)),
+            ("MAX_RSS_KIB", self.usage.max_rss_kib.to_string()),
+        ];
+        out.extend(signal.map(|n| ("TARGET_SIGNAL", n.to_string())));
+        out.iter().filter_map(|(name, value)| variable(name, value.as_bytes())).collect()
+    }
+}
+
+fn variable(name: &str, value: &[u8]) -> Option<CString> {
+    entry(format!("GLEXEC_EPILOG_{name}").as_bytes(), value)
+}
+
+/// Puts the epilogue into the plan.
+///
+/// # Errors
+/// [`Reason::EpilogueIdentity`]; [`Reason::ArgumentsTooLong`] where the epilogue could not be
+/// started with what it must be told, or any caller could switch the clean-up off.
+pub(crate) fn add_epilogue(
+    plan: Plan,
+    config: &Config,
+    identity: EpilogueIdentity,
+    environ: &Environ,
+) -> Result<Plan, Stop> {
+    let (Some(rule), Launch::Linger(linger)) = (&config.epilogue, &plan.launch) else {
+        return Ok(plan);
+    };
+    identity.keep_apart(&plan.caller, &plan.target)?;
+    let environment = environment(rule, &plan, &identity, &job(config, environ));
+    if !fits(&rule.path, &environment) {
+        let sentence = "the command line is too long for the epilogue to be told";
+        return Err(Stop::new(Reason::ArgumentsTooLong, sentence)
+            .hint("put the arguments into a file and pass its name"));
+    }
+    let epilogue = Epilogue {
+        path: rule.path.clone(),
+        identity,
+        timeout: rule.timeout,
+        failure: rule.failure,
+        output: rule.output,
+        environment,
+    };
+    let linger = super::plan::Linger { epilogue: Some(epilogue), ..linger.clone() };
+    Ok(Plan { launch: Launch::Linger(linger), ..plan })
+}
+
+fn environment(
+    rule: &EpilogueRule,
+    plan: &Plan,
+    identity: &EpilogueIdentity,
+    job: &[CString],
+) -> Vec<CString> {
+    let own = of_account(&identity.account);
+    let is_own_name = |e: &CString| {
+        [&b"HOME="[..], b"USER=", b"LOGNAME=", b"SHELL="]
+            .iter()
+            .any(|n| e.as_bytes().starts_with(n))
+    };
+    let mut out: Vec<CString> = match rule.environment {
+        EpilogueEnvironment::Payload => plan.environment.clone(),
+        EpilogueEnvironment::Own => {
+            plan.environment.iter().filter(|e| !is_own_name(e)).cloned().chain(own).collect()
+        }
+    };
+    out.extend(identities(&plan.caller, &plan.target));
+    let argv = plan.argv.iter().enumerate();
+    out.extend(argv.filter_map(|(n, word)| variable(&format!("ARGV{n}"), word.as_bytes())));
+    out.extend(job.iter().cloned());
+    out
+}
+
+fn identities(caller: &Caller, target: &Target) -> Vec<CString> {
+    let gids = |gids: &[Gid]| gids.iter().map(Gid::to_string).collect::<Vec<_>>().join(":");
+    let told = [
+        ("GLEXEC_USER", caller.shown_name().into_bytes()),
+        ("GLEXEC_GROUP", caller.shown_group().into_bytes()),
+        ("GLEXEC_UID", caller.uid().to_string().into_bytes()),
+        ("GLEXEC_GID", caller.gid().to_string().into_bytes()),
+        ("GLEXEC_SGIDS", gids(caller.groups()).into_bytes()),
+        ("TARGET_USER", target.name().as_bytes().to_vec()),
+        ("TARGET_GROUP", target.shown_group().into_bytes()),
+        ("TARGET_UID", target.uid().to_string().into_bytes()),
+        ("TARGET_GID", target.gid().to_string().into_bytes()),
+        ("TARGET_SGIDS", gids(target.groups()).into_bytes()),
+        ("TARGET_HOME", target.home().as_bytes().to_vec()),
+    ];
+    told.iter().filter_map(|(name, value)| variable(name, value)).collect()
+}
+
+/// The job's keys, bounded and of plain characters: a user can forge them.
+fn job(config: &Config, environ: &Environ) -> Vec<CString> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.,:@/+=#".contains(b);
+    let names = config.job_variables.iter();
+    let found = names.filter_map(|name| Some((name, environ.get(name)?)));
+    found
+        .filter(|(_, value)| value.len() <= 256 && value.iter().all(plain))
+        .filter_map(|(name, value)| variable(&format!("JOB_{name}"), value))
+        .collect()
+}
+
+/// Longest single string exec takes (`MAX_ARG_STRLEN`, execve(2)), its NUL included.
+const LONGEST_STRING: usize = 131_072;
+/// A quarter of the 8 MiB stack the threshold sees to, less room for what the kernel adds.
+const LONGEST_BLOCK: usize = 2 * 1024 * 1024 - 16 * 1024;
+
+/// Whether the kernel takes these strings: each short enough, and all together with their
+/// pointers (execve(2), "Limits on size of arguments and environment").
+fn fits(path: &str, environment: &[CString]) -> bool {
+    let late = Late::LONGEST.variables();
+    let signal = b"GLEXEC_EPILOG_TARGET_SIGNAL=64\0".len();
+    let strings = || environment.iter().chain(&late).map(|e| e.as_bytes_with_nul().len());
+    let size = |length: usize| length + size_of::<usize>();
+    let all: usize = strings().map(size).sum();
+    // The path is there three times: as the file, as argv[0], and as a script's argument.
+    strings().all(|length| length <= LONGEST_STRING)
+        && all + size(signal) + 3 * size(path.len() + 1) <= LONGEST_BLOCK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_execed_does_not_fit() {
+        let string = |n: usize| CString::new(vec![b'x'; n]).unwrap();
+        assert!(fits("/e", &[string(LONGEST_STRING - 1)]));
+        assert!(!fits("/e", &[string(LONGEST_STRING)]));
+        assert!(!fits("/e", &vec![string(100_000); 21]));
+        assert!(fits("/e", &vec![string(100_000); 20]));
+        assert!(!fits("/e", &vec![string(1); 300_000]), "pointers count");
+    }
+
+    #[test]
+    fn a_death_by_signal_is_told_as_128_and_n() {
+        let ending = Ok(Ending::Killed { signal: 9, core: false });
+        let told = Late { ending, ..Late::LONGEST }.variables();
+        for want in [
+            c"GLEXEC_EPILOG_TARGET_RC=137",
+            c"GLEXEC_EPILOG_TARGET_SIGNAL=9",
+            c"GLEXEC_EPILOG_RESULT=killed",
+        ] {
+            assert!(told.iter().any(|e| e.as_c_str() == want), "{want:?}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The plan: everything that will be done, as a value. Showing it is the rehearsal.
+
+use super::config::{
+    Config, EpilogueFailure, EpilogueOutput, Stragglers, Terminal, WorkingDirectory,
+};
+use super::environment::{Environ, compose};
+use super::facts::{Caller, CallerDirectory};
+use super::last_word::EpilogueIdentity;
+use super::stop::Stop;
+use super::target::Target;
+use crate::contract::{Invocation, Reason};
+use std::ffi::{CString, OsStr};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// What a caller asked for: its words and its variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) invocation: Invocation,
+    pub(crate) environ: Environ,
+    /// Where the caller was; `None` where that directory is gone.
+    pub(crate) directory: CallerDirectory,
+}
+
+/// A command found for the target: the path to execute and what it is behind all links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) path: CString,
+    pub(crate) resolved: Vec<u8>,
+}
+
+/// An epilogue that will run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Epilogue {
+    pub(crate) path: String,
+    pub(crate) identity: EpilogueIdentity,
+    pub(crate) timeout: Duration,
+    pub(crate) failure: EpilogueFailure,
+    pub(crate) output: EpilogueOutput,
+    /// All variables that are known before the payload starts.
+    pub(crate) environment: Vec<CString>,
+}
+
+/// What a lingering glexec owes and how long it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Linger {
+    pub(crate) stragglers: Stragglers,
+    pub(crate) kill_grace: Duration,
+    pub(crate) term_grace: Option<Duration>,
+    pub(crate) epilogue: Option<Epilogue>,
+}
+
+/// Become the payload, or stay as its parent. An epilogue without lingering cannot be said.
+#[expect(clippy::large_enum_variant, reason = "one of it in a run, and never moved about")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Launch {
+    Replace,
+    Linger(Linger),
+    /// No root, no switch: the mapping is logged and the caller runs its own command.
+    LogOnly,
+}
+
+/// Everything that will be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Plan {
+    pub(crate) caller: Caller,
+    pub(crate) target: Target,
+    pub(crate) argv: Vec<CString>,
+    pub(crate) command: Found,
+    pub(crate) environment: Vec<CString>,
+    /// Tried in order, as the target; the last is `/`.
+    pub(crate) directories: Vec<CString>,
+    pub(crate) launch: Launch,
+    pub(crate) detach_terminal: bool,
+    /// Descriptors above 2 that the payload keeps.
+    pub(crate) keep_fds: Vec<RawFd>,
+}
+
+impl Plan {
+    /// The epilogue, where one is owed.
+    pub(crate) const fn epilogue(&self) -> Option<&Epilogue> {
+        match &self.launch {
+            Launch::Linger(linger) => linger.epilogue.as_ref(),
+            Launch::Replace | Launch::LogOnly => None,
+        }
+    }
+}
+
+/// Where COMMAND may be: as it is, below the caller's directory, or along the site's `path`.
+///
+/// # Errors
+/// [`Reason::NoCommand`]; [`Reason::DirectoryGone`] for a relative path from nowhere.
+pub(crate) fn candidates(request: &Request, path: &str) -> Result<Vec<CString>, Stop> {
+    let word = request.invocation.words.first().map(|w| w.as_bytes());
+    let word = word.filter(|w| !w.is_empty()).ok_or_else(|| {
+        Stop::new(Reason::NoCommand, "there is no command to run")
+            .hint("usage: glexec [OPTION...] [--] COMMAND [ARG...]")
+    })?;
+    let beside = |directory: &[u8]| CString::new([directory, b"/", word].concat()).ok();
+    let found: Vec<Option<CString>> = if word.starts_with(b"/") {
+        vec![CString::new(word).ok()]
+    } else if word.contains(&b'/') {
+        let directory = request.directory.as_deref().ok_or_else(|| {
+            let sentence = "the working directory is gone and the command is relative to it";
+            Stop::new(Reason::DirectoryGone, sentence).hint("give the command as an absolute path")
+        })?;
+        vec![beside(directory.as_os_str().as_bytes())]
+    } else {
+        path.split(':').map(|directory| beside(directory.as_bytes())).collect()
+    };
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Compares the mapping with the ids of the deprecated verify mode.
+///
+/// # Errors
+/// [`Reason::IdsDiffer`].
+pub(crate) fn verify_ids(invocation: &Invocation, target: &Target) -> Result<(), Stop> {
+    let (uid, gid) = (target.uid().as_raw(), target.gid().as_raw());
+    match invocation.verify {
+        Some(ids) if (ids.uid, ids.gid) != (uid, gid) => {
+            let sentence = format!("you are not mapped to uid {} gid {}", ids.uid, ids.gid);
+            let detail = format!("the mapping gives uid {uid} gid {gid}");
+            Err(Stop::new(Reason::IdsDiffer, sentence).detail(detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Lays the plan, all but the epilogue, which needs the identity it runs as.
+///
+/// # Errors
+/// [`Reason::NotAvailable`] where descriptors are to be kept and the site does not allow it, or
+/// orders are to be obeyed and nobody stays to do so.
+pub(crate) fn lay(
+    config: &Config,
+    request: Request,
+    (caller, target): (Caller, Target),
+    command: Found,
+) -> Result<Plan, Stop> {
+    let keep_fds = request.invocation.keep_fds;
+    if !keep_fds.is_empty() && !config.keep_descriptors {
+        let sentence = "--keep-fd is not allowed here";
+        return Err(Stop::new(Reason::NotAvailable, sentence)
+            .hint("the site allows it with keep_descriptors = true"));
+    }
+    let words = request.invocation.words.into_iter();
+    let launch = match (config.log_only, config.linger) {
+        (true, _) => Launch::LogOnly,
+        (false, false) => Launch::Replace,
+        (false, true) => Launch::Linger(Linger {
+            stragglers: config.stragglers,
+            kill_grace: config.kill_grace,
+            term_grace: config.term_grace,
+            epilogue: None,
+        }),
+    };
+    if request.invocation.control_fd.is_some() && !matches!(launch, Launch::Linger(_)) {
+        let sentence = "--control-fd needs a lingering glexec";
+        return Err(
+            Stop::new(Reason::NotAvailable, sentence).hint("the site allows it with linger = true")
+        );
+    }
+    let account = match (&launch, caller.account()) {
+        (Launch::LogOnly, Some(account)) => account,
+        _ => target.account(),
+    };
+    Ok(Plan {
+        environment: compose(&request.environ, config, account),
+        directories: directories(
+            config.working_directory,
+            request.directory.as_deref(),
+            &account.home,
+        ),
+        argv: words.filter_map(|w| CString::new(w.into_vec()).ok()).collect(),
+        command,
+        launch,
+        detach_terminal: config.terminal == Terminal::Detach,
+        keep_fds,
+        caller,
+        target,
+    })
+}
+
+fn directories(rule: WorkingDirectory, caller: Option<&Path>, home: &OsStr) -> Vec<CString> {
+    let from_caller = match rule {
+        WorkingDirectory::Caller => caller.map(Path::as_os_str),
+        WorkingDirectory::Home => None,
+    };
+    [from_caller, Some(home), Some(OsStr::new("/"))]
+        .into_iter()
+        .flatten()
+        .filter(|directory| directory.as_bytes().starts_with(b"/"))
+        .filter_map(|directory| CString::new(directory.as_bytes()).ok())
+        .collect()
+}

@@ -1,0 +1,168 @@
+//! Who may call glexec, and whom each caller is mapped to.
+
+use super::config::{Config, Listed, RowCaller, StaticRow};
+use super::facts::Caller;
+use super::stop::Stop;
+use crate::contract::Reason;
+
+/// What the mapping gave: an account's name, not yet looked up, not yet admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Grant {
+    pub(crate) account: String,
+    /// Names of the groups the row gives instead of the account's own.
+    pub(crate) groups: Option<Vec<String>>,
+}
+
+/// Whether any rule asks which groups the caller is in, so that nobody looks them up for nothing.
+pub(crate) fn asks_groups(config: &Config) -> bool {
+    let by_group = |row: &StaticRow| matches!(row.caller, RowCaller::Group(_));
+    !config.group_white_list.is_empty() || config.mapping.rows.iter().any(by_group)
+}
+
+/// White lists, bans, mapping, in this order.
+///
+/// `groups` are the names of the caller's groups; `wanted` is `GLEXEC_TARGET_USER`.
+///
+/// # Errors
+/// [`Reason::NotListed`], [`Reason::Banned`], [`Reason::NoMapping`].
+pub(crate) fn judge(
+    config: &Config,
+    caller: &Caller,
+    groups: &[String],
+    wanted: Option<&str>,
+) -> Result<Grant, Stop> {
+    let who = caller.shown_name();
+    if !is_listed(config, caller, groups) {
+        return Err(Stop::refused(
+            Reason::NotListed,
+            format!("caller {who} is neither in user_white_list nor in group_white_list"),
+        ));
+    }
+    if caller.name().is_some_and(|name| config.mapping.banned.iter().any(|b| b == name)) {
+        return Err(Stop::refused(Reason::Banned, format!("caller {who} is in mapping.banned")));
+    }
+    let row = config.mapping.rows.iter().find(|row| row_is_for(row, caller, groups));
+    let row = row.ok_or_else(|| {
+        Stop::new(Reason::NoMapping, format!("no mapping for '{who}'"))
+            .detail(format!("no [[mapping.static]] row names caller {who} or a group of it"))
+            .hint("ask the site to map this account")
+    })?;
+    pick(row, wanted).map(|account| Grant { account, groups: row.groups.clone() })
+}
+
+fn pick(row: &StaticRow, wanted: Option<&str>) -> Result<String, Stop> {
+    let account = match wanted {
+        Some(wanted) => row.accounts.iter().find(|a| *a == wanted),
+        None => row.accounts.first(),
+    };
+    account.cloned().ok_or_else(|| {
+        let sentence = "GLEXEC_TARGET_USER names an account that you are not mapped to";
+        Stop::new(Reason::NoMapping, sentence).hint("unset it, or name one of your accounts")
+    })
+}
+
+fn is_listed(config: &Config, caller: &Caller, groups: &[String]) -> bool {
+    let users = &config.user_white_list;
+    let by_name = caller.name().is_some_and(|name| users.iter().any(|entry| admits(entry, name)));
+    let anybody = [users, &config.group_white_list].into_iter().flatten();
+    by_name
+        || anybody.into_iter().any(|entry| *entry == Listed::Everybody)
+        || config.group_white_list.iter().any(|entry| groups.iter().any(|g| admits(entry, g)))
+}
+
+/// Whether everybody is admitted, which a site should be told of each run.
+pub(crate) fn admits_everybody(config: &Config) -> bool {
+    let lists = [&config.user_white_list, &config.group_white_list];
+    lists.into_iter().flatten().any(|entry| *entry == Listed::Everybody)
+}
+
+fn admits(entry: &Listed, name: &str) -> bool {
+    match entry {
+        Listed::Everybody => true,
+        Listed::Name(listed) => listed == name,
+        Listed::Pool(prefix) => name
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())),
+    }
+}
+
+fn row_is_for(row: &StaticRow, caller: &Caller, groups: &[String]) -> bool {
+    match &row.caller {
+        RowCaller::User(name) => caller.name() == Some(name),
+        RowCaller::Group(group) => groups.contains(group),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::config::Syntax;
+    use crate::decide::facts::{Account, KernelIds};
+    use nix::unistd::{Gid, Uid};
+
+    fn config(text: &str) -> Config {
+        Config::parse(text.as_bytes(), Syntax::Toml).unwrap()
+    }
+
+    fn caller(name: Option<&str>) -> Caller {
+        let ids = KernelIds { uid: Uid::from_raw(1000), gid: Gid::from_raw(100), groups: vec![] };
+        let account = name.map(|name| Account {
+            name: name.to_owned(),
+            uid: ids.uid,
+            gid: ids.gid,
+            home: "/".into(),
+            shell: "/bin/sh".into(),
+        });
+        Caller::from_kernel(ids, account, None)
+    }
+
+    fn word(config: &Config, name: Option<&str>, groups: &[&str], wanted: Option<&str>) -> String {
+        let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
+        match judge(config, &caller(name), &groups, wanted) {
+            Ok(grant) => grant.account,
+            Err(stop) => stop.reason.word().to_owned(),
+        }
+    }
+
+    const ROWS: &str = r#"
+        [mapping]
+        banned = ["mallory"]
+        [[mapping.static]]
+        caller = "pilot"
+        accounts = ["a", "b"]
+        [[mapping.static]]
+        caller = "@atlas"
+        account = "c"
+        [[mapping.static]]
+        caller = "mallory"
+        account = "d"
+    "#;
+
+    #[test]
+    fn either_list_admits_and_nothing_admits_by_default() {
+        let open = config(&format!(
+            "[glexec]\nuser_white_list=[\"pilot\",\"mallory\",\".pool\"]\ngroup_white_list=[\"atlas\"]\n{ROWS}"
+        ));
+        assert_eq!(word(&open, Some("pilot"), &[], None), "a");
+        assert_eq!(word(&open, Some("pilot1"), &[], None), "not-listed");
+        assert_eq!(word(&open, Some("pilo"), &[], None), "not-listed");
+        assert_eq!(word(&open, Some("x"), &["atlas"], None), "c");
+        assert_eq!(word(&open, Some("mallory"), &["atlas"], None), "banned");
+        assert_eq!(word(&open, Some("pool07"), &[], None), "no-mapping");
+        assert_eq!(word(&open, Some("pool"), &[], None), "not-listed");
+        assert_eq!(word(&open, Some("pool7x"), &[], None), "not-listed");
+        assert_eq!(word(&open, None, &[], None), "not-listed");
+        let closed = config(&format!("[glexec]\n{ROWS}"));
+        assert_eq!(word(&closed, Some("pilot"), &["atlas"], None), "not-listed");
+        assert_eq!(word(&closed, Some("root"), &[], None), "not-listed");
+    }
+
+    #[test]
+    fn a_caller_picks_among_its_own_accounts_only() {
+        let config = config(&format!("[glexec]\nuser_white_list=[\"*\"]\n{ROWS}"));
+        assert_eq!(word(&config, Some("pilot"), &[], Some("b")), "b");
+        assert_eq!(word(&config, Some("pilot"), &[], Some("c")), "no-mapping");
+        assert_eq!(word(&config, None, &[], None), "no-mapping");
+    }
+}

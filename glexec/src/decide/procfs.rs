@@ -1,0 +1,75 @@
+//! The text of /proc, which a payload can write parts of: its own name, for one.
+
+use nix::unistd::{Pid, Uid};
+
+/// The fields of /proc/PID/stat that are used (proc_pid_stat(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) state: u8,
+    pub(crate) parent: Pid,
+    /// 0 where the process has no controlling terminal.
+    pub(crate) terminal: i32,
+    /// In the form of wait(2); 0 where it may not be seen.
+    pub(crate) exit_status: i32,
+}
+
+impl Stat {
+    /// Reads the line. The name is in parentheses and may hold any byte, `)` and newline
+    /// included: the fields begin after the last `)`.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let end = memchr::memrchr(b')', text)?;
+        let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let number = |at: usize| fields.get(at).and_then(|f| f.parse::<i32>().ok());
+        Some(Self {
+            state: fields.first()?.bytes().next()?,
+            parent: Pid::from_raw(number(1)?),
+            terminal: number(4)?,
+            exit_status: number(49).unwrap_or(0),
+        })
+    }
+
+    /// Whether it has ended and waits to be reaped.
+    pub(crate) const fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+/// The numbers of /proc/PID/task/TID/children.
+pub(crate) fn children(text: &str) -> Vec<Pid> {
+    let numbers = text.split_ascii_whitespace().filter_map(|n| n.parse().ok());
+    numbers.filter(|n| *n > 1).map(Pid::from_raw).collect()
+}
+
+/// Real, effective and saved uid of /proc/PID/status.
+pub(crate) fn uids(status: &str) -> Option<[Uid; 3]> {
+    let line = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
+    let mut ids = line.split_ascii_whitespace().map(|n| n.parse().map(Uid::from_raw));
+    Some([ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_fields_shifts_none() {
+        let tail = "S 7 42 42 34816 -1".to_owned() + &" 0".repeat(43) + " 256";
+        let text = format!("42 (a) S 1 (\n) {tail}\n");
+        let stat = Stat::parse(text.as_bytes()).unwrap();
+        assert_eq!((stat.state, stat.parent.as_raw(), stat.terminal), (b'S', 7, 34816));
+        assert_eq!(Stat::parse(b"42 (x S 1 2 3"), None);
+        assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn children_are_numbers_above_one() {
+        assert_eq!(children("12 13 x 1 0 -5 "), [Pid::from_raw(12), Pid::from_raw(13)]);
+    }
+
+    #[test]
+    fn the_three_uids_are_read() {
+        let status = "Name:\tUid:\t9\nUid:\t1\t2\t3\t4\n";
+        assert_eq!(uids(status), Some([1, 2, 3].map(Uid::from_raw)));
+    }
+}

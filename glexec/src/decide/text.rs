@@ -1,0 +1,104 @@
+//! Bytes that somebody else wrote, made fit for a line that we write.
+
+use std::fmt::Write as _;
+
+/// A log line is cut here, with its full length told (DESIGN section 12).
+pub(crate) const LONGEST_LINE: usize = 8 * 1024;
+
+/// Escapes everything that could end, hide or forge a line: control bytes, `"`, `\`, and
+/// whatever is not UTF-8. Printable text stays as it is.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => out.extend(['\\', c]),
+                '\n' => out.push_str("\\n"),
+                c if is_plain(c) => out.push(c),
+                c => {
+                    let mut buffer = [0; 4];
+                    push_hex(&mut out, c.encode_utf8(&mut buffer).as_bytes());
+                }
+            }
+        }
+        push_hex(&mut out, chunk.invalid());
+    }
+    out
+}
+
+/// The last guard before a line goes out: whatever was put together, it stays one line.
+pub(crate) fn one_line(text: &str) -> String {
+    if text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let mut buffer = [0; 4];
+        match c {
+            c if is_plain(c) => out.push(c),
+            c => push_hex(&mut out, c.encode_utf8(&mut buffer).as_bytes()),
+        }
+    }
+    out
+}
+
+/// C0, DEL, C1 and the characters that reorder or break a line are not plain.
+fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\\x{byte:02x}");
+    }
+}
+
+/// Cuts a line that is too long, and says how long it was.
+pub(crate) fn cut(mut line: String, longest: usize) -> String {
+    if line.len() <= longest {
+        return line;
+    }
+    let full = line.len();
+    let mark = format!("... ({full} bytes)");
+    let mut end = longest.saturating_sub(mark.len());
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line.truncate(end);
+    line + &mark
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_that_forges_a_line_gets_through() {
+        assert_eq!(escaped(b"0\nforged: ok \x1b[31m"), "0\\nforged: ok \\x1b[31m");
+        assert_eq!(escaped(b"a\"b\\c"), "a\\\"b\\\\c");
+        assert_eq!(escaped(b"\xff\xc3\xa9"), "\\xff\u{e9}");
+        assert_eq!(escaped("\u{202e}".as_bytes()), "\\xe2\\x80\\xae");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_goes_out_is_one_line(text: String) {
+            prop_assert!(one_line(&text).chars().all(|c| !c.is_control()));
+            let plain = escaped(text.as_bytes());
+            prop_assert_eq!(one_line(&plain), plain);
+        }
+
+        #[test]
+        fn an_escaped_text_is_one_line_of_printable_characters(bytes: Vec<u8>) {
+            prop_assert!(!escaped(&bytes).contains(char::is_control));
+        }
+
+        #[test]
+        fn a_cut_line_is_short_enough(line in ".{0,300}", longest in 40..200usize) {
+            prop_assert!(cut(line, longest).len() <= longest);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a lingering glexec does about what it hears: pure, so that every case can be read.
+
+use std::time::Duration;
+
+const SIGINT: u8 = 2;
+const SIGKILL: u8 = 9;
+const SIGTERM: u8 = 15;
+const SIGCONT: u8 = 18;
+const SIGSTOP: u8 = 19;
+
+/// How far the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The payload runs, and no clock does.
+    Running,
+    /// The payload runs and must end: at the end of a clock it is killed.
+    Ending,
+    /// The payload has ended; what it left and the epilogue are left to do.
+    After,
+}
+
+/// What was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// SIGTERM, and whether root sent it.
+    Term { from_root: bool },
+    /// Any other signal that is to be passed on.
+    Signal(u8),
+    /// A line on the control descriptor.
+    Order(u8),
+    /// The control descriptor's other end is closed: the caller is gone.
+    CallerGone,
+    /// The clock has run out.
+    TimeUp,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Nothing.
+    Nothing,
+    /// Pass the signal to the payload's group, and to the payload where it left the group.
+    Forward(u8),
+    /// The same with TERM, followed by CONT; where a duration is given, a clock is started.
+    Term(Option<Duration>),
+    /// Send the signal to every descendant.
+    Everybody(u8),
+    /// Kill the payload and its group.
+    Kill,
+    /// Skip what is left of the graces.
+    Hurry,
+}
+
+/// The site's clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Clocks {
+    pub(crate) kill_grace: Duration,
+    pub(crate) term_grace: Option<Duration>,
+}
+
+/// The state of a vigil.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vigil {
+    pub(crate) stage: Stage,
+    clocks: Clocks,
+    terms_of_root: u32,
+}
+
+impl Vigil {
+    /// A vigil over a payload that is being started.
+    pub(crate) const fn new(clocks: Clocks) -> Self {
+        Self { stage: Stage::Running, clocks, terms_of_root: 0 }
+    }
+
+    /// What to do about an event.
+    pub(crate) fn hear(&mut self, event: Event) -> Action {
+        if event == (Event::Term { from_root: true }) {
+            self.terms_of_root += 1;
+        }
+        let grace = self.clocks.kill_grace;
+        match (self.stage, event) {
+            (Stage::Running, Event::Term { .. }) => {
+                if self.clocks.term_grace.is_some() {
+                    self.stage = Stage::Ending;
+                }
+                Action::Term(self.clocks.term_grace)
+            }
+            (Stage::Ending, Event::Term { .. }) => Action::Term(None),
+            (Stage::Running | Stage::Ending, Event::Signal(n)) => Action::Forward(n),
+            (Stage::Running | Stage::Ending, Event::Order(n)) => match n {
+                SIGKILL | SIGSTOP | SIGCONT => Action::Everybody(n),
+                SIGTERM => Action::Term(None),
+                n => Action::Forward(n),
+            },
+            (Stage::Running | Stage::Ending, Event::CallerGone) => {
+                self.stage = Stage::Ending;
+                Action::Term(Some(grace))
+            }
+            (Stage::Running, Event::TimeUp) => Action::Nothing,
+            (Stage::Ending, Event::TimeUp) => Action::Kill,
+            (Stage::After, Event::Term { .. }) => {
+                if self.terms_of_root >= 2 {
+                    Action::Hurry
+                } else {
+                    Action::Nothing
+                }
+            }
+            (
+                Stage::After,
+                Event::Signal(_) | Event::Order(_) | Event::CallerGone | Event::TimeUp,
+            ) => Action::Nothing,
+        }
+    }
+}
+
+/// The signal a line of the control descriptor names: with or without `SIG`, upper case.
+pub(crate) fn order(line: &str) -> Option<u8> {
+    let name = line.strip_prefix("SIG").unwrap_or(line);
+    let known = [
+        ("HUP", 1),
+        ("INT", SIGINT),
+        ("QUIT", 3),
+        ("USR1", 10),
+        ("USR2", 12),
+        ("ALRM", 14),
+        ("WINCH", 28),
+        ("TSTP", 20),
+        ("KILL", SIGKILL),
+        ("TERM", SIGTERM),
+        ("CONT", SIGCONT),
+        ("STOP", SIGSTOP),
+    ];
+    known.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(10);
+
+    fn vigil(term_grace: Option<Duration>) -> Vigil {
+        Vigil::new(Clocks { kill_grace: GRACE, term_grace })
+    }
+
+    #[test]
+    fn a_forwarded_term_starts_no_clock_unless_the_site_says_so() {
+        let mut plain = vigil(None);
+        assert_eq!(plain.hear(Event::Term { from_root: false }), Action::Term(None));
+        assert_eq!(plain.stage, Stage::Running);
+        let mut timed = vigil(Some(GRACE));
+        assert_eq!(timed.hear(Event::Term { from_root: true }), Action::Term(Some(GRACE)));
+        assert_eq!(timed.hear(Event::Term { from_root: true }), Action::Term(None));
+        assert_eq!(timed.hear(Event::TimeUp), Action::Kill);
+    }
+
+    #[test]
+    fn a_caller_that_is_gone_ends_the_payload() {
+        let mut vigil = vigil(None);
+        assert_eq!(vigil.hear(Event::CallerGone), Action::Term(Some(GRACE)));
+        assert_eq!(vigil.hear(Event::TimeUp), Action::Kill);
+    }
+
+    #[test]
+    fn afterwards_signals_are_noted_and_a_second_term_of_root_hurries() {
+        let mut vigil = vigil(None);
+        vigil.stage = Stage::After;
+        assert_eq!(vigil.hear(Event::Signal(10)), Action::Nothing);
+        assert_eq!(vigil.hear(Event::Term { from_root: false }), Action::Nothing);
+        assert_eq!(vigil.hear(Event::Term { from_root: true }), Action::Nothing);
+        assert_eq!(vigil.hear(Event::Term { from_root: true }), Action::Hurry);
+    }
+
+    #[test]
+    fn orders_are_upper_case_names() {
+        assert_eq!(order("TERM"), Some(15));
+        assert_eq!(order("SIGUSR1"), Some(10));
+        for bad in ["", "term", "9", "KILL ", "SIGSIGKILL", "SEGV"] {
+            assert_eq!(order(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn kill_stop_and_cont_go_to_everybody() {
+        for n in [9, 18, 19] {
+            assert_eq!(vigil(None).hear(Event::Order(n)), Action::Everybody(n));
+        }
+        assert_eq!(vigil(None).hear(Event::Order(15)), Action::Term(None));
+        assert_eq!(vigil(None).hear(Event::Order(10)), Action::Forward(10));
+    }
+}

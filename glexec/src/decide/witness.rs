@@ -1,0 +1,29 @@
+//! Who is told while a run goes on. `act` calls it, `report` is it.
+
+use crate::contract::Record;
+use std::time::Duration;
+
+/// How much a line matters, as in `log_level`: 1 to 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Error = 1,
+    Warning = 2,
+    Notice = 3,
+    Info = 4,
+    Debug = 5,
+}
+
+/// The one who tells the log and the status stream. Neither ever blocks, neither ever fails.
+pub(crate) trait Witness {
+    /// A line for the log.
+    fn log(&self, level: Level, text: &str);
+    /// A record for the status stream.
+    fn status(&self, record: &Record);
+}
+
+/// Where finished bytes go. `act` opens it, `report` fills it.
+pub(crate) trait Sink {
+    /// Sends one line whole or not at all, and says which. `patience` is how long a reader that
+    /// sleeps is waited for; zero never waits.
+    fn deliver(&self, bytes: &[u8], patience: Duration) -> bool;
+}

@@ -1,0 +1,140 @@
+//! glexec runs a command under another identity, lingers, and runs a trusted epilogue.
+//!
+//! Observe, decide, act, report. Only `act` is ever root; hooks see only [`contract`].
+
+pub mod contract;
+
+mod act;
+mod admin;
+mod carry;
+mod decide;
+mod lookups;
+mod observe;
+mod report;
+mod settings;
+
+pub use admin::admin;
+
+use act::root::{Privilege, Root};
+use act::threshold::{Inherited, Restore, threshold};
+use carry::Desk;
+use contract::{Mode, Reason};
+use decide::config::Config;
+use decide::plan::{Launch, Plan, Request};
+use decide::stop::Stop;
+use decide::witness::{Level, Witness as _};
+use decide::{last_word, plan, policy};
+use lookups::Lookups;
+use nix::unistd::Uid;
+use report::Teller;
+
+/// The setuid program: from the first breath to the one exit byte.
+pub fn run() -> ! {
+    // Whatever a bug does, nothing is printed from inside a privileged process.
+    std::panic::set_hook(Box::new(|_| act::exit_now(Reason::Internal.fault().exit_code())));
+    act::exit_now(match threshold() {
+        Ok(born) => begun(born),
+        Err(stop) => carry::refuse_without_rights(&stop),
+    })
+}
+
+fn begun(born: Inherited) -> u8 {
+    let Inherited { words, environment, restore, trouble, rights } = born;
+    let desk = Desk::new(rights.as_ref().ok());
+    let teller = Teller::new(desk.early(), Uid::current().to_string());
+    let walk = Walk { desk: &desk, teller: &teller, rights: &rights, restore: &restore };
+    let request = observe::request(words, environment);
+    let done = request.and_then(|request| walk.go(request, trouble));
+    done.unwrap_or_else(|stop| teller.stopped(&stop))
+}
+
+/// One run, and what it works with.
+struct Walk<'w> {
+    desk: &'w Desk<'w>,
+    teller: &'w Teller<'w>,
+    rights: &'w Result<Privilege, Reason>,
+    restore: &'w Restore,
+}
+
+impl Walk<'_> {
+    /// threshold → request → caller → config → judge → account → plan → carry out.
+    fn go(&self, request: Request, trouble: Option<Stop>) -> Result<u8, Stop> {
+        if let Some(answer) = carry::answer(request.invocation.mode)? {
+            return Ok(u8::from(!report::print(&answer)));
+        }
+        let orders = self.desk.take_named(&request.invocation, self.teller)?;
+        if let Some(trouble) = trouble {
+            return Err(trouble);
+        }
+        let config = self.config()?;
+        self.desk.open_log(&config.log, self.teller)?;
+        self.tell_notices(&config, &request);
+        let rehearsed = request.invocation.mode == Mode::Rehearse;
+        let plan = self.plan(&config, request)?;
+        if rehearsed {
+            return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
+        }
+        self.teller.begin(&plan)?;
+        carry::out(self, &plan, orders)
+    }
+
+    /// Root for as long as the value lives; in log-only mode what rights there are.
+    fn root(&self) -> Result<Root, Stop> {
+        self.rights.as_ref().map_or_else(|_| Ok(Root::without_rights()), Privilege::raise)
+    }
+
+    /// The configuration. Without root's rights it only counts where it asks for no more.
+    fn config(&self) -> Result<Config, Stop> {
+        let config = settings::read(&self.root()?);
+        match (self.rights, config) {
+            (Ok(_), Ok(config)) if config.log_only => {
+                let detail =
+                    "`log_only = true` and glexec is installed setuid root: undo one of them";
+                Err(Stop::configuration(Reason::ConfigMalformed, detail))
+            }
+            (Ok(_), config) => config,
+            (Err(_), Ok(config)) if config.log_only => Ok(config),
+            (Err(reason), _) => Err(carry::powerless(*reason)),
+        }
+    }
+
+    fn tell_notices(&self, config: &Config, request: &Request) {
+        let dropped = request.environ.dropped;
+        if dropped > 0 {
+            let text = format!("{dropped} malformed or doubled entries of the environment dropped");
+            self.teller.log(Level::Info, &text);
+        }
+        config.notices.iter().for_each(|notice| self.teller.log(Level::Info, notice));
+        if policy::admits_everybody(config) {
+            self.teller.log(Level::Warning, "a white list admits everybody (\"*\")");
+        }
+    }
+
+    /// Who, as whom, what, where, and what is owed afterwards.
+    fn plan(&self, config: &Config, request: Request) -> Result<Plan, Stop> {
+        let root = self.root()?;
+        let mut lookups = Lookups::open(&root, self.rights.as_ref().ok(), config.account_source)?;
+        let ids = observe::kernel_ids()?;
+        let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
+        self.teller.know(caller.shown_name(), request.environ.get("GLEXEC_ID"));
+        let wanted = request.environ.get("GLEXEC_TARGET_USER").map(String::from_utf8_lossy);
+        let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
+        tracing::debug!(account = %grant.account, "mapped");
+        let target = lookups.target(&grant, config.min_target_uid)?;
+        plan::verify_ids(&request.invocation, &target)?;
+        let candidates = plan::candidates(&request, &config.path)?;
+        let looker = (!config.log_only).then_some(&target);
+        let command = act::probe::find(&root, looker, &candidates)?;
+        let environ = request.environ.clone();
+        let plan = plan::lay(config, request, (caller, target), command)?;
+        let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) else {
+            return Ok(plan);
+        };
+        let identity = lookups.epilogue(rule)?;
+        let plan = last_word::add_epilogue(plan, config, identity, &environ)?;
+        match plan.epilogue() {
+            Some(epilogue) => act::epilogue::open(&root, epilogue).map(|_| plan),
+            None => Ok(plan),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Who an id or a name is: from the files, or from the helper where the site has more.
+
+use crate::act::helper;
+use crate::act::root::{Privilege, Root};
+use crate::contract::Reason;
+use crate::decide::config::{AccountSource, EpilogueRule};
+use crate::decide::database::{self, Database, Question};
+use crate::decide::facts::{Account, Caller, KernelIds};
+use crate::decide::last_word::EpilogueIdentity;
+use crate::decide::policy::Grant;
+use crate::decide::stop::Stop;
+use crate::decide::target::Target;
+use crate::{observe, settings};
+use nix::unistd::Gid;
+
+/// The helper that asks the C library.
+const HELPER: &str = "glexec-accounts";
+
+/// The account database as far as it is known.
+pub(crate) struct Lookups<'p> {
+    database: Database,
+    source: Source<'p>,
+}
+
+/// Where the rest of it is.
+#[derive(Clone, Copy)]
+enum Source<'p> {
+    /// Nowhere: all was read.
+    Files,
+    /// With the helper, which is asked as it is needed.
+    Helper(Option<&'p Privilege>),
+}
+
+impl<'p> Lookups<'p> {
+    /// Reads the files once, or keeps the helper in reserve.
+    ///
+    /// # Errors
+    /// [`Reason::Accounts`].
+    pub(crate) fn open(
+        root: &Root,
+        privilege: Option<&'p Privilege>,
+        source: AccountSource,
+    ) -> Result<Self, Stop> {
+        let ask = match source {
+            AccountSource::Files => false,
+            AccountSource::Nss => true,
+            AccountSource::Auto => observe::needs_helper(),
+        };
+        tracing::debug!(helper = ask, "account look-ups");
+        if ask {
+            return Ok(Self { database: Database::default(), source: Source::Helper(privilege) });
+        }
+        let passwd = settings::accounts_file(root, "/etc/passwd")?;
+        let groups = settings::accounts_file(root, "/etc/group")?;
+        Ok(Self { database: Database { passwd, groups }, source: Source::Files })
+    }
+
+    fn ask(&mut self, questions: &[Question]) -> Result<(), Stop> {
+        let Source::Helper(privilege) = self.source else { return Ok(()) };
+        if questions.is_empty() {
+            return Ok(());
+        }
+        let words: Vec<String> = questions.iter().map(Question::word).collect();
+        let answer = helper::ask(privilege, HELPER, &words)?;
+        self.database.add(&answer).map_err(|why| unreadable(&format!("{HELPER}: {why}")))
+    }
+
+    /// The caller, and the names of its groups where a rule asks for them.
+    ///
+    /// # Errors
+    /// [`Reason::Accounts`].
+    pub(crate) fn caller(
+        &mut self,
+        ids: KernelIds,
+        with_groups: bool,
+    ) -> Result<(Caller, Vec<String>), Stop> {
+        let gids: Vec<Gid> = if with_groups { ids.groups.clone() } else { Vec::new() };
+        let mut questions = vec![Question::Uid(ids.uid), Question::Gid(ids.gid)];
+        questions.extend(gids.iter().copied().map(Question::Gid));
+        self.ask(&questions)?;
+        let Database { passwd, groups } = &self.database;
+        let account = database::account_by_uid(passwd, ids.uid);
+        let group = database::group_by_gid(groups, ids.gid);
+        let others = gids.iter().filter_map(|gid| database::group_by_gid(groups, *gid));
+        let names = group.iter().filter(|_| with_groups).cloned().chain(others).collect();
+        Ok((Caller::from_kernel(ids, account, group), names))
+    }
+
+    /// The account that was granted, admitted.
+    ///
+    /// # Errors
+    /// [`Reason::TargetUnknown`], [`Reason::TargetNotAdmitted`], [`Reason::Accounts`]; a
+    /// configuration fault where the row names a group that does not exist.
+    pub(crate) fn target(&mut self, grant: &Grant, min_uid: u32) -> Result<Target, Stop> {
+        let name = &grant.account;
+        let mut questions = vec![Question::User(name.clone())];
+        match &grant.groups {
+            Some(groups) => questions.extend(groups.iter().cloned().map(Question::Group)),
+            None => questions.push(Question::GroupsOf(name.clone())),
+        }
+        self.ask(&questions)?;
+        let account = self.account(name).ok_or_else(|| {
+            let sentence = format!("the mapped account '{name}' does not exist here");
+            Stop::new(Reason::TargetUnknown, sentence)
+                .hint("the site has to create it, or to map you to another")
+        })?;
+        let groups = match &grant.groups {
+            Some(names) => {
+                names.iter().map(|name| self.group(name, "groups")).collect::<Result<_, _>>()?
+            }
+            None => self.groups_of(&account)?,
+        };
+        let group = match database::group_by_gid(&self.database.groups, account.gid) {
+            Some(group) => Some(group),
+            None => {
+                self.ask(&[Question::Gid(account.gid)])?;
+                database::group_by_gid(&self.database.groups, account.gid)
+            }
+        };
+        Target::admit(account, group, groups, min_uid)
+    }
+
+    /// The supplementary groups of an account: those that list it, without its own.
+    fn groups_of(&self, account: &Account) -> Result<Vec<Gid>, Stop> {
+        let all = database::groups_of(&self.database.groups, &account.name, account.gid);
+        let all = all.ok_or_else(|| {
+            unreadable(&format!("account {} is in more groups than a process may be", account.name))
+        })?;
+        Ok(all.into_iter().filter(|gid| *gid != account.gid).collect())
+    }
+
+    /// As whom the epilogue runs.
+    ///
+    /// # Errors
+    /// A configuration fault where `epilogue_user` or `epilogue_group` does not exist.
+    pub(crate) fn epilogue(&mut self, rule: &EpilogueRule) -> Result<EpilogueIdentity, Stop> {
+        let user = rule.user.iter().cloned().map(Question::User);
+        let group = rule.group.iter().cloned().map(Question::Group);
+        self.ask(&user.chain(group).collect::<Vec<_>>())?;
+        let user = rule.user.as_ref().map(|name| {
+            self.account(name).ok_or_else(|| {
+                let what = "does not exist; create the account or remove the key";
+                let detail = format!("epilogue_user '{name}' {what}");
+                Stop::configuration(Reason::EpilogueIdentity, detail)
+            })
+        });
+        let group = rule.group.as_ref().map(|name| self.group(name, "epilogue_group"));
+        Ok(EpilogueIdentity::new(user.transpose()?, group.transpose()?))
+    }
+
+    /// An account that has been asked for.
+    pub(crate) fn account(&self, name: &str) -> Option<Account> {
+        database::account_by_name(&self.database.passwd, name)
+    }
+
+    fn group(&self, name: &str, key: &str) -> Result<Gid, Stop> {
+        database::group_by_name(&self.database.groups, name).ok_or_else(|| {
+            let detail = format!("`{key}` names group '{name}', which does not exist");
+            Stop::configuration(Reason::ConfigMalformed, detail)
+        })
+    }
+}
+
+fn unreadable(detail: &str) -> Stop {
+    Stop::new(Reason::Accounts, "the account database cannot be read; see the log").detail(detail)
+}

@@ -1,0 +1,5 @@
+//! The door.
+
+fn main() {
+    glexec::run()
+}

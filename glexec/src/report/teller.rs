@@ -1,0 +1,150 @@
+//! The one who tells: knows the site's log rule, the status stream, and who may be told what.
+
+use super::audit::{self, Fields};
+use super::developer::Notebook;
+use super::voice;
+use crate::contract::{Fault, Reason, Record};
+use crate::decide::config::LogRule;
+use crate::decide::ended::Ended;
+use crate::decide::plan::Plan;
+use crate::decide::stop::Stop;
+use crate::decide::text::escaped;
+use crate::decide::witness::{Level, Sink, Witness};
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// How long a begin line, without which nothing runs, may take (DESIGN section 12).
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a line may take that says why nothing ran.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// Tells the log, the caller and the status stream.
+pub(crate) struct Teller<'s> {
+    rule: RefCell<LogRule>,
+    log: Cell<&'s dyn Sink>,
+    status: Cell<Option<&'s dyn Sink>>,
+    caller: RefCell<String>,
+    id: RefCell<Option<Vec<u8>>>,
+    notebook: Notebook,
+    lost_records: Cell<u32>,
+    lost_lines: Cell<u32>,
+}
+
+impl<'s> Teller<'s> {
+    /// A teller for the time before there is a configuration; `caller` is all that is known.
+    pub(crate) fn new(log: &'s dyn Sink, caller: String) -> Self {
+        Self {
+            rule: RefCell::default(),
+            log: Cell::new(log),
+            status: Cell::new(None),
+            caller: RefCell::new(caller),
+            id: RefCell::new(None),
+            notebook: Notebook::open(),
+            lost_records: Cell::new(0),
+            lost_lines: Cell::new(0),
+        }
+    }
+
+    /// From now on records go here, too.
+    pub(crate) fn use_status(&self, status: &'s dyn Sink) {
+        self.status.set(Some(status));
+    }
+
+    /// From now on the site's rule holds.
+    pub(crate) fn use_log(&self, rule: &LogRule, log: &'s dyn Sink) {
+        self.rule.replace(rule.clone());
+        self.log.set(log);
+    }
+
+    /// The caller's name, and its own word for this run.
+    pub(crate) fn know(&self, caller: String, id: Option<&[u8]>) {
+        self.caller.replace(caller);
+        self.id.replace(id.map(<[u8]>::to_vec));
+    }
+
+    /// The line without which nothing runs.
+    ///
+    /// # Errors
+    /// [`Reason::Audit`].
+    pub(crate) fn begin(&self, plan: &Plan) -> Result<(), Stop> {
+        let line = audit::begin(plan, self.id.borrow().as_deref());
+        if self.send(Level::Notice, &line, (&audit::fields(plan, "begin"), PATIENCE)) {
+            return Ok(());
+        }
+        Err(Stop::new(Reason::Audit, "the run could not be logged (audit); nothing was started")
+            .detail("the begin line could not be delivered within a second"))
+    }
+
+    /// The line at the end of a run, and the last record.
+    pub(crate) fn end(&self, plan: &Plan, ended: &Ended, code: u8) {
+        let line = audit::end(plan, ended, code);
+        self.send(Level::Notice, &line, (&audit::fields(plan, "end"), Duration::ZERO));
+        self.finished(code);
+    }
+
+    /// The last record.
+    pub(crate) fn finished(&self, code: u8) {
+        self.status(&Record::Finished { code, dropped: self.lost_records.get() });
+    }
+
+    /// Tells everybody why nothing ran, each what is theirs; gives the exit code.
+    pub(crate) fn stopped(&self, stop: &Stop) -> u8 {
+        let (word, code) = (stop.reason.word(), stop.exit_code());
+        let detail = stop.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let caller = escaped(self.caller.borrow().as_bytes());
+        let line = format!("{word}: caller {caller}: {}{detail} exit_code={code}", stop.sentence);
+        let level = match stop.fault() {
+            Fault::Internal => Level::Error,
+            Fault::Client | Fault::Denied => Level::Warning,
+        };
+        let fields =
+            vec![("GLEXEC_EVENT", "stopped".to_owned()), ("GLEXEC_REASON", word.to_owned())];
+        self.send(level, &line, (&fields, SHORT));
+        if !self.rule.borrow().silent {
+            voice::complain(stop);
+        }
+        self.status(&Record::Refused {
+            code,
+            reason: word.to_owned(),
+            sentence: stop.sentence.clone(),
+        });
+        code
+    }
+
+    fn send(&self, level: Level, line: &str, (fields, patience): (&Fields, Duration)) -> bool {
+        let (rule, log) = (self.rule.borrow(), self.log.get());
+        let wanted = |level: Level| level as u8 <= rule.level;
+        if wanted(Level::Debug) {
+            for event in self.notebook.take() {
+                let dressed = audit::dressed(&rule, Level::Debug, &event, &Fields::new());
+                log.deliver(&dressed, Duration::ZERO);
+            }
+        }
+        if !wanted(level) {
+            return true;
+        }
+        let mut line = line.to_owned();
+        let lost = self.lost_lines.take();
+        if lost > 0 {
+            line = format!("{line} lost_lines={lost}");
+        }
+        let sent = log.deliver(&audit::dressed(&rule, level, &line, fields), patience);
+        if !sent {
+            self.lost_lines.set(lost.saturating_add(1));
+        }
+        sent
+    }
+}
+
+impl Witness for Teller<'_> {
+    fn log(&self, level: Level, text: &str) {
+        self.send(level, text, (&Fields::new(), Duration::ZERO));
+    }
+
+    fn status(&self, record: &Record) {
+        let Some(status) = self.status.get() else { return };
+        if !status.deliver(record.line().as_bytes(), Duration::ZERO) {
+            self.lost_records.set(self.lost_records.get().saturating_add(1));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What the caller reads.
+
+use crate::decide::stop::Stop;
+use crate::decide::text::one_line;
+use std::io::Write as _;
+
+/// One line on stderr: a sentence, and in brackets what to do. Nobody reading is no fault.
+pub(super) fn complain(stop: &Stop) {
+    let hint = stop.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let line = format!("[gLExec]: {}{hint}\n", one_line(&stop.sentence));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Text on stdout; false where it did not get there.
+pub(crate) fn print(text: &str) -> bool {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// `-v`.
+pub(crate) fn version() -> String {
+    format!("glexec {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// `-V`, in the original's form.
+pub(crate) fn paths(names: &[(&str, &str)]) -> String {
+    names.iter().map(|(name, path)| format!("{name}=\"{path}\"\n")).collect()
+}
