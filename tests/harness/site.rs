@@ -1,0 +1,361 @@
+//! A site: accounts, configuration, the installed setuid binary, and what it logged.
+
+use crate::call::Call;
+use crate::look::Look;
+use crate::socket::Collector;
+use crate::{accounts, procfs, raw, world};
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tempfile::TempDir;
+
+/// Where glexec is installed.
+pub const GLEXEC: &str = "/usr/sbin/glexec";
+/// Its configuration.
+pub const CONFIG: &str = "/etc/glexec.toml";
+/// Where the tests put the site's epilogue.
+pub const EPILOGUE: &str = "/usr/libexec/site/epilogue";
+/// The program that plays payloads and epilogues.
+pub const ACTOR: &str = "/usr/local/bin/actor";
+/// Where the standard epilogue writes what it sees, one line of JSON each time.
+pub const SAW: &str = "/var/lib/site/saw";
+
+/// The standard epilogue: looks around and writes down what it sees.
+const LOOKING_EPILOGUE: &str = "#!/usr/local/bin/actor look-into\n";
+
+/// Defaults of a site's `[glexec]`; a test's own line for the same key replaces one.
+const SETTINGS: [&str; 2] =
+    ["user_white_list = [\"pilot\", \"busy\", \"vast\", \"root\"]", "kill_grace = 1"];
+
+const MAPPING: &str = r#"
+[mapping]
+methods = ["static"]
+[[mapping.static]]
+caller = "pilot"
+accounts = ["payload1", "payload2", "payload3", "payload4", "payload5", "payload6", "homeless",
+            "root", "toor", "service", "rootgroup", "ingroup0", "ghost", "vast", "keeper", "friend"]
+[[mapping.static]]
+caller = "busy"
+account = "payload1"
+[[mapping.static]]
+caller = "vast"
+account = "payload1"
+[[mapping.static]]
+caller = "root"
+account = "payload1"
+"#;
+
+/// Sites run side by side; one that measures time has the machine for itself.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held, not read")]
+enum Share {
+    Common(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// A site of its own for one test. One at a time in each thread.
+#[derive(Debug)]
+pub struct Site {
+    holder: Pid,
+    keep: Option<OwnedFd>,
+    namespace: File,
+    /// What /proc calls the namespace.
+    link: PathBuf,
+    base: TempDir,
+    log: Collector,
+    journal: Collector,
+    _share: Share,
+}
+
+impl Site {
+    /// A site that lingers and has no epilogue.
+    pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// A site with these lines in `[glexec]`.
+    pub fn with(lines: &str) -> Self {
+        let share = Share::Common(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+        Self::build(lines, share).expect("a Site")
+    }
+
+    /// The same, with the machine for itself.
+    pub fn alone(lines: &str) -> Self {
+        let share = Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+        Self::build(lines, share).expect("a Site")
+    }
+
+    /// A site with an epilogue that writes down what it sees, for [`Site::epilogues`].
+    pub fn with_epilogue(lines: &str) -> Self {
+        Self::with(&format!("epilogue = \"{EPILOGUE}\"\n{lines}"))
+    }
+
+    /// A site with this script as epilogue.
+    pub fn with_epilogue_script(script: &str, lines: &str) -> Self {
+        let site = Self::with_epilogue(lines);
+        site.epilogue(script);
+        site
+    }
+
+    /// A site in which nothing is installed, not even glexec, with the machine for itself.
+    ///
+    /// # Errors
+    /// Where this machine does not allow one.
+    pub fn bare() -> Result<Self> {
+        Self::unfurnished(Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn build(lines: &str, share: Share) -> Result<Self> {
+        let site = Self::unfurnished(share)?;
+        site.install_built().context("furnishing a Site")?;
+        site.settings(lines);
+        Ok(site)
+    }
+
+    fn unfurnished(share: Share) -> Result<Self> {
+        let base = tempfile::Builder::new().prefix("glexec-site-").tempdir_in("/tmp")?;
+        fs::create_dir(base.path().join("fs"))?;
+        let log = Collector::bind(&base.path().join("log"))?;
+        let journal = Collector::bind(&base.path().join("journal"))?;
+        let (holder, keep) = world::make(base.path())?;
+        let namespace = File::open(format!("/proc/{holder}/ns/mnt"))?;
+        let link = fs::read_link(format!("/proc/{holder}/ns/mnt"))?;
+        let keep = Some(keep);
+        let site = Self { holder, keep, namespace, link, base, log, journal, _share: share };
+        site.furnish();
+        Ok(site)
+    }
+
+    fn furnish(&self) {
+        self.file("/etc/passwd", accounts::passwd(), 0o644);
+        self.file("/etc/group", accounts::group(), 0o644);
+        self.file("/etc/nsswitch.conf", "passwd: files systemd\ngroup: files systemd\n", 0o644);
+        for old in [CONFIG, "/etc/glexec.conf"] {
+            let _ = fs::remove_file(self.path(old));
+        }
+        for account in accounts::all().iter().filter(|a| a.uid != 0 && a.home.starts_with("/home"))
+        {
+            self.directory(&account.home, (account.uid, account.gid), 0o700);
+        }
+        for path in ["/usr/libexec/glexec", "/usr/libexec/site", "/var/lib/site"] {
+            self.directory(path, (0, 0), 0o755);
+        }
+        self.directory("/var/log/glexec", (0, 0), 0o700);
+        self.directory("/var/lib/glexec", (0, 0), 0o700);
+    }
+
+    /// Installs glexec and what belongs to it, and the actor.
+    ///
+    /// # Errors
+    /// Where `tests/build` has not made them.
+    pub fn install_built(&self) -> Result<()> {
+        let built = built();
+        self.install(&built.join("glexec"), GLEXEC, 0o4755)?;
+        self.install(&built.join("glexec-admin"), "/usr/sbin/glexec-admin", 0o755)?;
+        self.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
+        let actor = std::env::current_exe()?.ancestors().nth(2).map(|d| d.join("actor"));
+        if let Some(actor) = actor.filter(|a| a.exists()) {
+            self.install(&actor, ACTOR, 0o755)?;
+        }
+        self.epilogue(LOOKING_EPILOGUE);
+        Ok(())
+    }
+
+    /// Copies a file of the host in, root's.
+    ///
+    /// # Errors
+    /// Where it cannot be copied; `tests/build` makes glexec's.
+    pub fn install(&self, from: &Path, to: &str, mode: u32) -> Result<()> {
+        let to = self.path(to);
+        let _no_fork = raw::FORKING.read().unwrap_or_else(PoisonError::into_inner);
+        fs::copy(from, &to).with_context(|| format!("{} (run tests/build)", from.display()))?;
+        chown(&to, Some(0), Some(0))?;
+        fs::set_permissions(&to, Permissions::from_mode(mode))?;
+        Ok(())
+    }
+
+    /// Where a path of the site is for the host.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.holder))
+    }
+
+    /// Writes a file, root's, with this mode.
+    pub fn file(&self, inside: &str, text: impl AsRef<[u8]>, mode: u32) {
+        let path = self.path(inside);
+        let _no_fork = raw::FORKING.read().unwrap_or_else(PoisonError::into_inner);
+        fs::write(&path, text).unwrap_or_else(|e| panic!("{inside}: {e}"));
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect(inside);
+    }
+
+    /// Makes a directory with this owner and mode.
+    pub fn directory(&self, inside: &str, (uid, gid): (u32, u32), mode: u32) {
+        let path = self.path(inside);
+        fs::create_dir_all(&path).unwrap_or_else(|e| panic!("{inside}: {e}"));
+        self.own(inside, (uid, gid));
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect(inside);
+    }
+
+    /// Gives a file or directory to somebody.
+    pub fn own(&self, inside: &str, (uid, gid): (u32, u32)) {
+        chown(self.path(inside), Some(uid), Some(gid)).unwrap_or_else(|e| panic!("{inside}: {e}"));
+    }
+
+    /// Changes a mode.
+    pub fn mode(&self, inside: &str, mode: u32) {
+        let permissions = Permissions::from_mode(mode);
+        fs::set_permissions(self.path(inside), permissions)
+            .unwrap_or_else(|e| panic!("{inside}: {e}"));
+    }
+
+    /// A file's text; empty where there is none.
+    pub fn read(&self, inside: &str) -> String {
+        fs::read(self.path(inside))
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Writes `/etc/glexec.toml`: the usual accounts and mapping, with these lines in `[glexec]`.
+    pub fn settings(&self, lines: &str) {
+        let key = |line: &str| line.split('=').next().unwrap_or("").trim().to_owned();
+        let own: Vec<String> = lines.lines().map(key).collect();
+        let usual = SETTINGS.iter().filter(|line| !own.contains(&key(line)));
+        let usual: Vec<&str> = usual.copied().collect();
+        self.config(&format!("[glexec]\n{}\n{lines}\n{MAPPING}", usual.join("\n")));
+    }
+
+    /// Writes the whole of `/etc/glexec.toml`.
+    pub fn config(&self, text: &str) {
+        self.file(CONFIG, text, 0o644);
+    }
+
+    /// Writes `/etc/glexec.conf` in the original's syntax, and removes the other.
+    pub fn old_config(&self, text: &str) {
+        let _ = fs::remove_file(self.path(CONFIG));
+        self.file("/etc/glexec.conf", text, 0o600);
+    }
+
+    /// Puts a script where [`EPILOGUE`] is.
+    pub fn epilogue(&self, script: &str) {
+        self.file(EPILOGUE, script, 0o755);
+    }
+
+    /// What each run of the standard epilogue saw, in order.
+    pub fn epilogues(&self) -> Vec<Look> {
+        let text = self.read(SAW);
+        text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    /// What was sent to /dev/log, one entry for each datagram.
+    pub fn log(&self) -> Vec<String> {
+        self.log.all().iter().map(|b| String::from_utf8_lossy(b).into_owned()).collect()
+    }
+
+    /// The same, byte for byte.
+    pub fn raw_log(&self) -> Vec<Vec<u8>> {
+        self.log.all()
+    }
+
+    /// What was sent to the journal's socket.
+    pub fn journal(&self) -> Vec<Vec<u8>> {
+        self.journal.all()
+    }
+
+    /// Stops (true) or goes on (false) reading /dev/log.
+    pub fn hang_log(&self, hang: bool) {
+        self.log.pause(hang);
+    }
+
+    /// glexec with these words, called by `pilot`.
+    pub fn glexec<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> Call<'_> {
+        Call::new(self, GLEXEC).words(words)
+    }
+
+    /// Any program with its arguments, run by `pilot`; the first word is its absolute path.
+    pub fn program<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> Call<'_> {
+        let mut words = words.into_iter().map(Into::into);
+        let path = words.next().expect("a program");
+        Call::new(self, path).words(words)
+    }
+
+    /// A shell of `pilot`'s with this text; `$GLEXEC` is glexec.
+    pub fn shell(&self, text: &str) -> Call<'_> {
+        self.program(["/bin/sh", "-c", text]).env("GLEXEC", GLEXEC)
+    }
+
+    /// The mount namespace.
+    pub const fn namespace(&self) -> &File {
+        &self.namespace
+    }
+
+    /// Every process of this uid that is in the site.
+    pub fn processes_of(&self, uid: u32) -> Vec<crate::Process> {
+        let all = self.processes().into_iter().filter_map(crate::Process::of);
+        all.filter(|process| process.uids.contains(&uid)).collect()
+    }
+
+    /// Every process that is in the site, the holder left out.
+    pub fn processes(&self) -> Vec<i32> {
+        let ours = Some(self.link.clone());
+        let all = procfs::pids().into_iter().filter(|pid| *pid != self.holder.as_raw());
+        all.filter(|pid| procfs::mount_namespace(*pid).is_some_and(|ns| Some(ns) == ours)).collect()
+    }
+
+    /// The host's directory behind this site.
+    pub fn base(&self) -> &Path {
+        self.base.path()
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // First of all, or its last act would meet ours.
+        let _ = kill(self.holder, Signal::SIGKILL);
+        for _ in 0..50 {
+            let left = self.processes();
+            for pid in &left {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            }
+            if left.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        self.keep = None;
+        let _ = waitpid(self.holder, None);
+    }
+}
+
+/// Which C library the glexec under test has in it: `musl` or `glibc`.
+pub fn flavour() -> String {
+    let word = fs::read_to_string(built().join("flavour")).unwrap_or_default();
+    word.trim().to_owned()
+}
+
+/// Where `tests/build` puts what is installed.
+fn built() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist/trial");
+    std::env::var_os("GLEXEC_DIST").map_or_else(default, PathBuf::from)
+}
+
+/// Whether root on this machine may raise hard limits (`CAP_SYS_RESOURCE`): glexec, too, then.
+pub fn may_raise_limits() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective =
+        procfs::field(&status, "CapEff").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    effective.is_some_and(|set| set & (1 << 24) != 0)
+}

@@ -1,0 +1,98 @@
+//! Orders on the control descriptor.
+
+use harness::{Process, Site};
+use std::time::{Duration, Instant};
+
+const LISTENER: &str = "trap 'echo usr1' USR1; trap 'exit 7' TERM; echo ready; i=0; while [ $i -lt 300 ]; do i=$((i+1)); sleep 0.02; done";
+
+fn state(pid: i32) -> char {
+    Process::of(pid).map_or('-', |p| p.state)
+}
+
+fn becomes(pid: i32, states: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !states.contains(state(pid)) {
+        assert!(Instant::now() < deadline, "{pid} is {}, not one of {states}", state(pid));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_caller_steers_an_immune_glexec_by_lines() {
+    let site = Site::with_epilogue("");
+    let running = site.glexec(["sh", "-c", LISTENER]).with_status().with_control().start();
+    running.says("ready");
+    let (_, payload) = running.started();
+    running.order("USR1");
+    running.says("usr1");
+    running.order("STOP");
+    // A shell whose child was stopped between vfork and exec waits for it uninterruptibly.
+    becomes(payload, "TD");
+    running.order("SIGCONT");
+    becomes(payload, "SR");
+    running.order("TERM");
+    running.wait().exited(7);
+    assert_eq!(site.epilogues().len(), 1);
+}
+
+#[test]
+fn kill_reaches_every_descendant_and_the_epilogue_runs() {
+    let site = Site::with_epilogue("");
+    let running = site
+        .glexec(["sh", "-c", "setsid sleep 20 & sleep 0.2; echo ready; wait"])
+        .with_status()
+        .with_control()
+        .start();
+    running.says("ready");
+    let start = Instant::now();
+    running.order("KILL");
+    running.wait().exited(137);
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_eq!(site.processes_of(harness::accounts::PAYLOAD1), []);
+    assert_eq!(site.epilogues()[0].variable("GLEXEC_EPILOG_TARGET_RC"), Some("137"));
+}
+
+#[test]
+fn lines_that_are_no_orders_are_ignored_and_logged() {
+    let site = Site::with_epilogue("");
+    let running = site.glexec(["sh", "-c", LISTENER]).with_status().with_control().start();
+    running.says("ready");
+    for line in ["", "term", "15", "KILL 1", "KILL -1", "SEGV", "\u{1b}]0;x", &"x".repeat(5000)] {
+        running.order(line);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!running.has_ended());
+    running.order("TERM");
+    let ran = running.wait();
+    ran.exited(7);
+    assert!(!ran.log.join("").contains('\u{1b}'), "{ran:#?}");
+    assert!(ran.log.iter().all(|line| line.len() < 9000));
+}
+
+#[test]
+fn a_caller_that_is_gone_ends_the_payload_with_term_then_kill_and_the_epilogue_runs() {
+    let site = Site::with_epilogue("kill_grace = 1");
+    for (payload, code) in [(&["sh", "-c", LISTENER][..], 7), (&["actor", "endure", "9000"], 137)] {
+        let before = site.epilogues().len();
+        let mut running = site.glexec(payload).with_status().with_control().start();
+        running.started();
+        std::thread::sleep(Duration::from_millis(200));
+        let start = Instant::now();
+        running.control = None;
+        running.wait().exited(code);
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        assert_eq!(site.epilogues().len(), before + 1);
+    }
+}
+
+#[test]
+fn a_last_order_without_a_newline_before_the_end_is_no_order() {
+    use std::io::Write as _;
+    let site = Site::with_epilogue("kill_grace = 1");
+    let mut running = site.glexec(["sh", "-c", LISTENER]).with_status().with_control().start();
+    running.says("ready");
+    let control = running.control.take().unwrap();
+    std::fs::File::from(control).write_all(b"KILL").unwrap();
+    // The end of the descriptor is what counts: TERM, which the payload answers.
+    running.wait().exited(7);
+}

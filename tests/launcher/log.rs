@@ -1,0 +1,237 @@
+//! The log: a line at the begin and one at the end of every run, and nobody forges one.
+
+use glexec::contract::Reason;
+use harness::Site;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_run_has_a_begin_in_the_originals_words_and_an_end_with_the_code() {
+    let site = Site::with_epilogue("");
+    let ran = site.glexec(["actor", "exit", "42"]).within("/tmp").run();
+    let begin =
+        ran.log.iter().find(|l| l.contains("real_user(")).unwrap_or_else(|| panic!("{ran:#?}"));
+    for part in [
+        "real_user(pilot),real_group(pilot)->mapped_user(payload1),mapped_group(payload1)",
+        "cwd: \"",
+        "cmd: \"actor\" (=\"/usr/local/bin/actor\")",
+        "args: \"",
+    ] {
+        assert!(begin.contains(part), "{part} in {begin}");
+    }
+    let end = ran.log.last().unwrap();
+    assert!(end.contains("42") && end != begin, "{end}");
+    assert!(
+        ran.log.iter().all(|l| l.contains("glexec[")),
+        "each line says who writes it: {ran:#?}"
+    );
+}
+
+#[test]
+fn a_refused_run_is_logged_with_the_callers_name_and_the_reason() {
+    let site = Site::new();
+    let ran = site.glexec(["true"]).by("other").run();
+    let line = ran.log.join("\n");
+    assert!(line.contains("other") && line.contains("not-listed"), "{line}");
+}
+
+#[test]
+fn what_a_caller_writes_stays_within_its_line_and_its_quotes() {
+    let site = Site::with_epilogue("");
+    let forged = "0\n<13>Jan  1 00:00:00 glexec[1]: real_user(root)\u{1b}[31m\" ok \\";
+    let call = site
+        .glexec(["sh", "-c", "exit 3", forged])
+        .name("\n[fake log]%n%n%s")
+        .env("GLEXEC_NOTE", forged);
+    let ran = call.run();
+    ran.exited(3);
+    for line in site.raw_log() {
+        assert!(
+            !line.iter().any(|b| *b < 0x20 || *b == 0x7f),
+            "{}",
+            String::from_utf8_lossy(&line)
+        );
+    }
+    let lines = ran.log.iter().filter(|l| l.contains("real_user(root)")).count();
+    assert!(lines <= 1, "{ran:#?}");
+    assert!(!ran.log.iter().any(|l| l.starts_with("<13>Jan")), "{ran:#?}");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_escaped() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let site = Site::new();
+    let word = std::ffi::OsString::from_vec(vec![0xff, 0xfe, b'a', 0x80, 0x01]);
+    site.glexec(["actor", "argv"]).words([word]).run().exited(0);
+    for line in site.raw_log() {
+        assert!(std::str::from_utf8(&line).is_ok(), "{}", String::from_utf8_lossy(&line));
+    }
+}
+
+#[test]
+fn a_long_line_is_cut_at_8_kib_and_says_how_long_it_was() {
+    let site = Site::new();
+    let long = "y".repeat(120_000);
+    let ran = site.glexec(["actor", "exit", "3", &long]).run();
+    ran.exited(3);
+    assert!(
+        ran.log.iter().all(|l| l.len() <= 8192 + 64),
+        "{:?}",
+        ran.log.iter().map(String::len).collect::<Vec<_>>()
+    );
+    let begin = ran.log.iter().find(|l| l.contains("real_user(")).unwrap();
+    assert!(
+        begin.contains("yyyy") && begin.contains("120"),
+        "its full length: …{}",
+        &begin[begin.len() - 200..]
+    );
+}
+
+#[test]
+fn without_a_log_nothing_runs() {
+    let site = Site::with_epilogue("");
+    let gone = |site: &Site| {
+        let start = Instant::now();
+        let ran = site.glexec(["sh", "-c", "echo started"]).with_status().run();
+        assert_eq!((ran.code, ran.output().as_str()), (Some(202), ""), "{ran:#?}");
+        ran.said_one_sentence();
+        assert!(
+            matches!(&ran.records[..], [glexec::contract::Record::Refused { reason, .. }] if reason == Reason::Audit.word()),
+            "{ran:#?}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(site.epilogues().is_empty());
+    };
+    site.shell("umount /dev/log && rm /dev/log").by("root").run().exited(0);
+    gone(&site);
+    site.file("/dev/log", "", 0o666);
+    gone(&site);
+}
+
+#[test]
+fn a_syslog_daemon_that_hangs_stops_the_run_within_a_second_or_so() {
+    let site = Site::with_epilogue("");
+    site.hang_log(true);
+    std::thread::sleep(Duration::from_millis(50));
+    let start = Instant::now();
+    let mut refused = 0;
+    for _ in 0..12 {
+        // The queue has room for some datagrams; what does not fit any more is refused.
+        let ran = site.glexec(["actor", "exit", "42"]).run();
+        match ran.code() {
+            42 => {}
+            202 => refused += 1,
+            other => panic!("{other}: {ran:#?}"),
+        }
+        if refused == 2 {
+            break;
+        }
+    }
+    assert_eq!(refused, 2, "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn a_log_file_is_roots_alone_and_gets_whole_lines() {
+    use std::os::unix::fs::MetadataExt as _;
+    let site =
+        Site::with_epilogue("log_destination = \"file\"\nlog_file = \"/var/log/glexec/log\"");
+    site.glexec(["actor", "exit", "42"]).umask(0).run().exited(42);
+    let meta = std::fs::metadata(site.path("/var/log/glexec/log")).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o077), (0, 0, 0), "mode {:o}", meta.mode());
+    let text = site.read("/var/log/glexec/log");
+    assert!(
+        text.ends_with('\n') && text.contains("real_user(pilot)") && text.contains("42"),
+        "{text}"
+    );
+    assert!(site.log().is_empty(), "and nothing goes to syslog: {:#?}", site.log());
+}
+
+#[test]
+fn runs_side_by_side_do_not_mix_their_lines_in_a_log_file() {
+    let site = Site::with("log_destination = \"file\"\nlog_file = \"/var/log/glexec/log\"");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let long = "z".repeat(3000);
+                    site.glexec(["actor", "exit", "0", &long]).run().exited(0);
+                }
+            });
+        }
+    });
+    let text = site.read("/var/log/glexec/log");
+    assert_eq!(text.lines().filter(|l| l.contains("real_user(pilot)")).count(), 40);
+    assert!(text.lines().all(|l| l.matches("real_user(").count() <= 1));
+}
+
+#[test]
+fn a_log_file_that_cannot_be_trusted_or_written_stops_the_run() {
+    let file = "log_destination = \"file\"\nlog_file = \"/var/log/glexec/log\"";
+    let stops = |site: &Site, what: &str| {
+        let ran = site.glexec(["sh", "-c", "echo started"]).with_status().run();
+        assert_eq!((ran.code, ran.output().as_str()), (Some(202), ""), "{what}: {ran:#?}");
+        ran.said_one_sentence();
+    };
+    let site = Site::with(file);
+    std::os::unix::fs::symlink("/etc/passwd", site.path("/var/log/glexec/log")).unwrap();
+    let passwd = site.read("/etc/passwd");
+    stops(&site, "a link");
+    assert_eq!(site.read("/etc/passwd"), passwd);
+
+    let site = Site::with(file);
+    site.program(["/usr/bin/mkfifo", "/var/log/glexec/log"]).by("root").run().exited(0);
+    stops(&site, "a FIFO");
+
+    let site = Site::with(file);
+    site.directory("/var/log/glexec", (42_001, 42_001), 0o755);
+    stops(&site, "in a user's directory");
+
+    let site = Site::with(file);
+    let full = "mount -t tmpfs -o size=4k,mode=0700 tmpfs /var/log/glexec && head -c 4096 /dev/zero > /var/log/glexec/log; chmod 600 /var/log/glexec/log";
+    site.shell(full).by("root").run().exited(0);
+    stops(&site, "a full disk");
+    assert_eq!(
+        std::fs::metadata(site.path("/var/log/glexec/log")).unwrap().len(),
+        4096,
+        "no half line"
+    );
+}
+
+#[test]
+fn a_log_that_fails_at_the_end_does_not_take_the_payloads_code() {
+    let site = Site::with_epilogue("");
+    let running = site.glexec(["sh", "-c", "sleep 0.5; exit 42"]).with_status().start();
+    running.started();
+    site.shell("umount /dev/log && rm /dev/log").by("root").run().exited(0);
+    running.wait().exited(42);
+    assert_eq!(site.epilogues().len(), 1);
+}
+
+#[test]
+fn nothing_is_said_on_stderr_once_the_payload_runs_and_nothing_at_all_where_the_site_wants_silence()
+{
+    let site = Site::with("silent_logging = true");
+    let ran = site.glexec(["nonexistent"]).run();
+    ran.exited(201);
+    assert!(ran.stderr.is_empty(), "{ran:#?}");
+    let site = Site::with_epilogue("");
+    site.epilogue("#!/bin/sh\nexit 1\n");
+    let ran = site.glexec(["true"]).run();
+    ran.exited(202);
+    assert!(ran.stderr.is_empty(), "{ran:#?}");
+}
+
+#[test]
+fn the_journal_gets_fields() {
+    let site = Site::with("log_destination = \"journal\"");
+    site.glexec(["actor", "exit", "42"]).run().exited(42);
+    let entries = site.journal();
+    assert!(entries.len() >= 2, "a begin and an end");
+    let text = String::from_utf8_lossy(&entries[0]).into_owned();
+    assert!(
+        text.contains("MESSAGE")
+            && text.contains("PRIORITY=")
+            && text.contains("SYSLOG_IDENTIFIER=glexec"),
+        "{text}"
+    );
+}

@@ -1,0 +1,31 @@
+//! The promises of glexec, each a test named as a sentence, through the installed setuid binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+mod accounts;
+mod admin;
+mod bad_input;
+mod control;
+mod ends;
+mod environment;
+mod epilogue;
+mod epilogue_trust;
+mod hostile_start;
+mod identity;
+mod immunity;
+mod injection;
+mod log;
+mod log_only;
+mod rehearsal;
+mod shape;
+mod signals;
+mod status;
+mod stragglers;
+mod terminal;
