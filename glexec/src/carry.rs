@@ -7,17 +7,21 @@ use crate::act::payload::replace;
 use crate::act::relay::code_of;
 use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
+use crate::act::state::Ledger;
+use crate::act::sweep::Settled;
 use crate::act::{leads_terminal_group, mirror};
 use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
-use crate::decide::config::{EpilogueFailure, LogRule, Stragglers};
+use crate::decide::config::{Config, EpilogueFailure, LogRule, Stragglers};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Linger, Plan};
 use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Sink, Witness as _};
 use crate::report::{Teller, paths, version};
+use crate::sweep::{Wanted, sweep};
 use crate::{Walk, settings};
 use nix::unistd::{Pid, Uid};
 use std::cell::OnceCell;
+use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -83,7 +87,7 @@ impl<'p> Desk<'p> {
 /// [`Reason::Usage`] where that is for root only, [`Reason::NotAvailable`] for what is to come.
 pub(crate) fn answer(mode: Mode) -> Result<Option<String>, Stop> {
     match mode {
-        Mode::Run | Mode::Rehearse => Ok(None),
+        Mode::Run | Mode::Rehearse | Mode::Settle => Ok(None),
         Mode::Help => Ok(Some(usage_text())),
         Mode::Version => Ok(Some(version())),
         Mode::Paths if Uid::current().is_root() => Ok(Some(paths(&[
@@ -92,7 +96,6 @@ pub(crate) fn answer(mode: Mode) -> Result<Option<String>, Stop> {
             ("GLEXEC_HELPER_DIRECTORY", crate::act::helper::DIRECTORY),
         ]))),
         Mode::Paths => Err(Stop::new(Reason::Usage, "-V is for root only")),
-        Mode::Settle => Err(Stop::new(Reason::NotAvailable, "--settle is not there yet")),
     }
 }
 
@@ -118,6 +121,32 @@ pub(crate) fn refuse_without_rights(stop: &Stop) -> u8 {
     Teller::new(desk.early(), Uid::current().to_string()).stopped(stop)
 }
 
+/// `--settle`: pays what is owed of the caller's own finished runs whose job keys match. Who asks
+/// needs to be on no list: it is the site's clean-up that is run, not the caller's command.
+///
+/// # Errors
+/// [`Reason::Usage`] without a key; those of the sweep; [`Reason::State`] where something is
+/// still owed.
+pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: Vec<OsString>) -> Result<u8, Stop> {
+    if job.is_empty() {
+        let usage = Stop::new(Reason::Usage, "--settle needs the job's keys");
+        return Err(usage.hint("--settle KEY=VALUE..."));
+    }
+    let privilege = walk.rights.as_ref().map_err(|reason| powerless(*reason))?;
+    // From here on the caller cannot end what it has asked for.
+    let root = privilege.become_immune()?;
+    let wanted = Wanted { job, caller: Some(privilege.caller().as_raw()), ..Wanted::default() };
+    let settled = sweep(&root, Some(privilege), (config, &wanted), walk.teller)?;
+    let owed = settled.iter().filter(|(_, settled)| {
+        matches!(settled, Settled::Later(_) | Settled::Failed(_) | Settled::Aside(_))
+    });
+    match owed.count() {
+        0 => Ok(0),
+        count => Err(Stop::new(Reason::State, format!("{count} runs still owe their epilogue"))
+            .hint("the log says why; the site has to act")),
+    }
+}
+
 /// Carries the plan out; gives glexec's own exit code.
 ///
 /// # Errors
@@ -128,7 +157,7 @@ pub(crate) fn out(walk: &Walk<'_>, plan: &Plan, orders: Option<Orders>) -> Resul
     let open = Open { orders, kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
-            let ended = through(walk, plan, (rules, privilege), open)?;
+            let (ended, ledger) = through(walk, plan, (rules, privilege), open)?;
             let failure = plan.epilogue().map_or(EpilogueFailure::Fail, |e| e.failure);
             let code = ended.outcome(failure).exit_code();
             if let Some(result) = ended.epilogue_failure() {
@@ -137,11 +166,17 @@ pub(crate) fn out(walk: &Walk<'_>, plan: &Plan, orders: Option<Orders>) -> Resul
                 walk.teller.log(Level::Error, &text);
             }
             walk.teller.end(plan, &ended, code);
+            if let Some(ledger) = ledger.filter(|_| ended.is_paid()) {
+                if let Err(errno) = ledger.remove() {
+                    let text = format!("the paid entry could not be removed: {}", errno.desc());
+                    walk.teller.log(Level::Error, &text);
+                }
+            }
             Ok(code)
         }
         // To leave its terminal a group leader has to fork, and then to end as the payload did.
         (Launch::Replace, Ok(privilege)) if plan.detach_terminal && leads_terminal_group() => {
-            let ended = through(walk, plan, (&PLAIN, privilege), open)?;
+            let (ended, _) = through(walk, plan, (&PLAIN, privilege), open)?;
             match ended.ending {
                 Ok(ending) => mirror::end_like(ending),
                 Err(code) => Ok(code),
@@ -160,6 +195,7 @@ const PLAIN: Linger = Linger {
     kill_grace: Duration::ZERO,
     term_grace: None,
     epilogue: None,
+    state: None,
 };
 
 fn through(
@@ -167,7 +203,7 @@ fn through(
     plan: &Plan,
     (linger_rules, privilege): (&Linger, &Privilege),
     open: Open,
-) -> Result<Ended, Stop> {
+) -> Result<(Ended, Option<Ledger>), Stop> {
     let charge = Charge { plan, linger: linger_rules, restore: walk.restore, privilege };
     linger(&charge, open, walk.teller)
 }

@@ -12,6 +12,7 @@ mod lookups;
 mod observe;
 mod report;
 mod settings;
+mod sweep;
 
 pub use admin::admin;
 
@@ -69,6 +70,9 @@ impl Walk<'_> {
         let config = self.config()?;
         self.desk.open_log(&config.log, self.teller)?;
         self.tell_notices(&config, &request);
+        if request.invocation.mode == Mode::Settle {
+            return carry::settle(self, &config, request.invocation.words);
+        }
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let plan = self.plan(&config, request)?;
         if rehearsed {

@@ -15,9 +15,9 @@ const ARROWS: [(&str, &[&str]); 5] = [
 ];
 
 /// Every room there is, the ones on the top floor included.
-const ROOMS: [&str; 10] = [
+const ROOMS: [&str; 11] = [
     "contract", "decide", "observe", "act", "report", "admin", "carry", "lookups", "settings",
-    "bin",
+    "sweep", "bin",
 ];
 
 fn sources(under: &Path) -> Vec<PathBuf> {

@@ -26,6 +26,7 @@ mod log_only;
 mod rehearsal;
 mod shape;
 mod signals;
+mod state;
 mod status;
 mod stragglers;
 mod terminal;

@@ -143,6 +143,38 @@ impl AsFd for Hearing {
     }
 }
 
+/// Where a child waits until it is written down.
+#[derive(Debug)]
+pub(crate) struct Latch(OwnedFd);
+
+/// What lets it go; dropped unused, it ends it.
+#[derive(Debug)]
+pub(crate) struct Key(OwnedFd);
+
+/// A latch for one child.
+///
+/// # Errors
+/// pipe2(2)'s.
+pub(crate) fn gate() -> Result<(Latch, Key), Errno> {
+    let (latch, key) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok((Latch(latch), Key(key)))
+}
+
+impl Latch {
+    /// In the child: waits. False where the parent is gone, or does not want it to go on.
+    pub(crate) fn wait(&self, own_copy: Key) -> bool {
+        drop(own_copy);
+        read(&self.0, &mut [0u8; 1]) == Ok(1)
+    }
+}
+
+impl Key {
+    /// In the parent: lets the child go.
+    pub(crate) fn turn(self) {
+        let _ = write(&self.0, b".");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

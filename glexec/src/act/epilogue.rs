@@ -3,15 +3,18 @@
 use super::channel::{self, Failure, Step, Telling, Verdict};
 use super::family::{self, Spared};
 use super::identity::{Identity, assume};
+use super::linger::now;
 use super::output::Output;
 use super::payload::{die_with, new_keyring};
 use super::process;
 use super::root::Root;
+use super::state::Ledger;
 use super::stragglers::{self, Ears, Graces};
 use super::sys::{self, Block, Side};
 use super::trusted;
 use crate::contract::{EpilogueResult, Reason};
 use crate::decide::config::EpilogueOutput;
+use crate::decide::entry::Phase;
 use crate::decide::plan::Epilogue;
 use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Witness};
@@ -53,6 +56,20 @@ pub(super) struct Stage<'a> {
     pub(super) oom_score: Option<String>,
     pub(super) environment: Vec<CString>,
     pub(super) epilogue: &'a Epilogue,
+    /// The run's entry, where there is one.
+    pub(super) ledger: Option<&'a Ledger>,
+    /// Which attempt this is, from 1.
+    pub(super) attempt: u32,
+}
+
+impl Stage<'_> {
+    /// Adds a phase to the entry; a clause where that failed.
+    fn note(&self, phase: &Phase, witness: &dyn Witness) {
+        if let Some(Err(errno)) = self.ledger.map(|ledger| ledger.add(phase)) {
+            let text = format!("a phase could not be written down: {}", errno.desc());
+            witness.log(Level::Error, &text);
+        }
+    }
 }
 
 /// Runs the epilogue to its end and ends what it leaves behind.
@@ -65,6 +82,8 @@ pub(super) fn run(
     // The clock runs before there is anything to be timed.
     let start = Instant::now();
     let not_started = |why: &str| {
+        let (number, at) = (stage.attempt, now());
+        stage.note(&Phase::Failed { number, at, why: why.to_owned() }, witness);
         witness.log(Level::Error, &format!("the epilogue was not started: {why}"));
         (EpilogueResult::NotStarted, start.elapsed())
     };
@@ -72,7 +91,7 @@ pub(super) fn run(
         Ok(file) => file,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
-    let (pid, child, mut output) = match launch(root, stage, &file) {
+    let (pid, child, mut output) = match launch(root, stage, &file, witness) {
         Ok(started) => started,
         Err(errno) => return not_started(errno.desc()),
     };
@@ -83,7 +102,11 @@ pub(super) fn run(
     output.finish(witness);
     match failure {
         Some(failure) => not_started(&failure.told()),
-        None => (result, start.elapsed()),
+        None => {
+            let (word, code) = (result.word().to_owned(), result.number());
+            stage.note(&Phase::Done { result: word, code }, witness);
+            (result, start.elapsed())
+        }
     }
 }
 
@@ -91,6 +114,7 @@ fn launch(
     root: &Root,
     stage: &Stage<'_>,
     file: &OwnedFd,
+    witness: &dyn Witness,
 ) -> Result<(Pid, channel::Hearing, Output), Errno> {
     let (hearing, telling) = channel::pair()?;
     let (ours, theirs) = match stage.epilogue.output {
@@ -103,8 +127,17 @@ fn launch(
         }
     };
     let parent = Pid::this();
+    let (latch, key) = channel::gate()?;
     match sys::fork()? {
-        Side::Parent(pid) => Ok((pid, hearing, Output::new(ours))),
+        Side::Parent(pid) => {
+            if let Some(epilogue) = process::birth(pid) {
+                let (number, at) = (stage.attempt, now());
+                stage.note(&Phase::Attempt { number, at, epilogue }, witness);
+            }
+            key.turn();
+            Ok((pid, hearing, Output::new(ours)))
+        }
+        Side::Child if !latch.wait(key) => sys::exit_now(127),
         Side::Child => become_epilogue(root, stage, (file, theirs.as_ref()), (parent, &telling)),
     }
 }

@@ -1,25 +1,27 @@
 //! The lingering glexec: forks, waits, forwards, ends what is left, runs the epilogue.
 
-use super::channel::{self, Hearing};
+use super::channel::Hearing;
 use super::epilogue::{self, Stage};
 use super::family::{self, Spared};
+use super::launch::{failed, launch, write_down};
 use super::named::Orders;
-use super::payload::{Place, Start, become_payload};
+use super::payload::{Place, Start};
 use super::root::{Privilege, Root};
+use super::state::Ledger;
 use super::stragglers::{self, Ears, Graces};
-use super::sys::{self, Side};
+use super::sys::{self};
 use super::threshold::Restore;
 use super::watch::Watch;
 use super::{letgo, mirror, process};
 use crate::contract::{Ending, EpilogueResult, Reason, Record, ResourceUsage};
 use crate::decide::config;
 use crate::decide::ended::{Ended, Leftovers};
+use crate::decide::entry::Phase;
 use crate::decide::last_word::Late;
 use crate::decide::plan::{Linger, Plan};
 use crate::decide::stop::Stop;
 use crate::decide::vigil::{Clocks, Stage as Progress, Vigil};
 use crate::decide::witness::{Level, Witness};
-use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getpgrp, getsid, setpgid};
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
@@ -49,7 +51,7 @@ pub(crate) fn linger(
     charge: &Charge<'_>,
     open: Open,
     witness: &dyn Witness,
-) -> Result<Ended, Stop> {
+) -> Result<(Ended, Option<Ledger>), Stop> {
     if !process::proc_is_usable() {
         return Err(Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs"));
     }
@@ -73,9 +75,10 @@ pub(crate) fn linger(
     if found != ended {
         run.witness.log(Level::Warning, &format!("{} stragglers are left", found - ended));
     }
+    run.note_phase(&Phase::ended(ending, usage, found, now()));
     let mut whole = Ended { ending, usage, stragglers, epilogue: None };
     whole.epilogue = run.epilogue(&whole, start);
-    Ok(whole)
+    Ok((whole, run.ledger))
 }
 
 /// A run under way.
@@ -95,6 +98,8 @@ pub(super) struct Run<'a> {
     pub(super) aside: Option<Pid>,
     pub(super) oom_score: Option<String>,
     pub(super) nonsense: u32,
+    /// The entry in the state directory, where something is owed.
+    pub(super) ledger: Option<Ledger>,
 }
 
 impl<'a> Run<'a> {
@@ -104,10 +109,6 @@ impl<'a> Run<'a> {
         witness: &'a dyn Witness,
     ) -> Result<(Self, Hearing, u64), Stop> {
         let Charge { plan, linger, restore, privilege } = charge;
-        let failed = |what: &str, errno: Errno| {
-            Stop::new(Reason::Internal, "glexec could not start the payload; see the log")
-                .detail(format!("{what}: {}", errno.desc()))
-        };
         let orders = open.orders.as_ref().map(Orders::number);
         let kept: Vec<RawFd> = open.kept.iter().copied().chain(orders).collect();
         letgo::close_all_but(&kept);
@@ -119,17 +120,11 @@ impl<'a> Run<'a> {
         sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
             .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
         let watch = Watch::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
-        let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
         let place = if detach { Place::OwnSession } else { Place::OwnGroup };
-        let parent = Some(Pid::this());
-        let payload = match sys::fork().map_err(|e| failed("fork", e))? {
-            Side::Parent(payload) => payload,
-            Side::Child => {
-                telling.tell(become_payload(&root, &Start { plan, restore, place, parent }));
-                sys::exit_now(127)
-            }
-        };
-        drop(telling);
+        let since = now();
+        let ledger = write_down(&root, plan, linger, since)?;
+        let start = Start { plan, restore, place, parent: Some(Pid::this()) };
+        let (payload, hearing) = launch(&root, &start, ledger.as_ref())?;
         if place == Place::OwnGroup {
             // Whoever comes first: the child does it too.
             let _ = setpgid(payload, payload);
@@ -158,8 +153,9 @@ impl<'a> Run<'a> {
             aside,
             oom_score,
             nonsense: 0,
+            ledger,
         };
-        Ok((run, hearing, now()))
+        Ok((run, hearing, since))
     }
 
     /// Ends or counts what was left behind, then reaps the payload. Its status is final now,
@@ -195,6 +191,16 @@ impl<'a> Run<'a> {
         Graces { kill, nested: epilogue + 3 * kill + Duration::from_secs(10) }
     }
 
+    /// Adds a phase to the entry. Where that fails, nothing stops for it: what is owed is done
+    /// by this very process.
+    pub(super) fn note_phase(&self, phase: &Phase) {
+        let noted = self.ledger.as_ref().map_or(Ok(()), |ledger| ledger.add(phase));
+        if let Err(errno) = noted {
+            let text = format!("a phase could not be written down: {}", errno.desc());
+            self.witness.log(Level::Error, &text);
+        }
+    }
+
     fn epilogue(&mut self, so_far: &Ended, start: u64) -> Option<(EpilogueResult, Duration)> {
         let epilogue = self.charge.linger.epilogue.as_ref()?;
         let late = Late {
@@ -207,6 +213,8 @@ impl<'a> Run<'a> {
             stragglers: so_far.stragglers.found,
             start,
             end: now(),
+            attempt: 1,
+            lost: false,
         };
         let spares = self.charge.linger.stragglers == config::Stragglers::Ignore;
         let stage = Stage {
@@ -219,6 +227,8 @@ impl<'a> Run<'a> {
             oom_score: self.oom_score.clone(),
             environment: epilogue.environment.iter().cloned().chain(late.variables()).collect(),
             epilogue,
+            ledger: self.ledger.as_ref(),
+            attempt: 1,
         };
         let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
         let mut ears = Ears { watch, vigil, hurry };
@@ -229,6 +239,6 @@ impl<'a> Run<'a> {
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

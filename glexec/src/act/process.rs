@@ -2,6 +2,7 @@
 
 use super::root::Root;
 use super::sys;
+use crate::decide::entry::Birth;
 use crate::decide::procfs::{Stat, children, uids};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -18,10 +19,15 @@ pub(super) fn proc_is_usable() -> bool {
     statfs("/proc").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
+/// Opens a file of /proc.
+pub(super) fn open_proc(path: &str) -> Option<OwnedFd> {
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+}
+
 /// Reads a small file of /proc; `None` where the process is gone.
 fn read(path: &str) -> Option<Vec<u8>> {
     const LARGEST: u64 = 1 << 20;
-    let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let file = open_proc(path)?;
     let mut text = Vec::with_capacity(1024);
     File::from(file).take(LARGEST).read_to_end(&mut text).ok()?;
     Some(text)
@@ -30,6 +36,11 @@ fn read(path: &str) -> Option<Vec<u8>> {
 /// What /proc/PID/stat says.
 pub(super) fn stat_of(pid: Pid) -> Option<Stat> {
     Stat::parse(&read(&format!("/proc/{pid}/stat"))?)
+}
+
+/// A process by pid and birth.
+pub(super) fn birth(pid: Pid) -> Option<Birth> {
+    stat_of(pid).map(|stat| Birth { pid: pid.as_raw(), start: stat.start })
 }
 
 /// Whether this process has a controlling terminal.
@@ -158,4 +169,16 @@ pub(super) fn set_oom_score(_root: &Root, score: &str) -> bool {
 /// it leads a process group.
 pub(crate) fn leads_terminal_group() -> bool {
     nix::unistd::getpgrp() == Pid::this() && has_terminal()
+}
+
+/// Every process there is.
+pub(super) fn all() -> Vec<Pid> {
+    let pids = numbered_entries("/proc").unwrap_or_default();
+    pids.into_iter().filter(|pid| *pid > 1).map(Pid::from_raw).collect()
+}
+
+/// Whether a process was given this environment entry at its exec.
+pub(super) fn has_variable(pid: Pid, entry: &str) -> bool {
+    let block = read(&format!("/proc/{pid}/environ")).unwrap_or_default();
+    block.split(|byte| *byte == 0).any(|found| found == entry.as_bytes())
 }

@@ -89,6 +89,10 @@ reasons! {
     Accounts = "accounts", Internal;
     /// The audit line could not be delivered.
     Audit = "audit", Internal;
+    /// The state directory cannot be used.
+    State = "state", Internal;
+    /// The caller has as many lingering runs as the site allows.
+    TooManyRuns = "too-many-runs", Internal;
     /// There is no usable /proc.
     NoProc = "no-proc", Internal;
     /// A step of the identity switch failed.

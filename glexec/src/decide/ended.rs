@@ -40,6 +40,11 @@ impl Ended {
         }
     }
 
+    /// Whether nothing is owed any more: the epilogue ran to its own end or was timed out.
+    pub(crate) fn is_paid(&self) -> bool {
+        !matches!(self.epilogue, Some((EpilogueResult::NotStarted, _)))
+    }
+
     /// The epilogue's failure, where it failed.
     pub(crate) fn epilogue_failure(&self) -> Option<EpilogueResult> {
         self.epilogue.map(|(result, _)| result).filter(|result| *result != EpilogueResult::Ok)

@@ -1,5 +1,6 @@
 //! What was observed, as plain data.
 
+use super::entry::Person;
 use nix::unistd::{Gid, Uid};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -84,9 +85,11 @@ impl Caller {
         &self.groups
     }
 
-    /// Whether the caller is in this group, primary or not.
-    pub(crate) fn is_in(&self, gid: Gid) -> bool {
-        self.group.gid == gid || self.groups.contains(&gid)
+    /// What is remembered of the caller.
+    pub(crate) fn person(&self) -> Person {
+        let gids = std::iter::once(&self.group.gid).chain(&self.groups);
+        let gids = gids.map(|gid| gid.as_raw()).collect();
+        Person { name: self.shown_name(), uid: self.uid.as_raw(), gids }
     }
 }
 

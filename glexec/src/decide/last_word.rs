@@ -1,6 +1,7 @@
 //! The epilogue: as whom it runs, what it is told, and whether that fits into an exec.
 
 use super::config::{Config, EpilogueEnvironment, EpilogueRule};
+use super::entry::Person;
 use super::environment::{Environ, entry, of_account};
 use super::facts::{Account, Caller};
 use super::plan::{Epilogue, Launch, Plan};
@@ -41,13 +42,15 @@ impl EpilogueIdentity {
     ///
     /// # Errors
     /// [`Reason::EpilogueIdentity`].
-    pub(crate) fn keep_apart(&self, caller: &Caller, target: &Target) -> Result<(), Stop> {
-        let user = |uid| self.trust.user == Some(uid);
-        let group = |inside: &dyn Fn(Gid) -> bool| self.trust.group.is_some_and(inside);
-        let who = if user(caller.uid()) || group(&|g| caller.is_in(g)) {
-            format!("caller {}", caller.shown_name())
-        } else if user(target.uid()) || group(&|g| target.is_in(g)) {
-            format!("target {}", target.name())
+    pub(crate) fn keep_apart(&self, caller: &Person, target: &Person) -> Result<(), Stop> {
+        let is = |person: &Person| {
+            self.trust.user.is_some_and(|uid| uid.as_raw() == person.uid)
+                || self.trust.group.is_some_and(|gid| person.gids.contains(&gid.as_raw()))
+        };
+        let who = if is(caller) {
+            format!("caller {}", caller.name)
+        } else if is(target) {
+            format!("target {}", target.name)
         } else {
             return Ok(());
         };
@@ -72,6 +75,10 @@ pub(crate) struct Late {
     /// Seconds since 1970.
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Which attempt at the epilogue this is, from 1.
+    pub(crate) attempt: u32,
+    /// Whether the glexec that owed the epilogue is gone.
+    pub(crate) lost: bool,
 }
 
 impl Late {
@@ -86,6 +93,8 @@ impl Late {
         stragglers: u32::MAX,
         start: u64::MAX,
         end: u64::MAX,
+        attempt: u32::MAX,
+        lost: false,
     };
 
     /// The variables that tell it (DESIGN section 10).
@@ -107,10 +116,10 @@ impl Late {
             ("TARGET_PID", self.payload_pid.to_string()),
             ("TARGET_PGID", self.payload_pid.to_string()),
             ("TARGET_RC", code.to_string()),
-            ("RESULT", result.to_owned()),
+            ("RESULT", if self.lost { "lost" } else { result }.to_owned()),
             ("TARGET_CORE_DUMPED", u8::from(core).to_string()),
             ("STRAGGLERS", self.stragglers.to_string()),
-            ("ATTEMPT", "1".to_owned()),
+            ("ATTEMPT", self.attempt.to_string()),
             ("START_TIME", self.start.to_string()),
             ("END_TIME", self.end.to_string()),
             ("USER_SECONDS", seconds(self.usage.user_us)),
@@ -140,47 +149,71 @@ pub(crate) fn add_epilogue(
     let (Some(rule), Launch::Linger(linger)) = (&config.epilogue, &plan.launch) else {
         return Ok(plan);
     };
-    identity.keep_apart(&plan.caller, &plan.target)?;
-    let environment = environment(rule, &plan, &identity, &job(config, environ));
+    identity.keep_apart(&plan.caller.person(), &plan.target.person())?;
+    let job = job(config, environ);
+    let told = told(&plan, &job);
+    let environment = environment(rule.environment, &identity, &plan.environment, &told);
     if !fits(&rule.path, &environment) {
         let sentence = "the command line is too long for the epilogue to be told";
         return Err(Stop::new(Reason::ArgumentsTooLong, sentence)
             .hint("put the arguments into a file and pass its name"));
     }
-    let epilogue = Epilogue {
-        path: rule.path.clone(),
-        identity,
-        timeout: rule.timeout,
-        failure: rule.failure,
-        output: rule.output,
-        environment,
+    let epilogue = rule.epilogue(identity, environment);
+    let linger = super::plan::Linger {
+        epilogue: Some(epilogue),
+        state: Some(config.state.clone()),
+        ..linger.clone()
     };
-    let linger = super::plan::Linger { epilogue: Some(epilogue), ..linger.clone() };
-    Ok(Plan { launch: Launch::Linger(linger), ..plan })
+    Ok(Plan { launch: Launch::Linger(linger), told, job, ..plan })
 }
 
-fn environment(
-    rule: &EpilogueRule,
-    plan: &Plan,
+impl EpilogueRule {
+    /// The epilogue as it is to be run.
+    pub(crate) fn epilogue(
+        &self,
+        identity: EpilogueIdentity,
+        environment: Vec<CString>,
+    ) -> Epilogue {
+        Epilogue {
+            path: self.path.clone(),
+            identity,
+            timeout: self.timeout,
+            failure: self.failure,
+            output: self.output,
+            environment,
+        }
+    }
+}
+
+/// All variables of the epilogue that are known before it is due.
+pub(crate) fn environment(
+    rule: EpilogueEnvironment,
     identity: &EpilogueIdentity,
-    job: &[CString],
+    payload: &[CString],
+    told: &[CString],
 ) -> Vec<CString> {
-    let own = of_account(&identity.account);
     let is_own_name = |e: &CString| {
         [&b"HOME="[..], b"USER=", b"LOGNAME=", b"SHELL="]
             .iter()
             .any(|n| e.as_bytes().starts_with(n))
     };
-    let mut out: Vec<CString> = match rule.environment {
-        EpilogueEnvironment::Payload => plan.environment.clone(),
+    let mut out: Vec<CString> = match rule {
+        EpilogueEnvironment::Payload => payload.to_vec(),
         EpilogueEnvironment::Own => {
-            plan.environment.iter().filter(|e| !is_own_name(e)).cloned().chain(own).collect()
+            let own = of_account(&identity.account);
+            payload.iter().filter(|e| !is_own_name(e)).cloned().chain(own).collect()
         }
     };
-    out.extend(identities(&plan.caller, &plan.target));
+    out.extend(told.iter().cloned());
+    out
+}
+
+/// Who, what and for which job.
+fn told(plan: &Plan, job: &[(String, Vec<u8>)]) -> Vec<CString> {
+    let mut out = identities(&plan.caller, &plan.target);
     let argv = plan.argv.iter().enumerate();
     out.extend(argv.filter_map(|(n, word)| variable(&format!("ARGV{n}"), word.as_bytes())));
-    out.extend(job.iter().cloned());
+    out.extend(job.iter().filter_map(|(name, value)| variable(&format!("JOB_{name}"), value)));
     out
 }
 
@@ -203,13 +236,12 @@ fn identities(caller: &Caller, target: &Target) -> Vec<CString> {
 }
 
 /// The job's keys, bounded and of plain characters: a user can forge them.
-fn job(config: &Config, environ: &Environ) -> Vec<CString> {
+fn job(config: &Config, environ: &Environ) -> Vec<(String, Vec<u8>)> {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.,:@/+=#".contains(b);
-    let names = config.job_variables.iter();
-    let found = names.filter_map(|name| Some((name, environ.get(name)?)));
+    let found = config.job_variables.iter().filter_map(|name| Some((name, environ.get(name)?)));
     found
         .filter(|(_, value)| value.len() <= 256 && value.iter().all(plain))
-        .filter_map(|(name, value)| variable(&format!("JOB_{name}"), value))
+        .map(|(name, value)| (name.clone(), value.to_vec()))
         .collect()
 }
 

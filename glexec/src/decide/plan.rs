@@ -1,13 +1,15 @@
 //! The plan: everything that will be done, as a value. Showing it is the rehearsal.
 
 use super::config::{
-    Config, EpilogueFailure, EpilogueOutput, Stragglers, Terminal, WorkingDirectory,
+    Config, EpilogueFailure, EpilogueOutput, StateRule, Stragglers, Terminal, WorkingDirectory,
 };
+use super::entry::{Birth, Bytes, Entry, Place, VERSION};
 use super::environment::{Environ, compose};
 use super::facts::{Caller, CallerDirectory};
 use super::last_word::EpilogueIdentity;
 use super::stop::Stop;
 use super::target::Target;
+use super::text::{cut, escaped};
 use crate::contract::{Invocation, Reason};
 use std::ffi::{CString, OsStr};
 use std::os::fd::RawFd;
@@ -50,6 +52,8 @@ pub(crate) struct Linger {
     pub(crate) kill_grace: Duration,
     pub(crate) term_grace: Option<Duration>,
     pub(crate) epilogue: Option<Epilogue>,
+    /// Where the run is remembered, where it owes something.
+    pub(crate) state: Option<StateRule>,
 }
 
 /// Become the payload, or stay as its parent. An epilogue without lingering cannot be said.
@@ -75,6 +79,10 @@ pub(crate) struct Plan {
     pub(crate) directories: Vec<CString>,
     pub(crate) launch: Launch,
     pub(crate) detach_terminal: bool,
+    /// What an epilogue is told of the run, as far as it is known now; empty without one.
+    pub(crate) told: Vec<CString>,
+    /// The job's keys: names and values.
+    pub(crate) job: Vec<(String, Vec<u8>)>,
     /// Descriptors above 2 that the payload keeps.
     pub(crate) keep_fds: Vec<RawFd>,
 }
@@ -85,6 +93,40 @@ impl Plan {
         match &self.launch {
             Launch::Linger(linger) => linger.epilogue.as_ref(),
             Launch::Replace | Launch::LogOnly => None,
+        }
+    }
+}
+
+/// What only the process that lingers knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Supervisor {
+    pub(crate) place: Place,
+    pub(crate) birth: Birth,
+    pub(crate) session: i32,
+    pub(crate) group: i32,
+    /// Seconds since 1970.
+    pub(crate) since: u64,
+}
+
+impl Plan {
+    /// What is remembered of the run.
+    pub(crate) fn entry(&self, supervisor: Supervisor) -> Entry {
+        let Supervisor { place, birth, session, group, since } = supervisor;
+        let words: Vec<String> = self.argv.iter().map(|word| escaped(word.as_bytes())).collect();
+        Entry {
+            version: VERSION,
+            place,
+            glexec: birth,
+            session,
+            group,
+            since,
+            caller: self.caller.person(),
+            target: self.target.person(),
+            exclusive: false,
+            command: cut(words.join(" "), 1024),
+            job: self.job.iter().map(|(k, v)| (k.clone(), Bytes(v.clone()))).collect(),
+            environment: self.environment.iter().map(Bytes::from).collect(),
+            told: self.told.iter().map(Bytes::from).collect(),
         }
     }
 }
@@ -156,6 +198,7 @@ pub(crate) fn lay(
             kill_grace: config.kill_grace,
             term_grace: config.term_grace,
             epilogue: None,
+            state: None,
         }),
     };
     if request.invocation.control_fd.is_some() && !matches!(launch, Launch::Linger(_)) {
@@ -180,6 +223,8 @@ pub(crate) fn lay(
         launch,
         detach_terminal: config.terminal == Terminal::Detach,
         keep_fds,
+        told: Vec::new(),
+        job: Vec::new(),
         caller,
         target,
     })

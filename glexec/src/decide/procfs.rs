@@ -7,8 +7,12 @@ use nix::unistd::{Pid, Uid};
 pub(crate) struct Stat {
     pub(crate) state: u8,
     pub(crate) parent: Pid,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
     /// 0 where the process has no controlling terminal.
     pub(crate) terminal: i32,
+    /// When it was born, in clock ticks since the boot.
+    pub(crate) start: u64,
     /// In the form of wait(2); 0 where it may not be seen.
     pub(crate) exit_status: i32,
 }
@@ -24,7 +28,10 @@ impl Stat {
         Some(Self {
             state: fields.first()?.bytes().next()?,
             parent: Pid::from_raw(number(1)?),
+            group: number(2)?,
+            session: number(3)?,
             terminal: number(4)?,
+            start: fields.get(19).and_then(|f| f.parse().ok())?,
             exit_status: number(49).unwrap_or(0),
         })
     }

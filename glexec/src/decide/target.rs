@@ -1,5 +1,6 @@
 //! Who may be a target at all.
 
+use super::entry::Person;
 use super::facts::Account;
 use super::stop::Stop;
 use crate::contract::Reason;
@@ -79,9 +80,11 @@ impl Target {
         &self.account
     }
 
-    /// Whether it is in this group, primary or not.
-    pub(crate) fn is_in(&self, gid: Gid) -> bool {
-        self.account.gid == gid || self.groups.contains(&gid)
+    /// What is remembered of it.
+    pub(crate) fn person(&self) -> Person {
+        let gids = std::iter::once(&self.account.gid).chain(&self.groups);
+        let gids = gids.map(|gid| gid.as_raw()).collect();
+        Person { name: self.account.name.clone(), uid: self.account.uid.as_raw(), gids }
     }
 }
 

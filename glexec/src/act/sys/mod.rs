@@ -19,7 +19,7 @@ pub(super) use files::{
 pub(crate) use processes::exit_now;
 pub(super) use processes::{
     Block, Side, Waited, execute, execute_descriptor, fork, fork_sharing_descriptors, pidfd,
-    take_environment, wait,
+    take_environment, wait, wait_for,
 };
 pub(super) use settings::{
     Limit, Resource, capabilities, clear_inheritable, control, file_system_ids, join_new_keyring,

@@ -147,6 +147,12 @@ pub(in crate::act) fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Wa
     }))
 }
 
+/// Waits, for as long as it takes, for a child of ours that is about to end.
+pub(in crate::act) fn wait_for(child: Pid) -> Result<(), Errno> {
+    // SAFETY: a null status pointer is not written to.
+    Errno::result(unsafe { libc::waitpid(child.as_raw(), std::ptr::null_mut(), 0) }).map(drop)
+}
+
 /// A descriptor that stands for a process (Linux 5.3).
 pub(in crate::act) fn pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: numbers in, a new descriptor out.

@@ -3,8 +3,8 @@
 use super::keys::{Method, RawFile, RawGlexec, RawMapping, RawRow, Table};
 use super::{
     AccountSource, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, EpilogueRule,
-    LogDestination, LogRule, Mapping, StaticRow, Stragglers, Terminal, WorkingDirectory, to_come,
-    words,
+    LogDestination, LogRule, Mapping, StateRule, StaticRow, Stragglers, Terminal, WorkingDirectory,
+    to_come, words,
 };
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const DEFAULT_MIN_TARGET_UID: u32 = 100;
 const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(10);
 const DEFAULT_EPILOGUE_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_STATE_DIR: &str = "/var/lib/glexec";
+const DEFAULT_MOST_RUNS: i64 = 512;
 const DEFAULT_LOG_LEVEL: u8 = 3;
 /// `LOG_DAEMON`.
 const DEFAULT_FACILITY: u8 = 3;
@@ -62,6 +64,7 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
         log_only: raw.log_only,
         keep_descriptors: raw.keep_descriptors,
         account_source: raw.account_source.unwrap_or(AccountSource::Auto),
+        state: state(raw)?,
         job_variables: job_variables(raw)?,
         mapping: mapping(&file.mapping.0)?,
         notices,
@@ -113,6 +116,19 @@ fn log(raw: &RawGlexec) -> Result<LogRule, Bad> {
         level,
         facility: facility.unwrap_or(DEFAULT_FACILITY),
         silent: raw.silent_logging,
+    })
+}
+
+fn state(raw: &RawGlexec) -> Result<StateRule, Bad> {
+    let directory = one("state_dir", raw.state_dir.as_deref(), words::canonical)?;
+    let most = raw.max_runs_per_caller.unwrap_or(DEFAULT_MOST_RUNS);
+    let admissible = u32::try_from(most).ok().filter(|most| (1..=1_000_000).contains(most));
+    let most_runs = admissible
+        .ok_or_else(|| Bad::new("max_runs_per_caller", format!("{most} is not in 1 to 1000000")))?;
+    Ok(StateRule {
+        directory: directory.unwrap_or_else(|| DEFAULT_STATE_DIR.to_owned()),
+        sync: raw.state_sync,
+        most_runs,
     })
 }
 

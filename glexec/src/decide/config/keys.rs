@@ -75,7 +75,8 @@ pub(super) struct RawGlexec {
     /// Seconds, 1 to 7 days.
     pub(super) term_grace: Option<i64>,
     pub(super) terminal: Option<Terminal>,
-    pub(super) max_runs_per_caller: Presence,
+    /// 1 to 1000000.
+    pub(super) max_runs_per_caller: Option<i64>,
     pub(super) log_only: bool,
     pub(super) keep_descriptors: bool,
     pub(super) state_sync: bool,
@@ -84,7 +85,7 @@ pub(super) struct RawGlexec {
     pub(super) epilogue_environment: Option<EpilogueEnvironment>,
     pub(super) epilogue_failure: Option<EpilogueFailure>,
     pub(super) epilogue_output: Option<EpilogueOutput>,
-    pub(super) state_dir: Presence,
+    pub(super) state_dir: Option<String>,
     pub(super) supervisor_cgroup: Presence,
     /// At most 32 names.
     pub(super) job_variables: Vec<String>,

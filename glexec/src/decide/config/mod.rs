@@ -178,6 +178,17 @@ impl Default for LogRule {
     }
 }
 
+/// The state directory's rules (section 11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StateRule {
+    /// Absolute and canonical by its text.
+    pub directory: String,
+    /// Whether what is written survives a loss of power.
+    pub sync: bool,
+    /// Lingering runs of one caller that owe something.
+    pub most_runs: u32,
+}
+
 /// Who a static row is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RowCaller {
@@ -227,6 +238,7 @@ pub(crate) struct Config {
     pub log_only: bool,
     pub keep_descriptors: bool,
     pub account_source: AccountSource,
+    pub state: StateRule,
     /// Names copied from the caller's environment into `GLEXEC_EPILOG_JOB_<NAME>`.
     pub job_variables: Vec<String>,
     pub mapping: Mapping,

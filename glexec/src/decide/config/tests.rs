@@ -86,6 +86,7 @@ fn defaults() -> Config {
         log_only: false,
         keep_descriptors: false,
         account_source: AccountSource::Auto,
+        state: StateRule { directory: "/var/lib/glexec".to_owned(), sync: false, most_runs: 512 },
         job_variables: vec![],
         mapping: Mapping::default(),
         notices: vec![],
@@ -133,7 +134,9 @@ term_grace = 30
 terminal = "share"
 log_only = false
 keep_descriptors = true
-state_sync = false
+state_sync = true
+state_dir = "/var/glexec"
+max_runs_per_caller = 7
 account_source = "files"
 payload_cgroup = "never"
 epilogue_environment = "own"
@@ -171,7 +174,9 @@ term_grace = 30
 terminal = share
 log_only = no
 keep_descriptors = yes
-state_sync = no
+state_sync = yes
+state_dir = /var/glexec
+max_runs_per_caller = 7
 account_source = files
 payload_cgroup = never
 epilogue_environment = own
@@ -220,6 +225,7 @@ fn full() -> Config {
         terminal: Terminal::Share,
         keep_descriptors: true,
         account_source: AccountSource::Files,
+        state: StateRule { directory: "/var/glexec".to_owned(), sync: true, most_runs: 7 },
         job_variables: texts(&["SLURM_JOB_ID", "_x"]),
         ..defaults()
     }
@@ -414,9 +420,6 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
         ("user_identity_switch_by", "\"lcmaps\""),
         ("create_target_proxy", "true"),
         ("omission_private_key_white_list", "[\"tomcat\"]"),
-        ("max_runs_per_caller", "512"),
-        ("state_dir", "\"/var/lib/glexec\""),
-        ("state_sync", "true"),
         ("payload_cgroup", "\"auto\""),
         ("supervisor_cgroup", "\"/glexec\""),
         ("hand_over", "[\"_CONDOR_SCRATCH_DIR\"]"),
@@ -458,6 +461,9 @@ fn what_has_no_effect_is_told() {
 fn values_out_of_range_are_refused() {
     let epilogue = "epilogue = \"/e\"\n";
     let cases = [
+        ("max_runs_per_caller = 0".to_owned(), "`max_runs_per_caller`: 0 is not in 1 to 1000000"),
+        ("max_runs_per_caller = 1000001".to_owned(), "`max_runs_per_caller`"),
+        ("state_dir = \"var/lib\"".to_owned(), "`state_dir`: `var/lib` is no canonical path"),
         ("kill_grace = -1".to_owned(), "-1 s is not in 0 to 604800 (7 days)"),
         ("kill_grace = 604801".to_owned(), "7 days"),
         ("term_grace = 0".to_owned(), "0 s is not in 1"),

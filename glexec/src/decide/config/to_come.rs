@@ -22,7 +22,6 @@ pub(super) fn refuse(raw: &RawGlexec) -> Result<(), Bad> {
     let lcmaps = given!(raw, "mapping by LCMAPS",
         lcmaps_db_file lcmaps_log_file lcmaps_debug_level lcmaps_log_level
         lcmaps_get_account_policy lcmaps_verify_account_policy lcmaps_voms_verification);
-    let state = given!(raw, "the state directory", state_dir max_runs_per_caller);
     let moved = given!(raw, "a cgroup for glexec itself", supervisor_cgroup);
     let switch = raw.user_identity_switch_by == Some(SwitchBy::Lcmaps);
     let proxy = raw.create_target_proxy == Some(true);
@@ -32,11 +31,10 @@ pub(super) fn refuse(raw: &RawGlexec) -> Result<(), Bad> {
         ("user_identity_switch_by", switch, "the switch by LCMAPS"),
         ("create_target_proxy", proxy, "a proxy for the payload"),
         ("omission_private_key_white_list", keyless, "mapping by credential"),
-        ("state_sync", raw.state_sync, "the state directory"),
         ("payload_cgroup", cgroup, "a cgroup for the payload"),
         ("hand_over", !raw.hand_over.is_empty(), "handing directories over"),
     ];
-    first(lcmaps.into_iter().chain(state).chain(moved).chain(values))
+    first(lcmaps.into_iter().chain(moved).chain(values))
 }
 
 /// What is not there yet in `[mapping]`.

@@ -1,4 +1,4 @@
-//! `glexec-admin`: what the administrator asks of a configuration. Not setuid.
+//! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
 use crate::act::root::Root;
 use crate::contract::Reason;
@@ -7,39 +7,18 @@ use crate::decide::policy::Grant;
 use crate::decide::stop::Stop;
 use crate::lookups::Lookups;
 use crate::{act, report, settings};
-use clap::{Parser, Subcommand};
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-#[derive(Parser)]
-#[command(name = "glexec-admin", version, about = "Looks after glexec on this node.")]
-struct CommandLine {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Validate the configuration and show what it grants. Exit code 0: usable; 1: not
-    Check {
-        /// Look at this file instead of /etc/glexec.toml or /etc/glexec.conf
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-}
-
-/// The door of glexec-admin.
-#[must_use]
-pub fn admin() -> ExitCode {
-    let Command::Check { config } = CommandLine::parse().command;
+/// Validates the configuration and shows what it grants; 0 where it is usable, else 1.
+pub(super) fn run(config: Option<PathBuf>) -> u8 {
     let mut findings = Findings::default();
     let good = check(config, &mut findings);
     report::print(&findings.text);
-    ExitCode::from(u8::from(good.is_err() || findings.errors > 0))
+    u8::from(good.is_err() || findings.errors > 0)
 }
 
 /// What was found, as text for a person.

@@ -1,0 +1,88 @@
+//! From a plan to a payload that is under way, written down before it may run.
+
+use super::channel::{self, Hearing};
+use super::payload::{Start, become_payload};
+use super::process;
+use super::root::Root;
+use super::state::{self, Ledger, StateDir};
+use super::sys::{self, Side};
+use crate::contract::Reason;
+use crate::decide::entry::Phase;
+use crate::decide::plan::{Linger, Plan, Supervisor};
+use crate::decide::stop::Stop;
+use nix::errno::Errno;
+use nix::unistd::{Pid, getpgrp, getsid};
+
+/// Writes the run down where it owes something.
+///
+/// # Errors
+/// [`Reason::State`], [`Reason::TooManyRuns`], [`Reason::NoProc`].
+pub(super) fn write_down(
+    root: &Root,
+    plan: &Plan,
+    linger: &Linger,
+    since: u64,
+) -> Result<Option<Ledger>, Stop> {
+    let Some(rule) = &linger.state else { return Ok(None) };
+    let unknown = || Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs");
+    let supervisor = Supervisor {
+        place: state::place().ok_or_else(unknown)?,
+        birth: process::birth(Pid::this()).ok_or_else(unknown)?,
+        session: getsid(None).map_or(0, Pid::as_raw),
+        group: getpgrp().as_raw(),
+        since,
+    };
+    let directory = StateDir::open(root, rule)?;
+    directory.begin(&plan.entry(supervisor), rule.most_runs).map(Some)
+}
+
+/// Forks the payload. Nothing runs that the entry does not know: the child waits until its pid
+/// and birth are written down. Where nothing came of it, nothing is owed, and the entry goes.
+///
+/// # Errors
+/// [`Reason::Internal`], [`Reason::State`].
+pub(super) fn launch(
+    root: &Root,
+    start: &Start<'_>,
+    ledger: Option<&Ledger>,
+) -> Result<(Pid, Hearing), Stop> {
+    let launched = forked(root, start, ledger);
+    if let (Err(_), Some(ledger)) = (&launched, ledger) {
+        let _ = ledger.remove();
+    }
+    launched
+}
+
+fn forked(root: &Root, start: &Start<'_>, ledger: Option<&Ledger>) -> Result<(Pid, Hearing), Stop> {
+    let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
+    let gate = ledger.map(|_| channel::gate()).transpose().map_err(|e| failed("pipe", e))?;
+    let payload = match sys::fork().map_err(|e| failed("fork", e))? {
+        Side::Parent(payload) => payload,
+        Side::Child => {
+            if gate.is_none_or(|(latch, key)| latch.wait(key)) {
+                telling.tell(become_payload(root, start));
+            }
+            sys::exit_now(127)
+        }
+    };
+    if let (Some(ledger), Some((_, key))) = (ledger, gate) {
+        let birth = process::birth(payload).ok_or(Errno::ESRCH);
+        match birth.and_then(|payload| ledger.add(&Phase::Started { payload })) {
+            Ok(()) => key.turn(),
+            Err(errno) => {
+                drop(key);
+                let _ = sys::wait_for(payload);
+                let sentence = "the state directory cannot be used; see the log";
+                let detail = format!("writing the payload's start down: {}", errno.desc());
+                return Err(Stop::new(Reason::State, sentence).detail(detail));
+            }
+        }
+    }
+    Ok((payload, hearing))
+}
+
+/// Something that never fails did, before anything was started.
+pub(super) fn failed(what: &str, errno: Errno) -> Stop {
+    Stop::new(Reason::Internal, "glexec could not start the payload; see the log")
+        .detail(format!("{what}: {}", errno.desc()))
+}

@@ -1,0 +1,245 @@
+//! Paying what a glexec owes that is gone: end what is left of its payload, run the epilogue,
+//! remove the entry. Never two at a time: the entry's lock is held throughout.
+
+use super::epilogue::{self, Stage};
+use super::family::Spared;
+use super::linger::now;
+use super::remains;
+use super::root::Root;
+use super::state::{self, Found, Ledger, StateDir};
+use super::stragglers::{Ears, Graces};
+use super::sys;
+use super::watch::Watch;
+use crate::contract::{EpilogueResult, Reason, ResourceUsage};
+use crate::decide::config::EpilogueRule;
+use crate::decide::entry::{Bytes, Debt, Place, Story};
+use crate::decide::last_word::{EpilogueIdentity, Late, environment};
+use crate::decide::stop::Stop;
+use crate::decide::text::escaped;
+use crate::decide::vigil::{Clocks, Stage as Progress, Vigil};
+use crate::decide::witness::{Level, Witness};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+/// What became of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// The epilogue ran to its own end, or was timed out; or it had before.
+    Paid(String),
+    /// Not yet due again: seconds since 1970.
+    Later(u64),
+    /// Still owed.
+    Failed(String),
+    /// Set aside: somebody has to look.
+    Aside(String),
+    /// Its glexec lives (pid).
+    Live(i32),
+    /// Not to be read, or none of ours; left as it is.
+    Odd(String),
+}
+
+/// What a sweep works with.
+pub(crate) struct Sweep<'a> {
+    pub(crate) root: &'a Root,
+    pub(crate) directory: &'a StateDir,
+    /// Today's epilogue, and as whom it runs.
+    pub(crate) epilogue: Option<(&'a EpilogueRule, &'a EpilogueIdentity)>,
+    pub(crate) kill_grace: Duration,
+    pub(crate) witness: &'a dyn Witness,
+    watch: Watch,
+    vigil: Vigil,
+    hurry: bool,
+    place: Place,
+}
+
+impl<'a> Sweep<'a> {
+    /// Makes this process one that can run epilogues: it reaps what they leave behind.
+    ///
+    /// # Errors
+    /// [`Reason::Internal`], [`Reason::NoProc`].
+    pub(crate) fn new(
+        (root, directory): (&'a Root, &'a StateDir),
+        epilogue: Option<(&'a EpilogueRule, &'a EpilogueIdentity)>,
+        kill_grace: Duration,
+        witness: &'a dyn Witness,
+    ) -> Result<Self, Stop> {
+        let failed = |what: &str, errno: nix::errno::Errno| {
+            Stop::new(Reason::Internal, "the sweep could not start; see the log")
+                .detail(format!("{what}: {}", errno.desc()))
+        };
+        sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
+            .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
+        let watch = Watch::new(None, None).map_err(|e| failed("signalfd", e))?;
+        let place =
+            state::place().ok_or_else(|| Stop::new(Reason::NoProc, "there is no usable /proc"))?;
+        let mut vigil = Vigil::new(Clocks { kill_grace, term_grace: None });
+        vigil.stage = Progress::After;
+        let hurry = false;
+        Ok(Self { root, directory, epilogue, kill_grace, witness, watch, vigil, hurry, place })
+    }
+
+    /// Goes through every entry that `wanted` wants. `forced` does not wait for pauses; `until`
+    /// is how long those that live are waited for.
+    ///
+    /// # Errors
+    /// [`Reason::State`].
+    pub(crate) fn run(
+        &mut self,
+        wanted: &dyn Fn(&Story) -> bool,
+        forced: bool,
+        until: Option<Instant>,
+    ) -> Result<Vec<(String, Settled)>, Stop> {
+        let mut all = Vec::new();
+        for name in self.directory.names()? {
+            let mut found = self.directory.examine(&name, true);
+            while let (Some(Found::Live { story: Some(story), holder }), Some(until)) =
+                (&found, until)
+            {
+                if !wanted(story) || !wait_for(*holder, until) {
+                    break;
+                }
+                found = self.directory.examine(&name, true);
+            }
+            let settled = match found {
+                None => continue,
+                Some(Found::Odd(why)) => Settled::Odd(why),
+                Some(Found::Live { story: Some(story), .. }) if !wanted(&story) => continue,
+                Some(Found::Live { holder, .. }) => Settled::Live(holder.as_raw()),
+                Some(Found::Owed(owed)) if !wanted(&owed.1) => continue,
+                Some(Found::Owed(owed)) => {
+                    let (ledger, story) = *owed;
+                    self.settle(ledger, &story, forced)
+                }
+            };
+            all.push((name, settled));
+        }
+        Ok(all)
+    }
+
+    fn settle(&mut self, mut ledger: Ledger, story: &Story, forced: bool) -> Settled {
+        let due = story.debt((!forced).then(now));
+        let left = self.end_remains(story);
+        if left > 0 {
+            let text = format!("{left} processes of a lost run cannot be ended");
+            self.witness.log(Level::Warning, &text);
+        }
+        let attempt = match due {
+            Debt::Later(at) => return Settled::Later(at),
+            Debt::Paid => return self.remove(&ledger, "paid before"),
+            Debt::Hopeless => return self.aside(&mut ledger, "tried too often"),
+            Debt::Owed(attempt) => attempt,
+        };
+        let Some((rule, identity)) = self.epilogue else {
+            return self.aside(&mut ledger, "the configuration has no epilogue any more");
+        };
+        if let Err(stop) = identity.keep_apart(&story.entry.caller, &story.entry.target) {
+            return Settled::Failed(stop.detail.unwrap_or(stop.sentence));
+        }
+        let (result, took) = self.pay((&ledger, story), (rule, identity), attempt);
+        let entry = &story.entry;
+        let text = format!(
+            "settled {}->{}: epilogue={} attempt={attempt} epilogue_seconds={:.3}",
+            escaped(entry.caller.name.as_bytes()),
+            escaped(entry.target.name.as_bytes()),
+            result.word(),
+            took.as_secs_f64(),
+        );
+        self.witness.log(Level::Notice, &text);
+        if result == EpilogueResult::NotStarted {
+            return Settled::Failed("the epilogue was not started".to_owned());
+        }
+        self.remove(&ledger, result.word())
+    }
+
+    /// In another boot there is nothing left, and in a foreign pid namespace no pid says anything.
+    fn end_remains(&self, story: &Story) -> usize {
+        if story.entry.place != self.place {
+            return 0;
+        }
+        remains::end_payload(self.root, story, self.kill_grace)
+            + remains::end_epilogue(self.root, story)
+    }
+
+    fn pay(
+        &mut self,
+        (ledger, story): (&Ledger, &Story),
+        (rule, identity): (&EpilogueRule, &EpilogueIdentity),
+        attempt: u32,
+    ) -> (EpilogueResult, Duration) {
+        /// What a shell would say of a payload that was killed, where nobody saw it end.
+        const KILLED: u8 = 137;
+        let entries = |list: &[Bytes]| list.iter().filter_map(Bytes::to_entry).collect::<Vec<_>>();
+        let entry = &story.entry;
+        let (ending, usage, stragglers, end) =
+            story.ended().unwrap_or((Err(KILLED), ResourceUsage::default(), 0, now()));
+        let late = Late {
+            glexec_pid: entry.glexec.pid,
+            glexec_session: entry.session,
+            glexec_group: entry.group,
+            payload_pid: story.payload().map_or(0, |birth| birth.pid),
+            ending,
+            usage,
+            stragglers,
+            start: entry.since,
+            end,
+            attempt,
+            lost: true,
+        };
+        let known = environment(
+            rule.environment,
+            identity,
+            &entries(&entry.environment),
+            &entries(&entry.told),
+        );
+        let whole: Vec<_> = known.into_iter().chain(late.variables()).collect();
+        let epilogue = rule.epilogue(identity.clone(), Vec::new());
+        let grace = self.kill_grace;
+        let stage = Stage {
+            spared: Spared::default(),
+            graces: Graces { kill: grace, nested: rule.timeout + grace },
+            oom_score: None,
+            environment: whole,
+            epilogue: &epilogue,
+            ledger: Some(ledger),
+            attempt,
+        };
+        let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
+        epilogue::run(self.root, &mut Ears { watch, vigil, hurry }, &stage, self.witness)
+    }
+
+    fn remove(&self, ledger: &Ledger, word: &str) -> Settled {
+        match ledger.remove() {
+            Ok(()) => Settled::Paid(word.to_owned()),
+            Err(errno) => Settled::Failed(format!("paid, and not removed: {}", errno.desc())),
+        }
+    }
+
+    fn aside(&self, ledger: &mut Ledger, why: &str) -> Settled {
+        let text = format!("an owed epilogue is set aside: {why}; see glexec-admin ps");
+        self.witness.log(Level::Error, &text);
+        match ledger.set_aside() {
+            Ok(()) => Settled::Aside(why.to_owned()),
+            Err(errno) => Settled::Failed(format!("{why}, and not set aside: {}", errno.desc())),
+        }
+    }
+}
+
+/// Waits for a process that is not our child to end; false where the time is up.
+fn wait_for(holder: Pid, until: Instant) -> bool {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return false;
+    }
+    let Ok(pidfd) = sys::pidfd(holder) else {
+        // Gone already, or its number cannot be seen from here: do not spin.
+        let _ = poll(
+            &mut [],
+            PollTimeout::try_from(left.min(Duration::from_millis(50))).unwrap_or(PollTimeout::ZERO),
+        );
+        return true;
+    };
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout).is_ok_and(|n| n > 0)
+}

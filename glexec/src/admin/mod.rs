@@ -1,0 +1,62 @@
+//! `glexec-admin`: what the administrator asks of a node. Not setuid.
+
+mod check;
+mod runs;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "glexec-admin", version, about = "Looks after glexec on this node.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validate the configuration and show what it grants. Exit code 0: usable; 1: not
+    Check {
+        /// Look at this file instead of /etc/glexec.toml or /etc/glexec.conf
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show what lingers or is owed
+    Ps {
+        /// As one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// End what is left of runs whose glexec is gone, and run the epilogues they owe. Exit code
+    /// 0: nothing is owed; 1: something still is; 2: it could not be done; 3: with --job or
+    /// --wait, all that is left lives
+    Sweep {
+        /// Only runs with this job key; several must all match. Does not wait for pauses
+        #[arg(long, value_name = "KEY=VALUE")]
+        job: Vec<OsString>,
+        /// Wait so long for runs that live
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u32>,
+        /// Without the pauses between attempts
+        #[arg(long)]
+        now: bool,
+        /// As one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The door of glexec-admin.
+#[must_use]
+pub fn admin() -> ExitCode {
+    ExitCode::from(match CommandLine::parse().command {
+        Command::Check { config } => check::run(config),
+        Command::Ps { json } => runs::ps(json),
+        Command::Sweep { job, wait, now, json } => {
+            let wait = wait.map(|seconds| std::time::Duration::from_secs(seconds.into()));
+            runs::sweep(&crate::sweep::Wanted { job, caller: None, wait, now }, json)
+        }
+    })
+}

@@ -1,0 +1,188 @@
+//! `glexec-admin ps` and `sweep`: what lingers, what is owed, and paying it.
+
+use crate::act::root::Root;
+use crate::act::sink::Post;
+use crate::act::state::{Found, StateDir};
+use crate::act::sweep::Settled;
+use crate::act::threshold::threshold;
+use crate::carry::powerless;
+use crate::decide::entry::Story;
+use crate::decide::stop::Stop;
+use crate::decide::text::escaped;
+use crate::report::{Teller, print};
+use crate::settings;
+use crate::sweep::Wanted;
+use nix::unistd::Uid;
+use serde::Serialize;
+
+const CANNOT: u8 = 2;
+
+/// One row of `ps`.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    /// live, owed, aside, or odd.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_pid: Option<i32>,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+    job: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// One row of `sweep`.
+#[derive(Serialize)]
+struct Outcome {
+    name: String,
+    result: &'static str,
+    detail: String,
+}
+
+/// Shows what lingers or is owed. Takes no lock that lasts and changes nothing.
+pub(super) fn ps(json: bool) -> u8 {
+    told(rows().map(|rows| {
+        show(json, &rows, |row| {
+            let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+            let job: Vec<String> = row.job.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            format!(
+                "{:<6} {:<8} {:>8} {:>11} {} -> {}  {}  {}{}",
+                row.state,
+                row.phase.unwrap_or("-"),
+                row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+                row.since.map_or_else(|| "-".to_owned(), |since| since.to_string()),
+                or(&row.caller),
+                or(&row.target),
+                or(&row.command),
+                job.join(" "),
+                row.why.as_ref().map(|why| format!("{} {why}", row.name)).unwrap_or_default(),
+            )
+        })
+    }))
+}
+
+fn rows() -> Result<Vec<Row>, Stop> {
+    let root = Root::without_rights();
+    let config = settings::read(&root)?;
+    let directory = StateDir::open(&root, &config.state)?;
+    let names = directory.names()?.into_iter();
+    Ok(names
+        .filter_map(|name| directory.examine(&name, false).map(|found| row(name, found)))
+        .collect())
+}
+
+fn row(name: String, found: Found) -> Row {
+    match found {
+        Found::Live { story, .. } => filled(name, "live", story.as_deref(), None),
+        Found::Owed(owed) => filled(name, "owed", Some(&owed.1), None),
+        Found::Odd(why) => {
+            let state = if name.starts_with("aside.") { "aside" } else { "odd" };
+            filled(name, state, None, Some(why))
+        }
+    }
+}
+
+fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<String>) -> Row {
+    let entry = story.map(|story| &story.entry);
+    let job = entry.map(|entry| entry.job.as_slice()).unwrap_or_default();
+    Row {
+        name,
+        state,
+        phase: story.map(Story::word),
+        pid: entry.map(|entry| entry.glexec.pid),
+        payload_pid: story.and_then(Story::payload).map(|birth| birth.pid),
+        since: entry.map(|entry| entry.since),
+        caller: entry.map(|entry| escaped(entry.caller.name.as_bytes())),
+        target: entry.map(|entry| escaped(entry.target.name.as_bytes())),
+        command: entry.map(|entry| entry.command.clone()),
+        job: job.iter().map(|(k, v)| (k.clone(), escaped(&v.0))).collect(),
+        why,
+    }
+}
+
+/// Pays what is owed.
+pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
+    let narrow = !wanted.job.is_empty() || wanted.wait.is_some();
+    match settled(wanted) {
+        Err(stop) => told(Err(stop)),
+        Ok(all) => {
+            let rows: Vec<Outcome> =
+                all.iter().map(|(name, settled)| outcome(name, settled)).collect();
+            show(json, &rows, |row| format!("{:<7} {}  {}", row.result, row.name, row.detail));
+            let owed = all.iter().any(|(_, settled)| {
+                matches!(
+                    settled,
+                    Settled::Later(_) | Settled::Failed(_) | Settled::Aside(_) | Settled::Odd(_)
+                )
+            });
+            let live = all.iter().any(|(_, settled)| matches!(settled, Settled::Live(_)));
+            match (owed, live && narrow) {
+                (true, _) => 1,
+                (false, true) => 3,
+                (false, false) => 0,
+            }
+        }
+    }
+}
+
+fn settled(wanted: &Wanted) -> Result<Vec<(String, Settled)>, Stop> {
+    // As in glexec itself: whoever calls this leaves nothing in the process that an epilogue
+    // could stumble over.
+    let born = threshold()?;
+    let privilege = born.rights.map_err(powerless)?;
+    if !privilege.caller().is_root() {
+        return Err(powerless(crate::contract::Reason::NotSetuid));
+    }
+    let root = privilege.become_immune()?;
+    let config = settings::read(&root)?;
+    let early = Post::syslog(Some(&privilege));
+    let post = Post::open(Some(&privilege), &config.log);
+    let teller = Teller::new(&early, Uid::current().to_string());
+    if let Ok(post) = &post {
+        teller.use_log(&config.log, post);
+    }
+    crate::sweep::sweep(&root, Some(&privilege), (&config, wanted), &teller)
+}
+
+fn outcome(name: &str, settled: &Settled) -> Outcome {
+    let (result, detail) = match settled {
+        Settled::Paid(word) => ("paid", word.clone()),
+        Settled::Later(at) => ("later", format!("next attempt not before {at}")),
+        Settled::Failed(why) => ("owed", why.clone()),
+        Settled::Aside(why) => ("aside", why.clone()),
+        Settled::Live(pid) => ("live", format!("pid {pid}")),
+        Settled::Odd(why) => ("odd", why.clone()),
+    };
+    Outcome { name: name.to_owned(), result, detail }
+}
+
+fn show<T: Serialize>(json: bool, rows: &[T], line: impl Fn(&T) -> String) -> u8 {
+    let text = if json {
+        serde_json::to_string(rows).unwrap_or_default() + "\n"
+    } else {
+        rows.iter().map(|row| line(row) + "\n").collect()
+    };
+    u8::from(!print(&text))
+}
+
+/// An administrator reads the detail at once.
+fn told(done: Result<u8, Stop>) -> u8 {
+    done.unwrap_or_else(|stop| {
+        let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
+        let line = format!("glexec-admin: {detail} ({})\n", stop.reason.word());
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        CANNOT
+    })
+}

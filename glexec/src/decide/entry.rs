@@ -1,0 +1,402 @@
+//! What the state directory remembers of a lingering run: enough to pay what is owed when the
+//! process that owed it is gone. One file a run: a line that says who and what, then a line for
+//! each phase.
+
+use crate::contract::{Ending, ResourceUsage};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// What this program writes. Others are kept aside, never guessed at.
+pub(crate) const VERSION: u32 = 1;
+/// After so many attempts nobody tries again by itself.
+pub(crate) const MOST_ATTEMPTS: usize = 5;
+/// Seconds before the next attempt, by how many there were: the first was glexec's own.
+const PAUSES: [u64; MOST_ATTEMPTS] = [0, 0, 60, 300, 900];
+
+/// A process that cannot be mistaken for another: its pid, and when it was born, in clock ticks
+/// since the boot (`proc_pid_stat(5)`, starttime).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Birth {
+    pub(crate) pid: i32,
+    pub(crate) start: u64,
+}
+
+/// Where and when pids mean what they say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// /proc/sys/kernel/random/boot_id.
+    pub(crate) boot: String,
+    /// The inode number of the pid namespace.
+    pub(crate) pid_namespace: u64,
+}
+
+/// Somebody's ids and name, as far as they matter afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Person {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    /// The primary gid and the supplementary ones.
+    pub(crate) gids: Vec<u32>,
+}
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) version: u32,
+    pub(crate) place: Place,
+    pub(crate) glexec: Birth,
+    /// glexec's session and process group.
+    pub(crate) session: i32,
+    pub(crate) group: i32,
+    /// Seconds since 1970.
+    pub(crate) since: u64,
+    pub(crate) caller: Person,
+    pub(crate) target: Person,
+    /// Whether the target's account was this run's alone.
+    pub(crate) exclusive: bool,
+    /// The command, escaped, for people.
+    pub(crate) command: String,
+    /// The job's keys: names and values.
+    pub(crate) job: Vec<(String, Bytes)>,
+    /// The payload's environment.
+    pub(crate) environment: Vec<Bytes>,
+    /// What the epilogue is told besides, as far as it was known at the begin.
+    pub(crate) told: Vec<Bytes>,
+}
+
+/// The other lines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub(crate) enum Phase {
+    /// The payload may run.
+    Started { payload: Birth },
+    /// It has ended.
+    Ended {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<u8>,
+        #[serde(default)]
+        core: bool,
+        /// The code for a payload that could not be started.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_started: Option<u8>,
+        usage: ResourceUsage,
+        stragglers: u32,
+        /// Seconds since 1970.
+        end: u64,
+    },
+    /// An epilogue may run.
+    Attempt {
+        number: u32,
+        /// Seconds since 1970.
+        at: u64,
+        epilogue: Birth,
+    },
+    /// An attempt came to nothing: not started, or not trusted.
+    Failed { number: u32, at: u64, why: String },
+    /// The epilogue has run to its own end or was timed out: paid.
+    Done { result: String, code: Option<u8> },
+}
+
+/// Bytes as a JSON string: each byte the character of that number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl From<&CString> for Bytes {
+    fn from(text: &CString) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl Bytes {
+    /// As an environment entry; `None` where a NUL is in it.
+    pub(crate) fn to_entry(&self) -> Option<CString> {
+        CString::new(self.0.clone()).ok()
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.iter().map(|byte| char::from(*byte)).collect::<String>())
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes: Result<Vec<u8>, _> = text.chars().map(|c| u8::try_from(u32::from(c))).collect();
+        bytes.map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Why a file tells no story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// A later version wrote it.
+    Version(u32),
+    /// It is damaged, or something else.
+    Garbage(String),
+}
+
+impl Unreadable {
+    /// One clause.
+    pub(crate) fn clause(&self) -> String {
+        match self {
+            Self::Version(version) => {
+                format!("is of version {version}, and this program knows {VERSION}")
+            }
+            Self::Garbage(why) => format!("cannot be read: {why}"),
+        }
+    }
+}
+
+/// An entry with all its phases.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Story {
+    pub(crate) entry: Entry,
+    pub(crate) phases: Vec<Phase>,
+}
+
+/// What is owed of a run whose glexec is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Debt {
+    /// All was paid; only the file is left.
+    Paid,
+    /// An epilogue: attempt number so and so.
+    Owed(u32),
+    /// The same, but not before this time (seconds since 1970).
+    Later(u64),
+    /// Tried often enough: somebody has to look.
+    Hopeless,
+}
+
+impl Story {
+    /// Reads a file. A last line without its end was being written when the power went: it tells
+    /// nothing, and is no damage.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub(crate) fn read(text: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let garbage =
+            |e: serde_json::Error| Unreadable::Garbage(super::text::one_line(&e.to_string()));
+        let whole = memchr::memrchr(b'\n', text).and_then(|end| text.get(..end));
+        let whole = whole.ok_or_else(|| Unreadable::Garbage("it has no whole line".to_owned()))?;
+        let mut lines = whole.split(|byte| *byte == b'\n');
+        let first = lines.next().unwrap_or_default();
+        let Versioned { version } = serde_json::from_slice(first).map_err(garbage)?;
+        if version != VERSION {
+            return Err(Unreadable::Version(version));
+        }
+        let entry = serde_json::from_slice(first).map_err(garbage)?;
+        let phases =
+            lines.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(garbage)?;
+        Ok(Self { entry, phases })
+    }
+
+    /// What is owed at this time. Who asks for this very run (`now` is `None`) does not wait.
+    pub(crate) fn debt(&self, now: Option<u64>) -> Debt {
+        if self.phases.iter().any(|phase| matches!(phase, Phase::Done { .. })) {
+            return Debt::Paid;
+        }
+        let mut attempts = self.phases.iter().filter_map(|phase| match phase {
+            Phase::Attempt { number, at, .. } | Phase::Failed { number, at, .. } => {
+                Some((*number, *at))
+            }
+            Phase::Started { .. } | Phase::Ended { .. } | Phase::Done { .. } => None,
+        });
+        let (made, last) = attempts.next_back().unwrap_or((0, 0));
+        let made_before = usize::try_from(made).unwrap_or(usize::MAX);
+        let Some(pause) = PAUSES.get(made_before) else { return Debt::Hopeless };
+        let due = last.saturating_add(*pause);
+        match now {
+            Some(now) if now < due => Debt::Later(due),
+            Some(_) | None => Debt::Owed(made.saturating_add(1)),
+        }
+    }
+
+    /// The payload, where it may have run.
+    pub(crate) fn payload(&self) -> Option<Birth> {
+        let started = |phase: &Phase| {
+            if let Phase::Started { payload } = phase { Some(*payload) } else { None }
+        };
+        self.phases.iter().find_map(started)
+    }
+
+    /// The last epilogue that may have run.
+    pub(crate) fn epilogue(&self) -> Option<Birth> {
+        let attempted = |phase: &Phase| {
+            if let Phase::Attempt { epilogue, .. } = phase { Some(*epilogue) } else { None }
+        };
+        self.phases.iter().rev().find_map(attempted)
+    }
+
+    /// How the payload ended, where that was written down: its ending or the code for one that
+    /// was not started, what it used, its stragglers, and when.
+    pub(crate) fn ended(&self) -> Option<(Result<Ending, u8>, ResourceUsage, u32, u64)> {
+        self.phases.iter().find_map(|phase| {
+            let Phase::Ended { code, signal, core, not_started, usage, stragglers, end } = phase
+            else {
+                return None;
+            };
+            let ending = match (code, signal, not_started) {
+                (Some(code), _, _) => Ok(Ending::Exited(*code)),
+                (_, Some(signal), _) => Ok(Ending::Killed { signal: *signal, core: *core }),
+                (_, _, Some(code)) => Err(*code),
+                (None, None, None) => return None,
+            };
+            Some((ending, *usage, *stragglers, *end))
+        })
+    }
+
+    /// One word for people: how far the run came.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.phases.last() {
+            None => "starting",
+            Some(Phase::Started { .. }) => "payload",
+            Some(Phase::Ended { .. }) => "ended",
+            Some(Phase::Attempt { .. }) => "epilogue",
+            Some(Phase::Failed { .. }) => "epilogue-failed",
+            Some(Phase::Done { .. }) => "done",
+        }
+    }
+
+    /// Whether every one of these `KEY=VALUE` words is one of the job's keys.
+    pub(crate) fn matches(&self, words: &[(&OsStr, &OsStr)]) -> bool {
+        words.iter().all(|(key, value)| {
+            let job = self.entry.job.iter();
+            job.into_iter().any(|(k, v)| k.as_bytes() == key.as_bytes() && v.0 == value.as_bytes())
+        })
+    }
+}
+
+impl Phase {
+    /// The phase of a payload that has ended at `end`.
+    pub(crate) fn ended(
+        ending: Result<Ending, u8>,
+        usage: ResourceUsage,
+        stragglers: u32,
+        end: u64,
+    ) -> Self {
+        let (code, signal, core, not_started) = match ending {
+            Ok(Ending::Exited(code)) => (Some(code), None, false, None),
+            Ok(Ending::Killed { signal, core }) => (None, Some(signal), core, None),
+            Err(code) => (None, None, false, Some(code)),
+        };
+        Self::Ended { code, signal, core, not_started, usage, stragglers, end }
+    }
+}
+
+/// A line of the file, its newline included; `None` where it cannot be written down.
+pub(crate) fn line(value: &impl Serialize) -> Option<Vec<u8>> {
+    let mut line = serde_json::to_vec(value).ok()?;
+    line.push(b'\n');
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry() -> Entry {
+        let person = |uid| Person { name: format!("u{uid}"), uid, gids: vec![uid, 5] };
+        Entry {
+            version: VERSION,
+            place: Place { boot: "b".to_owned(), pid_namespace: 7 },
+            glexec: Birth { pid: 10, start: 11 },
+            session: 9,
+            group: 10,
+            since: 1_700_000_000,
+            caller: person(1),
+            target: person(2),
+            exclusive: false,
+            command: "sleep".to_owned(),
+            job: vec![("JOB".to_owned(), Bytes(b"4711".to_vec()))],
+            environment: vec![Bytes(b"A=\xff\n".to_vec())],
+            told: vec![],
+        }
+    }
+
+    fn text(phases: &[Phase]) -> Vec<u8> {
+        let lines = phases.iter().map(|phase| line(phase).unwrap());
+        std::iter::once(line(&entry()).unwrap()).chain(lines).collect::<Vec<_>>().concat()
+    }
+
+    fn attempt(number: u32, at: u64) -> Phase {
+        Phase::Attempt { number, at, epilogue: Birth { pid: 30, start: 31 } }
+    }
+
+    const STARTED: Phase = Phase::Started { payload: Birth { pid: 20, start: 21 } };
+
+    #[test]
+    fn what_is_written_is_read_back_and_a_torn_line_is_no_line() {
+        let ending = Ok(Ending::Killed { signal: 9, core: true });
+        let ended = Phase::ended(ending, ResourceUsage::default(), 3, 77);
+        let phases = [STARTED, ended, attempt(1, 80)];
+        let whole = text(&phases);
+        let story = Story::read(&whole).unwrap();
+        assert_eq!((&story.entry, &story.phases[..]), (&entry(), &phases[..]));
+        assert_eq!(story.ended(), Some((ending, ResourceUsage::default(), 3, 77)));
+        assert_eq!((story.payload().unwrap().pid, story.epilogue().unwrap().pid), (20, 30));
+        for cut in 1..20 {
+            let story = Story::read(&whole[..whole.len() - cut]).unwrap();
+            assert_eq!(story.phases, phases[..2], "the last line was not whole");
+        }
+    }
+
+    #[test]
+    fn garbage_and_the_future_are_told_apart() {
+        for garbage in [&b""[..], b"x", b"\n", b"{}\n", b"{\"version\":1}\n", b"\0\0\n"] {
+            assert!(matches!(Story::read(garbage), Err(Unreadable::Garbage(_))), "{garbage:?}");
+        }
+        assert_eq!(Story::read(b"{\"version\":2,\"x\":[]}\n"), Err(Unreadable::Version(2)));
+        let mut damaged = text(&[STARTED]);
+        damaged.extend(b"no phase\n");
+        assert!(matches!(Story::read(&damaged), Err(Unreadable::Garbage(_))));
+    }
+
+    #[test]
+    fn a_debt_is_paid_once_and_tried_with_growing_pauses() {
+        let debt = |phases: &[Phase], now| Story::read(&text(phases)).unwrap().debt(now);
+        assert_eq!(debt(&[], Some(5)), Debt::Owed(1));
+        assert_eq!(debt(&[STARTED], Some(5)), Debt::Owed(1));
+        assert_eq!(debt(&[STARTED, attempt(1, 100)], Some(100)), Debt::Owed(2));
+        let two = [STARTED, attempt(1, 100), attempt(2, 200)];
+        assert_eq!(debt(&two, Some(259)), Debt::Later(260));
+        assert_eq!(debt(&two, Some(260)), Debt::Owed(3));
+        assert_eq!(debt(&two, None), Debt::Owed(3), "who asks for it does not wait");
+        let failed = Phase::Failed { number: 5, at: 9, why: "x".to_owned() };
+        assert_eq!(debt(&[failed], None), Debt::Hopeless);
+        let done = Phase::Done { result: "ok".to_owned(), code: Some(0) };
+        assert_eq!(debt(&[STARTED, attempt(1, 1), done], Some(1)), Debt::Paid);
+    }
+
+    #[test]
+    fn a_job_is_matched_by_all_its_words() {
+        let story = Story::read(&text(&[])).unwrap();
+        let matches = |words: &[(&str, &str)]| {
+            let words: Vec<_> =
+                words.iter().map(|(k, v)| (OsStr::new(*k), OsStr::new(*v))).collect();
+            story.matches(&words)
+        };
+        assert!(matches(&[("JOB", "4711")]) && matches(&[]));
+        assert!(!matches(&[("JOB", "471")]) && !matches(&[("JOB", "4711"), ("X", "1")]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back_and_any_file_is_read_without_a_panic(bytes: Vec<u8>) {
+            let written = serde_json::to_string(&Bytes(bytes.clone())).unwrap();
+            prop_assert!(!written.contains('\n'));
+            prop_assert_eq!(serde_json::from_str::<Bytes>(&written).unwrap(), Bytes(bytes.clone()));
+            let _ = Story::read(&bytes);
+        }
+    }
+}
