@@ -1,6 +1,7 @@
 //! Carrying the plan out, and the desk from which everybody is told: log, status stream.
 
 use crate::act::channel::Failure;
+use crate::act::leases::Lease;
 use crate::act::linger::{Charge, Open, linger};
 use crate::act::named::{self, Orders, StatusStream};
 use crate::act::payload::replace;
@@ -151,9 +152,14 @@ pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: Vec<OsString>) -> Re
 ///
 /// # Errors
 /// Where nothing was started.
-pub(crate) fn out(walk: &Walk<'_>, plan: &Plan, orders: Option<Orders>) -> Result<u8, Stop> {
+pub(crate) fn out(
+    walk: &Walk<'_>,
+    plan: &Plan,
+    (orders, lease): (Option<Orders>, Option<Lease>),
+) -> Result<u8, Stop> {
     let mut kept = walk.desk.numbers();
     kept.extend(&plan.keep_fds);
+    kept.extend(lease.as_ref().map(Lease::number));
     let open = Open { orders, kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
@@ -166,6 +172,7 @@ pub(crate) fn out(walk: &Walk<'_>, plan: &Plan, orders: Option<Orders>) -> Resul
                 walk.teller.log(Level::Error, &text);
             }
             walk.teller.end(plan, &ended, code);
+            lease.iter().for_each(Lease::touch);
             if let Some(ledger) = ledger.filter(|_| ended.is_paid()) {
                 if let Err(errno) = ledger.remove() {
                     let text = format!("the paid entry could not be removed: {}", errno.desc());

@@ -16,12 +16,15 @@ mod sweep;
 
 pub use admin::admin;
 
+use act::leases::{self, Lease};
 use act::root::{Privilege, Root};
+use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
 use carry::Desk;
 use contract::{Mode, Reason};
 use decide::config::Config;
 use decide::plan::{Launch, Plan, Request};
+use decide::policy::{Grant, Granted};
 use decide::stop::Stop;
 use decide::witness::{Level, Witness as _};
 use decide::{last_word, plan, policy};
@@ -74,12 +77,12 @@ impl Walk<'_> {
             return carry::settle(self, &config, request.invocation.words);
         }
         let rehearsed = request.invocation.mode == Mode::Rehearse;
-        let plan = self.plan(&config, request)?;
+        let (plan, lease) = self.plan(&config, request)?;
         if rehearsed {
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
         self.teller.begin(&plan)?;
-        carry::out(self, &plan, orders)
+        carry::out(self, &plan, (orders, lease))
     }
 
     /// Root for as long as the value lives; in log-only mode what rights there are.
@@ -115,30 +118,61 @@ impl Walk<'_> {
     }
 
     /// Who, as whom, what, where, and what is owed afterwards.
-    fn plan(&self, config: &Config, request: Request) -> Result<Plan, Stop> {
+    fn plan(&self, config: &Config, request: Request) -> Result<(Plan, Option<Lease>), Stop> {
         let root = self.root()?;
         let mut lookups = Lookups::open(&root, self.rights.as_ref().ok(), config.account_source)?;
         let ids = observe::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
         self.teller.know(caller.shown_name(), request.environ.get("GLEXEC_ID"));
+        let rehearsed = request.invocation.mode == Mode::Rehearse;
         let wanted = request.environ.get("GLEXEC_TARGET_USER").map(String::from_utf8_lossy);
         let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
-        tracing::debug!(account = %grant.account, "mapped");
-        let target = lookups.target(&grant, config.min_target_uid)?;
+        let (granted, lease) = self.granted(&root, config, (&mut lookups, grant, rehearsed))?;
+        tracing::debug!(account = %granted.account, "mapped");
+        let target = lookups.target(&granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
         let candidates = plan::candidates(&request, &config.path)?;
         let looker = (!config.log_only).then_some(&target);
         let command = act::probe::find(&root, looker, &candidates)?;
         let environ = request.environ.clone();
-        let plan = plan::lay(config, request, (caller, target), command)?;
-        let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) else {
-            return Ok(plan);
-        };
-        let identity = lookups.epilogue(rule)?;
-        let plan = last_word::add_epilogue(plan, config, identity, &environ)?;
-        match plan.epilogue() {
-            Some(epilogue) => act::epilogue::open(&root, epilogue).map(|_| plan),
-            None => Ok(plan),
+        let mut plan = plan::lay(config, request, (caller, target), command)?;
+        if lease.is_some() {
+            plan = plan.alone(&config.state);
         }
+        if let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) {
+            let identity = lookups.epilogue(rule)?;
+            plan = last_word::add_epilogue(plan, config, identity, &environ)?;
+        }
+        if let Some(epilogue) = plan.epilogue() {
+            act::epilogue::open(&root, epilogue)?;
+        }
+        Ok((plan, lease))
+    }
+
+    /// One account: the one that was granted, or the one of the pool that is free longest.
+    fn granted(
+        &self,
+        root: &Root,
+        config: &Config,
+        (lookups, grant, rehearsed): (&mut Lookups<'_>, Grant, bool),
+    ) -> Result<(Granted, Option<Lease>), Stop> {
+        let accounts = match grant {
+            Grant::Account(granted) => return Ok((granted, None)),
+            Grant::Pool(accounts) => accounts,
+        };
+        let known = lookups.uids(&accounts)?;
+        if known.len() < accounts.len() {
+            let missing = accounts.len() - known.len();
+            self.teller.log(Level::Warning, &format!("{missing} pool accounts do not exist here"));
+        }
+        let uids: Vec<Uid> = known.iter().map(|(_, uid)| *uid).collect();
+        let directory = StateDir::open(root, &config.state)?;
+        let (at, lease) = if rehearsed {
+            (leases::peek(root, &directory, &uids)?, None)
+        } else {
+            leases::take(root, &directory, &uids).map(|(at, lease)| (at, Some(lease)))?
+        };
+        let account = known.get(at).map(|(name, _)| name.clone()).unwrap_or_default();
+        Ok((Granted { account, groups: None }, lease))
     }
 }

@@ -7,11 +7,11 @@ use crate::decide::config::{AccountSource, EpilogueRule};
 use crate::decide::database::{self, Database, Question};
 use crate::decide::facts::{Account, Caller, KernelIds};
 use crate::decide::last_word::EpilogueIdentity;
-use crate::decide::policy::Grant;
+use crate::decide::policy::Granted;
 use crate::decide::stop::Stop;
 use crate::decide::target::Target;
 use crate::{observe, settings};
-use nix::unistd::Gid;
+use nix::unistd::{Gid, Uid};
 
 /// The helper that asks the C library.
 const HELPER: &str = "glexec-accounts";
@@ -91,7 +91,7 @@ impl<'p> Lookups<'p> {
     /// # Errors
     /// [`Reason::TargetUnknown`], [`Reason::TargetNotAdmitted`], [`Reason::Accounts`]; a
     /// configuration fault where the row names a group that does not exist.
-    pub(crate) fn target(&mut self, grant: &Grant, min_uid: u32) -> Result<Target, Stop> {
+    pub(crate) fn target(&mut self, grant: &Granted, min_uid: u32) -> Result<Target, Stop> {
         let name = &grant.account;
         let mut questions = vec![Question::User(name.clone())];
         match &grant.groups {
@@ -118,6 +118,17 @@ impl<'p> Lookups<'p> {
             }
         };
         Target::admit(account, group, groups, min_uid)
+    }
+
+    /// Which of these accounts exist, each with its uid.
+    ///
+    /// # Errors
+    /// [`Reason::Accounts`].
+    pub(crate) fn uids(&mut self, names: &[String]) -> Result<Vec<(String, Uid)>, Stop> {
+        let questions: Vec<_> = names.iter().cloned().map(Question::User).collect();
+        self.ask(&questions)?;
+        let found = names.iter().filter_map(|name| Some((name.clone(), self.account(name)?.uid)));
+        Ok(found.collect())
     }
 
     /// The supplementary groups of an account: those that list it, without its own.

@@ -21,6 +21,9 @@ pub const BUSY_GROUPS: u32 = 42_201;
 /// uid and gid of `vast`, beyond 2^31.
 pub const VAST: u32 = 4_000_000_000;
 
+/// The uids and gids of the pool accounts `work001` to `work064` are this and their number.
+pub const WORK: u32 = 43_000;
+
 /// One account as the site's files have it.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -63,8 +66,9 @@ pub fn all() -> Vec<Account> {
     ];
     let more = (2..=6).map(|n| account(&format!("payload{n}"), 42_050 + n, 42_050 + n, &[]));
     all.extend(more);
+    all.extend((1..=64).map(|n| account(&format!("work{n:03}"), WORK + n, WORK + n, &[])));
     for account in &mut all {
-        if account.name == "homeless" {
+        if account.name == "homeless" || account.name.starts_with("work") {
             account.home = "/nonexistent/home".to_owned();
         }
     }

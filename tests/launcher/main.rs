@@ -23,6 +23,7 @@ mod immunity;
 mod injection;
 mod log;
 mod log_only;
+mod pool;
 mod rehearsal;
 mod shape;
 mod signals;

@@ -31,6 +31,25 @@ pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
     prove(who).map_err(Failure::at(Step::Proof))
 }
 
+/// Takes an effective uid alone, with real and saved uid `apart`, no groups and no way back: for
+/// a child that is to signal what that uid may signal.
+///
+/// # Errors
+/// The step that failed.
+pub(super) fn assume_effective(_root: &Root, apart: Uid, effective: Uid) -> Result<(), Failure> {
+    sys::set_groups(&[]).map_err(Failure::at(Step::Groups))?;
+    let gid = Gid::from_raw(apart.as_raw());
+    sys::set_gids(gid, gid, gid).map_err(Failure::at(Step::Gid))?;
+    sys::set_uids(apart, effective, apart).map_err(Failure::at(Step::Uid))?;
+    let ids = getresuid().map_err(Failure::at(Step::Proof))?;
+    let as_planned = (ids.real, ids.effective, ids.saved) == (apart, effective, apart);
+    if as_planned && !comes_back() && sys::capabilities() == Ok([0; 3]) {
+        Ok(())
+    } else {
+        Err(Failure { step: Step::Proof, errno: Errno::EPERM })
+    }
+}
+
 fn prove(who: &Identity<'_>) -> Result<(), Errno> {
     let (uids, gids) = (getresuid()?, getresgid()?);
     let real = who.real.unwrap_or(who.uid);

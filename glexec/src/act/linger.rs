@@ -12,7 +12,7 @@ use super::stragglers::{self, Ears, Graces};
 use super::sys::{self};
 use super::threshold::Restore;
 use super::watch::Watch;
-use super::{letgo, mirror, process};
+use super::{letgo, mirror, process, remains};
 use crate::contract::{Ending, EpilogueResult, Reason, Record, ResourceUsage};
 use crate::decide::config;
 use crate::decide::ended::{Ended, Leftovers};
@@ -113,7 +113,7 @@ impl<'a> Run<'a> {
         let kept: Vec<RawFd> = open.kept.iter().copied().chain(orders).collect();
         letgo::close_all_but(&kept);
         let detach = plan.detach_terminal && process::has_terminal();
-        let owed = linger.epilogue.is_some();
+        let owed = linger.state.is_some();
         let strangers = family::has_children();
         let lifeline = strangers.then(|| mirror::split(privilege, owed)).transpose()?;
         let root = if owed { privilege.become_immune()? } else { privilege.raise()? };
@@ -181,6 +181,12 @@ impl<'a> Run<'a> {
             let more = stragglers::clear(&self.root, &mut ears, &spared, graces);
             left.found = left.found.saturating_add(more.found);
             left.ended = left.ended.saturating_add(more.ended);
+        }
+        if self.charge.plan.exclusive {
+            let (found, kept) = remains::clear_account(&self.root, self.charge.plan.target.uid());
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            left.found = left.found.saturating_add(count(found));
+            left.ended = left.ended.saturating_add(count(found.saturating_sub(kept)));
         }
         (left, last)
     }

@@ -6,6 +6,7 @@ mod family;
 pub(crate) mod helper;
 mod identity;
 mod launch;
+pub(crate) mod leases;
 mod letgo;
 pub(crate) mod linger;
 pub(crate) mod mirror;

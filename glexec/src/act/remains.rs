@@ -1,9 +1,10 @@
 //! What is left of a run whose glexec is gone: found by what the entry recorded, never by a pid
 //! alone, and ended by descriptors that stand for processes.
 
+use super::identity::assume_effective;
 use super::process::{self, stat_of};
 use super::root::Root;
-use super::sys;
+use super::sys::{self, Side};
 use crate::decide::entry::{Birth, Story};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid};
@@ -17,14 +18,51 @@ const ROUNDS: usize = 200;
 
 /// Ends the payload's group and session, and, where its account was this run's alone, everything
 /// of its uid: TERM, `grace`, KILL. Gives how many cannot be ended.
-pub(super) fn end_payload(root: &Root, story: &Story, grace: Duration) -> usize {
+/// `pids` tells whether recorded pids mean what they say here.
+pub(super) fn end_payload(root: &Root, story: &Story, (grace, pids): (Duration, bool)) -> usize {
     let target = Uid::from_raw(story.entry.target.uid);
     let (payload, exclusive) = (story.payload(), story.entry.exclusive);
     let is_ours = |pid: Pid| {
         let uids = process::uids_of(pid).is_some_and(|uids| uids.contains(&target));
-        uids && (exclusive || payload.is_some_and(|birth| is_of(pid, birth)))
+        uids && (exclusive || pids && payload.is_some_and(|birth| is_of(pid, birth)))
     };
     end(root, &is_ours, grace)
+}
+
+/// Ends everything of an account that was one run's alone, whatever tree it has left: KILL to
+/// all of them at once, from a process that none of them can reach. Gives how many were found
+/// and how many are left.
+pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
+    let is_ours = |pid: Pid| process::uids_of(pid).is_some_and(|uids| uids.contains(&uid));
+    let found = held(&is_ours).len();
+    let until = Instant::now() + UNKILLABLE;
+    let mut left = held(&is_ours);
+    while !left.is_empty() && Instant::now() < until {
+        kill_all(root, uid);
+        wait_for_all(left, Instant::now() + Duration::from_millis(100));
+        left = held(&is_ours);
+    }
+    (found, left.len())
+}
+
+/// In a child: KILL to every process whose real or saved uid is this one. The child's own real
+/// and saved uid are nobody's, so it hits none of root's, and nothing of the account hits it.
+fn kill_all(root: &Root, uid: Uid) {
+    const NOBODYS: [u32; 2] = [u32::MAX - 1, 65_533];
+    match sys::fork() {
+        Ok(Side::Child) => {
+            for apart in NOBODYS {
+                let who = Uid::from_raw(apart);
+                if apart != uid.as_raw() && assume_effective(root, who, uid).is_ok() {
+                    sys::kill_every_process_of_euid();
+                    break;
+                }
+            }
+            sys::exit_now(0)
+        }
+        Ok(Side::Parent(child)) => drop(sys::wait_for(child)),
+        Err(_) => {}
+    }
 }
 
 /// Kills an epilogue that its glexec did not outlive, and its session: it was interrupted, and
@@ -85,7 +123,8 @@ fn end(root: &Root, is_ours: &dyn Fn(Pid) -> bool, grace: Duration) -> usize {
 fn held(is_ours: &dyn Fn(Pid) -> bool) -> Vec<(Pid, OwnedFd)> {
     let own = Pid::this();
     let pids = process::all().into_iter().filter(|pid| *pid != own && is_ours(*pid));
-    let opened = pids.filter_map(|pid| Some((pid, sys::pidfd(pid).ok()?)));
+    let opened = pids.filter(|pid| stat_of(*pid).is_some_and(|stat| !stat.has_ended()));
+    let opened = opened.filter_map(|pid| Some((pid, sys::pidfd(pid).ok()?)));
     // Once more: the number may have changed hands before the descriptor was opened.
     opened.filter(|(pid, _)| is_ours(*pid)).collect()
 }

@@ -11,11 +11,11 @@ use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
-use nix::unistd::{Pid, UnlinkatFlags, fsync, unlinkat, write};
+use nix::unistd::{Pid, Uid, UnlinkatFlags, fsync, unlinkat, write};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
 /// The most that an entry may be: an exec's argument block, escaped, and its phases.
@@ -94,6 +94,21 @@ impl StateDir {
         let mut names: Vec<String> = names.filter(|name| name != "." && name != "..").collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The names that stand for runs, or for nothing of ours.
+    pub(crate) fn entries(&self) -> Result<Vec<String>, Stop> {
+        Ok(self.names()?.into_iter().filter(|name| !name.starts_with(ACCOUNT)).collect())
+    }
+
+    /// The directory itself.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// That a file of it cannot be used.
+    pub(super) fn unusable(&self, name: &str, errno: Errno) -> Stop {
+        state(format!("{}/{name}: {}", self.path, errno.desc()))
     }
 
     /// Writes down a run before anything of it can exist: under a name that nobody looks at,
@@ -183,6 +198,16 @@ impl StateDir {
     }
 }
 
+/// What an account's lock is called; it is no entry.
+const ACCOUNT: &str = "account.";
+
+/// The uid of the target that an entry's name tells, one set aside or not yet whole included.
+pub(super) fn user_of(name: &str) -> Option<Uid> {
+    let name = name.strip_prefix(ASIDE).or_else(|| name.strip_prefix(NEW)).unwrap_or(name);
+    let mut words = name.strip_prefix("run.")?.split('.');
+    words.nth(1)?.parse().ok().map(Uid::from_raw)
+}
+
 /// `run.<uid of the caller>.`, which all its entries begin with.
 fn name_begins(caller: &Person) -> String {
     format!("run.{}.", caller.uid)
@@ -231,7 +256,7 @@ impl Ledger {
 }
 
 /// The whole of a file as a lock: fcntl(2)'s, which a child does not inherit.
-fn whole(kind: i32) -> libc::flock {
+pub(super) fn whole(kind: i32) -> libc::flock {
     libc::flock {
         l_type: i16::try_from(kind).unwrap_or(0),
         l_whence: 0,

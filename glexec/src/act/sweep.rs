@@ -3,6 +3,7 @@
 
 use super::epilogue::{self, Stage};
 use super::family::Spared;
+use super::leases;
 use super::linger::now;
 use super::remains;
 use super::root::Root;
@@ -19,7 +20,7 @@ use crate::decide::text::escaped;
 use crate::decide::vigil::{Clocks, Stage as Progress, Vigil};
 use crate::decide::witness::{Level, Witness};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -92,7 +93,7 @@ impl<'a> Sweep<'a> {
         until: Option<Instant>,
     ) -> Result<Vec<(String, Settled)>, Stop> {
         let mut all = Vec::new();
-        for name in self.directory.names()? {
+        for name in self.directory.entries()? {
             let mut found = self.directory.examine(&name, true);
             while let (Some(Found::Live { story: Some(story), holder }), Some(until)) =
                 (&found, until)
@@ -125,6 +126,16 @@ impl<'a> Sweep<'a> {
             let text = format!("{left} processes of a lost run cannot be ended");
             self.witness.log(Level::Warning, &text);
         }
+        let entry = &story.entry;
+        if entry.exclusive {
+            leases::touch(self.directory, Uid::from_raw(entry.target.uid));
+        }
+        if !entry.owes_epilogue {
+            return match left {
+                0 => self.remove(&ledger, "nothing more was owed"),
+                _ => Settled::Failed(format!("{left} processes of the account cannot be ended")),
+            };
+        }
         let attempt = match due {
             Debt::Later(at) => return Settled::Later(at),
             Debt::Paid => return self.remove(&ledger, "paid before"),
@@ -138,7 +149,6 @@ impl<'a> Sweep<'a> {
             return Settled::Failed(stop.detail.unwrap_or(stop.sentence));
         }
         let (result, took) = self.pay((&ledger, story), (rule, identity), attempt);
-        let entry = &story.entry;
         let text = format!(
             "settled {}->{}: epilogue={} attempt={attempt} epilogue_seconds={:.3}",
             escaped(entry.caller.name.as_bytes()),
@@ -153,13 +163,16 @@ impl<'a> Sweep<'a> {
         self.remove(&ledger, result.word())
     }
 
-    /// In another boot there is nothing left, and in a foreign pid namespace no pid says anything.
+    /// In another boot there is nothing left; in a foreign pid namespace no pid says anything,
+    /// and an account that was the run's alone still does.
     fn end_remains(&self, story: &Story) -> usize {
-        if story.entry.place != self.place {
+        let place = &story.entry.place;
+        if place.boot != self.place.boot {
             return 0;
         }
-        remains::end_payload(self.root, story, self.kill_grace)
-            + remains::end_epilogue(self.root, story)
+        let pids = place.pid_namespace == self.place.pid_namespace;
+        let payload = remains::end_payload(self.root, story, (self.kill_grace, pids));
+        payload + if pids { remains::end_epilogue(self.root, story) } else { 0 }
     }
 
     fn pay(

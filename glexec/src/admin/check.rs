@@ -3,7 +3,7 @@
 use crate::act::root::Root;
 use crate::contract::Reason;
 use crate::decide::config::{Config, EpilogueEnvironment, Listed, RowCaller, Syntax};
-use crate::decide::policy::Grant;
+use crate::decide::policy::Granted;
 use crate::decide::stop::Stop;
 use crate::lookups::Lookups;
 use crate::{act, report, settings};
@@ -121,7 +121,7 @@ fn mapping(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) 
             RowCaller::Group(name) => format!("@{name}"),
         };
         for account in &row.accounts {
-            let grant = Grant { account: account.clone(), groups: row.groups.clone() };
+            let grant = Granted { account: account.clone(), groups: row.groups.clone() };
             match lookups.target(&grant, config.min_target_uid) {
                 Ok(target) => {
                     let groups: Vec<String> =

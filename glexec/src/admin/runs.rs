@@ -77,7 +77,7 @@ fn rows() -> Result<Vec<Row>, Stop> {
     let root = Root::without_rights();
     let config = settings::read(&root)?;
     let directory = StateDir::open(&root, &config.state)?;
-    let names = directory.names()?.into_iter();
+    let names = directory.entries()?.into_iter();
     Ok(names
         .filter_map(|name| directory.examine(&name, false).map(|found| row(name, found)))
         .collect())

@@ -93,6 +93,8 @@ reasons! {
     State = "state", Internal;
     /// The caller has as many lingering runs as the site allows.
     TooManyRuns = "too-many-runs", Internal;
+    /// Every account of the pool is in use.
+    NoFreeAccount = "no-free-account", Internal;
     /// There is no usable /proc.
     NoProc = "no-proc", Internal;
     /// A step of the identity switch failed.

@@ -56,6 +56,8 @@ pub(crate) struct Entry {
     pub(crate) target: Person,
     /// Whether the target's account was this run's alone.
     pub(crate) exclusive: bool,
+    /// Whether an epilogue is owed; else it is the account alone that has to be given back.
+    pub(crate) owes_epilogue: bool,
     /// The command, escaped, for people.
     pub(crate) command: String,
     /// The job's keys: names and values.
@@ -317,6 +319,7 @@ mod tests {
             caller: person(1),
             target: person(2),
             exclusive: false,
+            owes_epilogue: true,
             command: "sleep".to_owned(),
             job: vec![("JOB".to_owned(), Bytes(b"4711".to_vec()))],
             environment: vec![Bytes(b"A=\xff\n".to_vec())],

@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) detach_terminal: bool,
     /// What an epilogue is told of the run, as far as it is known now; empty without one.
     pub(crate) told: Vec<CString>,
+    /// Whether the target's account is this run's alone.
+    pub(crate) exclusive: bool,
     /// The job's keys: names and values.
     pub(crate) job: Vec<(String, Vec<u8>)>,
     /// Descriptors above 2 that the payload keeps.
@@ -109,6 +111,17 @@ pub(crate) struct Supervisor {
 }
 
 impl Plan {
+    /// The same run with its account to itself: it owes the account's return.
+    pub(crate) fn alone(self, state: &StateRule) -> Self {
+        let launch = match self.launch {
+            Launch::Linger(linger) => {
+                Launch::Linger(Linger { state: Some(state.clone()), ..linger })
+            }
+            other @ (Launch::Replace | Launch::LogOnly) => other,
+        };
+        Self { exclusive: true, launch, ..self }
+    }
+
     /// What is remembered of the run.
     pub(crate) fn entry(&self, supervisor: Supervisor) -> Entry {
         let Supervisor { place, birth, session, group, since } = supervisor;
@@ -122,7 +135,8 @@ impl Plan {
             since,
             caller: self.caller.person(),
             target: self.target.person(),
-            exclusive: false,
+            exclusive: self.exclusive,
+            owes_epilogue: self.epilogue().is_some(),
             command: cut(words.join(" "), 1024),
             job: self.job.iter().map(|(k, v)| (k.clone(), Bytes(v.clone()))).collect(),
             environment: self.environment.iter().map(Bytes::from).collect(),
@@ -225,6 +239,7 @@ pub(crate) fn lay(
         keep_fds,
         told: Vec::new(),
         job: Vec::new(),
+        exclusive: false,
         caller,
         target,
     })

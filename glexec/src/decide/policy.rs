@@ -1,14 +1,23 @@
 //! Who may call glexec, and whom each caller is mapped to.
 
-use super::config::{Config, Listed, RowCaller, StaticRow};
+use super::config::{Config, Listed, Means, RowCaller, StaticRow};
 use super::facts::Caller;
 use super::stop::Stop;
 use crate::contract::Reason;
 
-/// What the mapping gave: an account's name, not yet looked up, not yet admitted.
+/// What the mapping gave: names of accounts, not yet looked up, not yet admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-pub(crate) struct Grant {
+pub(crate) enum Grant {
+    /// This account.
+    Account(Granted),
+    /// One of these, whichever is free, for this run alone.
+    Pool(Vec<String>),
+}
+
+/// An account that was granted by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Granted {
     pub(crate) account: String,
     /// Names of the groups the row gives instead of the account's own.
     pub(crate) groups: Option<Vec<String>>,
@@ -16,8 +25,10 @@ pub(crate) struct Grant {
 
 /// Whether any rule asks which groups the caller is in, so that nobody looks them up for nothing.
 pub(crate) fn asks_groups(config: &Config) -> bool {
-    let by_group = |row: &StaticRow| matches!(row.caller, RowCaller::Group(_));
-    !config.group_white_list.is_empty() || config.mapping.rows.iter().any(by_group)
+    let rows = config.mapping.rows.iter().map(|row| &row.caller);
+    let mut callers = rows.chain(config.mapping.pools.iter().map(|pool| &pool.caller));
+    let by_group = |caller: &RowCaller| matches!(caller, RowCaller::Group(_));
+    !config.group_white_list.is_empty() || callers.any(by_group)
 }
 
 /// White lists, bans, mapping, in this order.
@@ -42,13 +53,24 @@ pub(crate) fn judge(
     if caller.name().is_some_and(|name| config.mapping.banned.iter().any(|b| b == name)) {
         return Err(Stop::refused(Reason::Banned, format!("caller {who} is in mapping.banned")));
     }
-    let row = config.mapping.rows.iter().find(|row| row_is_for(row, caller, groups));
-    let row = row.ok_or_else(|| {
-        Stop::new(Reason::NoMapping, format!("no mapping for '{who}'"))
-            .detail(format!("no [[mapping.static]] row names caller {who} or a group of it"))
-            .hint("ask the site to map this account")
-    })?;
-    pick(row, wanted).map(|account| Grant { account, groups: row.groups.clone() })
+    let mapping = &config.mapping;
+    let is_for = |row: &RowCaller| row_is_for(row, caller, groups);
+    for method in &mapping.methods {
+        let row = mapping.rows.iter().find(|row| is_for(&row.caller));
+        let pool = mapping.pools.iter().find(|pool| is_for(&pool.caller));
+        match (method, row, pool) {
+            (Means::Static, Some(row), _) => {
+                let groups = row.groups.clone();
+                let granted = |account| Grant::Account(Granted { account, groups });
+                return pick(row, wanted).map(granted);
+            }
+            (Means::Pool, _, Some(pool)) => return Ok(Grant::Pool(pool.accounts.clone())),
+            (Means::Static, None, _) | (Means::Pool, _, None) => {}
+        }
+    }
+    Err(Stop::new(Reason::NoMapping, format!("no mapping for '{who}'"))
+        .detail(format!("no row of [[mapping]] names caller {who} or a group of it"))
+        .hint("ask the site to map this account"))
 }
 
 fn pick(row: &StaticRow, wanted: Option<&str>) -> Result<String, Stop> {
@@ -87,8 +109,8 @@ fn admits(entry: &Listed, name: &str) -> bool {
     }
 }
 
-fn row_is_for(row: &StaticRow, caller: &Caller, groups: &[String]) -> bool {
-    match &row.caller {
+fn row_is_for(row: &RowCaller, caller: &Caller, groups: &[String]) -> bool {
+    match row {
         RowCaller::User(name) => caller.name() == Some(name),
         RowCaller::Group(group) => groups.contains(group),
     }
@@ -120,7 +142,8 @@ mod tests {
     fn word(config: &Config, name: Option<&str>, groups: &[&str], wanted: Option<&str>) -> String {
         let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
         match judge(config, &caller(name), &groups, wanted) {
-            Ok(grant) => grant.account,
+            Ok(Grant::Account(granted)) => granted.account,
+            Ok(Grant::Pool(accounts)) => accounts.join("+"),
             Err(stop) => stop.reason.word().to_owned(),
         }
     }
@@ -156,6 +179,22 @@ mod tests {
         let closed = config(&format!("[glexec]\n{ROWS}"));
         assert_eq!(word(&closed, Some("pilot"), &["atlas"], None), "not-listed");
         assert_eq!(word(&closed, Some("root"), &[], None), "not-listed");
+    }
+
+    #[test]
+    fn methods_are_asked_in_order_and_the_first_that_knows_the_caller_gives() {
+        let pool = "[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"w[08-10]\"\n";
+        let row = "[[mapping.static]]\ncaller = \"pilot\"\naccount = \"a\"\n[[mapping.static]]\ncaller = \"x\"\naccount = \"b\"\n";
+        let word = |methods: &str, who: &str| {
+            let text = format!(
+                "[glexec]\nuser_white_list=[\"*\"]\n[mapping]\nmethods = [{methods}]\n{pool}{row}"
+            );
+            word(&config(&text), Some(who), &[], None)
+        };
+        assert_eq!(word("\"pool\", \"static\"", "pilot"), "w08+w09+w10");
+        assert_eq!(word("\"static\", \"pool\"", "pilot"), "a");
+        assert_eq!(word("\"pool\", \"static\"", "x"), "b");
+        assert_eq!(word("\"pool\"", "x"), "no-mapping");
     }
 
     #[test]

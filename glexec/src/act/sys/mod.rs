@@ -26,5 +26,6 @@ pub(super) use settings::{
     limit, reset_priority, set_gids, set_groups, set_uids,
 };
 pub(super) use signals::{
-    LAST_SIGNAL, kill, set_disposition, set_mask, signal_descriptor, signal_pidfd, stop_timers,
+    LAST_SIGNAL, kill, kill_every_process_of_euid, set_disposition, set_mask, signal_descriptor,
+    signal_pidfd, stop_timers,
 };

@@ -1,10 +1,10 @@
 //! From the keys of a file to a [`Config`]: defaults, ranges, and what excludes what.
 
-use super::keys::{Method, RawFile, RawGlexec, RawMapping, RawRow, Table};
+use super::keys::{Method, RawFile, RawGlexec, RawMapping, RawPool, RawRow, Series, Table};
 use super::{
     AccountSource, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, EpilogueRule,
-    LogDestination, LogRule, Mapping, StateRule, StaticRow, Stragglers, Terminal, WorkingDirectory,
-    to_come, words,
+    LogDestination, LogRule, Mapping, Means, PoolRow, StateRule, StaticRow, Stragglers, Terminal,
+    WorkingDirectory, to_come, words,
 };
 use std::time::Duration;
 
@@ -71,6 +71,12 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
     };
     if config.epilogue.is_some() && !config.linger {
         return Err(Bad::new("epilogue", "nobody is left to run it with `linger = false`"));
+    }
+    if config.mapping.methods.contains(&Means::Pool) && !config.linger {
+        return Err(Bad::new(
+            "methods",
+            "\"pool\" gives an account for the time of a lingering run; nobody would give it back with `linger = false`",
+        ));
     }
     if config.epilogue.is_some() && config.log_only {
         return Err(Bad::new("epilogue", "there is no root to run it with `log_only = true`"));
@@ -168,10 +174,41 @@ fn mapping(raw: &RawMapping) -> Result<Mapping, Bad> {
     }
     let rows = raw.rows.iter().enumerate();
     let rows = rows.map(|(at, Table(raw))| row(raw).map_err(|bad| Bad { row: Some(at), ..bad }));
+    let pools = raw.pools.iter().map(|Table(raw)| pool(raw));
     Ok(Mapping {
+        methods: methods(raw),
         banned: each("banned", &raw.banned, words::banned)?,
         rows: rows.collect::<Result<_, _>>()?,
+        pools: pools.collect::<Result<_, _>>()?,
     })
+}
+
+/// Those that are not there yet have been refused before.
+fn methods(raw: &RawMapping) -> Vec<Means> {
+    let Some(methods) = &raw.methods else { return vec![Means::Static] };
+    let means = |method: &Method| match method {
+        Method::Static => Some(Means::Static),
+        Method::Pool => Some(Means::Pool),
+        Method::Gridmap | Method::Lcmaps | Method::Token => None,
+    };
+    methods.iter().filter_map(means).collect()
+}
+
+fn pool(raw: &RawPool) -> Result<PoolRow, Bad> {
+    let caller = one("caller", raw.caller.as_deref(), words::row_caller)?;
+    let caller =
+        caller.ok_or_else(|| Bad::new("pool", "each [[mapping.pool]] needs a `caller`"))?;
+    let accounts = match &raw.accounts {
+        Some(Series::Names(names)) => each("accounts", names, words::name)?,
+        Some(Series::Numbered(series)) => {
+            words::series(series).map_err(|why| Bad::new("pool", why))?
+        }
+        None => Vec::new(),
+    };
+    if accounts.is_empty() {
+        return Err(Bad::new("pool", "each [[mapping.pool]] needs `accounts`"));
+    }
+    Ok(PoolRow { caller, accounts })
 }
 
 fn row(raw: &RawRow) -> Result<StaticRow, Bad> {

@@ -100,7 +100,8 @@ pub(super) struct RawMapping {
     pub(super) banned: Vec<String>,
     #[serde(rename = "static")]
     pub(super) rows: Vec<Table<RawRow>>,
-    pub(super) pool: Presence,
+    #[serde(rename = "pool")]
+    pub(super) pools: Vec<Table<RawPool>>,
     pub(super) gridmap: Presence,
     pub(super) lcmaps: Presence,
     pub(super) token: Presence,
@@ -114,6 +115,22 @@ pub(super) struct RawRow {
     pub(super) account: Option<String>,
     pub(super) accounts: Option<Vec<String>>,
     pub(super) groups: Option<Vec<String>>,
+}
+
+/// `[[mapping.pool]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPool {
+    pub(super) caller: Option<String>,
+    pub(super) accounts: Option<Series>,
+}
+
+/// Names, one by one or as a numbered series.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a list of names, or a series such as \"pool[001-064]\"")]
+pub(super) enum Series {
+    Names(Vec<String>),
+    Numbered(String),
 }
 
 /// `user_identity_switch_by`.

@@ -210,13 +210,42 @@ pub(crate) struct StaticRow {
     pub groups: Option<Vec<String>>,
 }
 
+/// One row of `[[mapping.pool]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PoolRow {
+    /// Who it is for.
+    pub caller: RowCaller,
+    /// Never empty; one of them for each run.
+    pub accounts: Vec<String>,
+}
+
+/// A mapping method that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// `[[mapping.static]]`.
+    Static,
+    /// `[[mapping.pool]]`.
+    Pool,
+}
+
 /// `[mapping]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mapping {
+    /// Asked in this order.
+    pub methods: Vec<Means>,
     /// Caller names that are refused before every method.
     pub banned: Vec<String>,
     /// The static rows, in file order.
     pub rows: Vec<StaticRow>,
+    /// The pool rows, in file order.
+    pub pools: Vec<PoolRow>,
+}
+
+impl Default for Mapping {
+    fn default() -> Self {
+        let methods = vec![Means::Static];
+        Self { methods, banned: Vec::new(), rows: Vec::new(), pools: Vec::new() }
+    }
 }
 
 /// Everything the site decided.

@@ -282,8 +282,43 @@ fn static_rows_are_kept_in_order() {
                 groups: Some(texts(&["g1", "g2"])),
             },
         ],
+        ..Mapping::default()
     };
     assert_eq!(toml(text).map(|config| config.mapping), Ok(expected));
+}
+
+#[test]
+fn pool_rows_are_series_or_lists() {
+    let pools = |accounts: &str| {
+        let row = format!("[[mapping.pool]]\ncaller = \"@g\"\naccounts = {accounts}\n");
+        toml(&format!("[mapping]\nmethods = [\"static\", \"pool\"]\n{row}"))
+    };
+    let config = pools("\"p[08-11]x\"").unwrap().mapping;
+    assert_eq!(config.methods, [Means::Static, Means::Pool]);
+    let row = PoolRow {
+        caller: RowCaller::Group("g".to_owned()),
+        accounts: texts(&["p08x", "p09x", "p10x", "p11x"]),
+    };
+    assert_eq!(config.pools, [row]);
+    assert_eq!(pools("[\"a\", \"b\"]").unwrap().mapping.pools[0].accounts, texts(&["a", "b"]));
+    assert_eq!(pools("\"one\"").unwrap().mapping.pools[0].accounts, texts(&["one"]));
+    for bad in [
+        "\"p[8-11]\"",
+        "\"p[11-08]\"",
+        "\"p[]\"",
+        "\"p[1-\"",
+        "\"p[a-b]\"",
+        "\"p[00000-99999]\"",
+        "[]",
+        "\"\"",
+        "[\"a:b\"]",
+        "\"p[01-02]/\"",
+        "7",
+    ] {
+        assert!(pools(bad).is_err(), "{bad}");
+    }
+    refused(toml("[[mapping.pool]]\naccounts = \"a\"\n"), &["needs a `caller`"]);
+    refused(glexec("linger = false\n[mapping]\nmethods = [\"pool\"]"), &["`linger = false`"]);
 }
 
 #[test]
@@ -434,7 +469,7 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
     }
     refused(glexec("use_lcas = true"), &["`use_lcas`", "ban plug-in", "`banned`"]);
     refused(original("[glexec]\nuse_lcas = yes"), &["`use_lcas`", "ban plug-in", "`banned`"]);
-    for method in ["gridmap", "pool", "lcmaps", "token"] {
+    for method in ["gridmap", "lcmaps", "token"] {
         let text = format!("[mapping]\nmethods = [\"static\", \"{method}\"]");
         refused_at(toml(&text), (2, 11), &["`methods`", method, "not there yet"]);
         refused(toml(&format!("[mapping.{method}]\nx = 1")), &[method, "not there yet"]);

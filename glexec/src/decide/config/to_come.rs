@@ -41,16 +41,16 @@ pub(super) fn refuse(raw: &RawGlexec) -> Result<(), Bad> {
 pub(super) fn refuse_mapping(raw: &RawMapping) -> Result<(), Bad> {
     for method in raw.methods.iter().flatten() {
         let word = match method {
-            Method::Static => continue,
+            Method::Static | Method::Pool => continue,
             Method::Gridmap => "gridmap",
-            Method::Pool => "pool",
             Method::Lcmaps => "lcmaps",
             Method::Token => "token",
         };
-        let why = format!("\"{word}\" is not there yet (work to come); write [\"static\"]");
+        let why =
+            format!("\"{word}\" is not there yet (work to come); write [\"static\"] or [\"pool\"]");
         return Err(Bad::new("methods", why));
     }
-    first(given!(raw, "this way of mapping", pool gridmap lcmaps token).into_iter())
+    first(given!(raw, "this way of mapping", gridmap lcmaps token).into_iter())
 }
 
 fn first(mut rows: impl Iterator<Item = Row>) -> Result<(), Bad> {

@@ -197,3 +197,25 @@ pub(super) fn search_path(word: &str) -> Result<String, String> {
     }
     Err(format!("`{word}` is no list of absolute directories with `:` between them"))
 }
+
+/// A numbered series of accounts: `pool[001-064]`, or a single name.
+pub(super) fn series(word: &str) -> Result<Vec<String>, String> {
+    const MOST: usize = 10_000;
+    let Some((prefix, rest)) = word.split_once('[') else {
+        return name(word).map(|name| vec![name]);
+    };
+    let wrong = || format!("`{word}` is no series of accounts; \"pool[001-064]\" is");
+    let (range, suffix) = rest.split_once(']').ok_or_else(wrong)?;
+    let (first, last) = range.split_once('-').ok_or_else(wrong)?;
+    let width = first.len();
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if width == 0 || width > 9 || width != last.len() || !digits(first) || !digits(last) {
+        return Err(wrong());
+    }
+    let number = |text: &str| text.parse::<usize>().map_err(|_| wrong());
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last || last - first >= MOST {
+        return Err(wrong());
+    }
+    (first..=last).map(|number| name(&format!("{prefix}{number:0width$}{suffix}"))).collect()
+}

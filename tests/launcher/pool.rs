@@ -1,0 +1,172 @@
+//! Pool accounts: one for each lingering run, until its epilogue has ended.
+
+use glexec::contract::{Reason, Record};
+use harness::accounts::WORK;
+use harness::{EPILOGUE, Running, Site};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// A site that maps `pilot` to a pool of so many accounts, with the machine for itself: whether
+/// an account is free, the processes of the whole machine tell.
+fn pool(size: u32, lines: &str) -> Site {
+    let site = Site::alone("");
+    site.config(&format!(
+        "[glexec]\nuser_white_list = [\"pilot\"]\nkill_grace = 1\n{lines}\n[mapping]\nmethods = [\"pool\"]\n\
+         [[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[001-{size:03}]\"\n"
+    ));
+    site
+}
+
+fn target(running: &Running<'_>) -> String {
+    match running.record(|r| matches!(r, Record::Started { .. })) {
+        Record::Started { target, .. } => target,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_run_has_an_account_of_its_own_and_the_65th_is_refused_until_one_ends() {
+    let site = pool(64, "");
+    let mut runs: Vec<_> = (0..64)
+        .map(|_| site.glexec(["sh", "-c", "sleep 20 & wait"]).with_status().with_control().start())
+        .collect();
+    let targets: HashSet<String> = runs.iter().map(target).collect();
+    assert_eq!(targets.len(), 64, "no account is used twice");
+    // From outside: each uid of the pool runs one payload's processes, and no more.
+    for n in 1..=64 {
+        let processes = site.processes_of(WORK + n);
+        assert!((1..=3).contains(&processes.len()), "work{n:03}: {processes:?}");
+    }
+    site.glexec(["true"]).with_status().run().stopped(Reason::NoFreeAccount);
+    site.glexec(["--check", "true"]).run().stopped(Reason::NoFreeAccount);
+    let one = runs.remove(17);
+    let freed = target(&one);
+    one.order("KILL");
+    one.wait().exited(137);
+    let run = site.glexec(["id", "-un"]).run();
+    assert_eq!(run.exited(0).output().trim(), freed);
+    for run in runs {
+        run.order("KILL");
+        run.wait().exited(137);
+    }
+    assert!((1..=64).all(|n| site.processes_of(WORK + n).is_empty()));
+}
+
+#[test]
+fn the_account_that_was_unused_longest_is_next() {
+    let site = pool(3, "");
+    let next = || site.glexec(["id", "-un"]).run().exited(0).output().trim().to_owned();
+    let six: Vec<String> = (0..6)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(15));
+            next()
+        })
+        .collect();
+    assert_eq!(six[..3].iter().collect::<HashSet<_>>().len(), 3, "{six:?}");
+    assert_eq!(six[..3], six[3..], "{six:?}");
+}
+
+#[test]
+fn nothing_of_the_account_is_left_whatever_tree_it_has_left() {
+    let site = pool(1, &format!("epilogue = \"{EPILOGUE}\""));
+    site.epilogue("#!/usr/local/bin/actor count-into\n");
+    // Not a descendant of glexec's: started by root beside it, as cron or at would.
+    let beside = site.program(["/bin/sleep", "20"]).by_ids(WORK + 1, WORK + 1, &[]);
+    let call = site.glexec(["sh", "-c", "sleep 0.5; exit 5"]).with_status().start();
+    call.started();
+    let beside = beside.start();
+    let ran = call.wait();
+    ran.exited(5);
+    assert_eq!(beside.wait().signal, Some(libc::SIGKILL));
+    let found = ran.records.iter().any(|r| matches!(r, Record::Stragglers { found: 1, ended: 1 }));
+    assert!(found, "{ran:#?}");
+    assert_eq!(site.read("/var/lib/site/count"), "[]\n");
+    // And an account with a process of its own is not free.
+    let stranger = site.program(["/bin/sleep", "20"]).by_ids(WORK + 1, WORK + 1, &[]).start();
+    std::thread::sleep(Duration::from_millis(100));
+    site.glexec(["true"]).with_status().run().stopped(Reason::NoFreeAccount);
+    drop(stranger);
+}
+
+#[test]
+fn a_lost_run_keeps_its_account_until_its_epilogue_has_run() {
+    let site = pool(1, &format!("epilogue = \"{EPILOGUE}\""));
+    // Leaves group, session and tree: only the uid tells.
+    let script =
+        "setsid sh -c 'setsid sleep 30' </dev/null >/dev/null 2>&1 & sleep 0.2; echo up; sleep 20";
+    let running = site.glexec(["sh", "-c", script]).with_status().start();
+    running.says("up");
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    std::thread::sleep(Duration::from_millis(50));
+    site.glexec(["true"]).with_status().run().stopped(Reason::NoFreeAccount);
+    let ran = site.program(["/usr/sbin/glexec-admin", "sweep"]).by("root").run();
+    ran.exited(0);
+    assert_eq!(site.processes_of(WORK + 1), [], "{ran:#?}");
+    assert_eq!(site.epilogues().len(), 1);
+    site.glexec(["true"]).run().exited(0);
+}
+
+#[test]
+fn without_an_epilogue_the_account_itself_is_owed() {
+    let site = pool(1, "");
+    let running = site.glexec(["sleep", "20"]).with_status().start();
+    running.started();
+    assert_eq!(running.signal_by("pilot", libc::SIGKILL), Err(nix::errno::Errno::EPERM), "immune");
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    site.glexec(["true"]).with_status().run().stopped(Reason::NoFreeAccount);
+    site.program(["/usr/sbin/glexec-admin", "sweep"]).by("root").run().exited(0);
+    site.glexec(["true"]).run().exited(0);
+    assert!(site.epilogues().is_empty());
+}
+
+#[test]
+fn a_burst_of_runs_never_shares_an_account() {
+    let site = pool(8, &format!("epilogue = \"{EPILOGUE}\""));
+    site.epilogue("#!/bin/sh\necho end $GLEXEC_EPILOG_TARGET_USER >> /var/lib/site/order\n");
+    site.directory("/var/lib/site", (0, 0), 0o1777);
+    site.file("/var/lib/site/order", "", 0o666);
+    let payload = "echo begin $(id -un) >> /var/lib/site/order; sleep 0.02";
+    let (start, done) = (Instant::now(), std::sync::atomic::AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let ran = site.glexec(["sh", "-c", payload]).run();
+                    match ran.code() {
+                        0 => drop(done.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
+                        202 => std::thread::sleep(Duration::from_millis(20)),
+                        other => panic!("{other}: {ran:#?}"),
+                    }
+                }
+            });
+        }
+    });
+    let done = done.into_inner();
+    assert!(done > 20, "{done} runs in {:?}", start.elapsed());
+    let mut busy = HashSet::new();
+    for line in site.read("/var/lib/site/order").lines() {
+        let (word, who) = line.split_once(' ').unwrap();
+        let fresh = if word == "begin" { busy.insert(who.to_owned()) } else { busy.remove(who) };
+        assert!(fresh, "{who} was used twice at a time");
+    }
+    assert!(busy.is_empty(), "{busy:?}");
+}
+
+#[test]
+fn a_rehearsal_takes_no_account() {
+    let site = pool(1, "");
+    for _ in 0..3 {
+        let ran = site.glexec(["--check", "true"]).run();
+        assert!(ran.exited(0).output().contains("work001"), "{ran:#?}");
+    }
+    let names = std::fs::read_dir(site.path("/var/lib/glexec")).unwrap().count();
+    assert_eq!(names, 0, "no lock is left, for none was taken");
+}
+
+#[test]
+fn a_pool_without_lingering_is_no_configuration() {
+    let site = pool(2, "linger = false");
+    site.glexec(["true"]).with_status().run().stopped(Reason::ConfigMalformed);
+}
