@@ -12,7 +12,7 @@ use crate::act::state::Ledger;
 use crate::act::sweep::Settled;
 use crate::act::{leads_terminal_group, mirror};
 use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
-use crate::decide::config::{Config, EpilogueFailure, LogRule, Stragglers};
+use crate::decide::config::{CgroupRule, Config, EpilogueFailure, LogRule, Stragglers};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Linger, Plan};
 use crate::decide::stop::Stop;
@@ -198,6 +198,7 @@ pub(crate) fn out(
 
 /// Waiting for the sake of the terminal alone.
 const PLAIN: Linger = Linger {
+    cgroups: CgroupRule { supervisor: None, payload: false },
     stragglers: Stragglers::Ignore,
     kill_grace: Duration::ZERO,
     term_grace: None,

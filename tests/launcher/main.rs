@@ -12,6 +12,7 @@
 mod accounts;
 mod admin;
 mod bad_input;
+mod cgroups;
 mod control;
 mod ends;
 mod environment;

@@ -1,5 +1,6 @@
 //! From a plan to a payload that is under way, written down before it may run.
 
+use super::cgroups::{self, Leaf};
 use super::channel::{self, Hearing};
 use super::payload::{Start, become_payload};
 use super::process;
@@ -10,6 +11,7 @@ use crate::contract::Reason;
 use crate::decide::entry::Phase;
 use crate::decide::plan::{Linger, Plan, Supervisor};
 use crate::decide::stop::Stop;
+use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpgrp, getsid};
 
@@ -34,6 +36,25 @@ pub(super) fn write_down(
     };
     let directory = StateDir::open(root, rule)?;
     directory.begin(&plan.entry(supervisor), rule.most_runs).map(Some)
+}
+
+/// A control group for the payload where the site wants one and it can be had.
+pub(super) fn leaf(root: &Root, linger: &Linger, witness: &dyn Witness) -> Option<Leaf> {
+    let leaf = linger.cgroups.payload.then(|| Leaf::new(root))?;
+    leaf.map_err(|why| {
+        witness.log(Level::Notice, &format!("no control group for the payload: {why}"));
+    })
+    .ok()
+}
+
+/// Out of the job's control groups, where the site wants that and it can be had.
+pub(super) fn leave_the_job(root: &Root, linger: &Linger, witness: &dyn Witness) {
+    let Some(group) = &linger.cgroups.supervisor else { return };
+    let failed = cgroups::leave_the_job(root, group);
+    if !failed.is_empty() {
+        let text = format!("glexec stays in the job's control group: {}", failed.join("; "));
+        witness.log(Level::Notice, &text);
+    }
 }
 
 /// Forks the payload. Nothing runs that the entry does not know: the child waits until its pid
@@ -67,7 +88,8 @@ fn forked(root: &Root, start: &Start<'_>, ledger: Option<&Ledger>) -> Result<(Pi
     };
     if let (Some(ledger), Some((_, key))) = (ledger, gate) {
         let birth = process::birth(payload).ok_or(Errno::ESRCH);
-        match birth.and_then(|payload| ledger.add(&Phase::Started { payload })) {
+        let cgroup = start.leaf.map(|leaf| leaf.path.clone());
+        match birth.and_then(|payload| ledger.add(&Phase::Started { payload, cgroup })) {
             Ok(()) => key.turn(),
             Err(errno) => {
                 drop(key);

@@ -1,14 +1,15 @@
 //! The lingering glexec: forks, waits, forwards, ends what is left, runs the epilogue.
 
+use super::cgroups::Leaf;
 use super::channel::Hearing;
 use super::epilogue::{self, Stage};
 use super::family::{self, Spared};
-use super::launch::{failed, launch, write_down};
+use super::launch::{failed, launch, leaf, leave_the_job, write_down};
 use super::named::Orders;
 use super::payload::{Place, Start};
 use super::root::{Privilege, Root};
 use super::state::Ledger;
-use super::stragglers::{self, Ears, Graces};
+use super::stragglers::{self, Ears, Graces, UNKILLABLE};
 use super::sys::{self};
 use super::threshold::Restore;
 use super::watch::Watch;
@@ -100,6 +101,8 @@ pub(super) struct Run<'a> {
     pub(super) nonsense: u32,
     /// The entry in the state directory, where something is owed.
     pub(super) ledger: Option<Ledger>,
+    /// The payload's own control group.
+    pub(super) leaf: Option<Leaf>,
 }
 
 impl<'a> Run<'a> {
@@ -123,8 +126,17 @@ impl<'a> Run<'a> {
         let place = if detach { Place::OwnSession } else { Place::OwnGroup };
         let since = now();
         let ledger = write_down(&root, plan, linger, since)?;
-        let start = Start { plan, restore, place, parent: Some(Pid::this()) };
-        let (payload, hearing) = launch(&root, &start, ledger.as_ref())?;
+        let leaf = leaf(&root, linger, witness);
+        let parent = Some(Pid::this());
+        let start = Start { plan, restore, place, parent, leaf: leaf.as_ref() };
+        let launched = launch(&root, &start, ledger.as_ref());
+        let (payload, hearing) = match launched {
+            Ok(launched) => launched,
+            Err(stop) => {
+                leaf.into_iter().for_each(Leaf::remove);
+                return Err(stop);
+            }
+        };
         if place == Place::OwnGroup {
             // Whoever comes first: the child does it too.
             let _ = setpgid(payload, payload);
@@ -138,6 +150,7 @@ impl<'a> Run<'a> {
             None
         });
         let _ = chdir("/");
+        leave_the_job(&root, linger, witness);
         let oom_score = if owed { process::spare_from_oom(&root) } else { None };
         let clocks = Clocks { kill_grace: linger.kill_grace, term_grace: linger.term_grace };
         let run = Self {
@@ -154,6 +167,7 @@ impl<'a> Run<'a> {
             oom_score,
             nonsense: 0,
             ledger,
+            leaf,
         };
         Ok((run, hearing, since))
     }
@@ -181,6 +195,15 @@ impl<'a> Run<'a> {
             let more = stragglers::clear(&self.root, &mut ears, &spared, graces);
             left.found = left.found.saturating_add(more.found);
             left.ended = left.ended.saturating_add(more.ended);
+        }
+        if let Some(leaf) = self.leaf.take() {
+            // The tree has had its grace; whoever left the tree is in here still.
+            let inside = leaf.count();
+            let empty = leaf.kill(&self.root, UNKILLABLE);
+            left.found = left.found.saturating_add(u32::try_from(inside).unwrap_or(u32::MAX));
+            let gone = if empty { inside } else { inside.saturating_sub(leaf.count()) };
+            left.ended = left.ended.saturating_add(u32::try_from(gone).unwrap_or(u32::MAX));
+            leaf.remove();
         }
         if self.charge.plan.exclusive {
             let (found, kept) = remains::clear_account(&self.root, self.charge.plan.target.uid());

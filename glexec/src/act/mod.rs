@@ -1,5 +1,6 @@
 //! Changes the world. The only wing that is ever root, and the only one with unsafe (in `sys`).
 
+mod cgroups;
 pub(crate) mod channel;
 pub(crate) mod epilogue;
 mod family;

@@ -33,6 +33,11 @@ fn read(path: &str) -> Option<Vec<u8>> {
     Some(text)
 }
 
+/// A file of /proc as text.
+pub(super) fn read_text(path: &str) -> Option<String> {
+    read(path).map(|text| String::from_utf8_lossy(&text).into_owned())
+}
+
 /// What /proc/PID/stat says.
 pub(super) fn stat_of(pid: Pid) -> Option<Stat> {
     Stat::parse(&read(&format!("/proc/{pid}/stat"))?)

@@ -1,6 +1,7 @@
 //! What is left of a run whose glexec is gone: found by what the entry recorded, never by a pid
 //! alone, and ended by descriptors that stand for processes.
 
+use super::cgroups::Leaf;
 use super::identity::assume_effective;
 use super::process::{self, stat_of};
 use super::root::Root;
@@ -26,7 +27,13 @@ pub(super) fn end_payload(root: &Root, story: &Story, (grace, pids): (Duration, 
         let uids = process::uids_of(pid).is_some_and(|uids| uids.contains(&target));
         uids && (exclusive || pids && payload.is_some_and(|birth| is_of(pid, birth)))
     };
-    end(root, &is_ours, grace)
+    let left = end(root, &is_ours, grace);
+    let leaf = story.cgroup().filter(|_| pids).and_then(|path| Leaf::of(root, path));
+    leaf.map_or(left, |leaf| {
+        let stuck = if leaf.kill(root, UNKILLABLE) { 0 } else { leaf.count() };
+        leaf.remove();
+        left.max(stuck)
+    })
 }
 
 /// Ends everything of an account that was one run's alone, whatever tree it has left: KILL to

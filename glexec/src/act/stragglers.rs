@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// What the kernel is given to make a killed process vanish. One in uninterruptible sleep may
 /// never do: it is counted, and life goes on.
-const UNKILLABLE: Duration = Duration::from_secs(10);
+pub(super) const UNKILLABLE: Duration = Duration::from_secs(10);
 /// A storm of forks that outruns every KILL for so long is counted as it is.
 const STORM: Duration = Duration::from_secs(30);
 /// From so many children on, or after so many rounds, everybody is stopped before the next KILL.

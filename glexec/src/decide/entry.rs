@@ -73,7 +73,12 @@ pub(crate) struct Entry {
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub(crate) enum Phase {
     /// The payload may run.
-    Started { payload: Birth },
+    Started {
+        payload: Birth,
+        /// Its own control group of version 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cgroup: Option<String>,
+    },
     /// It has ended.
     Ended {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,9 +231,16 @@ impl Story {
     /// The payload, where it may have run.
     pub(crate) fn payload(&self) -> Option<Birth> {
         let started = |phase: &Phase| {
-            if let Phase::Started { payload } = phase { Some(*payload) } else { None }
+            if let Phase::Started { payload, .. } = phase { Some(*payload) } else { None }
         };
         self.phases.iter().find_map(started)
+    }
+
+    /// The payload's own control group, where it had one.
+    pub(crate) fn cgroup(&self) -> Option<&str> {
+        self.phases.iter().find_map(|phase| {
+            if let Phase::Started { cgroup, .. } = phase { cgroup.as_deref() } else { None }
+        })
     }
 
     /// The last epilogue that may have run.
@@ -336,7 +348,7 @@ mod tests {
         Phase::Attempt { number, at, epilogue: Birth { pid: 30, start: 31 } }
     }
 
-    const STARTED: Phase = Phase::Started { payload: Birth { pid: 20, start: 21 } };
+    const STARTED: Phase = Phase::Started { payload: Birth { pid: 20, start: 21 }, cgroup: None };
 
     #[test]
     fn what_is_written_is_read_back_and_a_torn_line_is_no_line() {

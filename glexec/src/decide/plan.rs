@@ -1,7 +1,8 @@
 //! The plan: everything that will be done, as a value. Showing it is the rehearsal.
 
 use super::config::{
-    Config, EpilogueFailure, EpilogueOutput, StateRule, Stragglers, Terminal, WorkingDirectory,
+    CgroupRule, Config, EpilogueFailure, EpilogueOutput, StateRule, Stragglers, Terminal,
+    WorkingDirectory,
 };
 use super::entry::{Birth, Bytes, Entry, Place, VERSION};
 use super::environment::{Environ, compose};
@@ -52,6 +53,7 @@ pub(crate) struct Linger {
     pub(crate) kill_grace: Duration,
     pub(crate) term_grace: Option<Duration>,
     pub(crate) epilogue: Option<Epilogue>,
+    pub(crate) cgroups: CgroupRule,
     /// Where the run is remembered, where it owes something.
     pub(crate) state: Option<StateRule>,
 }
@@ -212,6 +214,7 @@ pub(crate) fn lay(
             kill_grace: config.kill_grace,
             term_grace: config.term_grace,
             epilogue: None,
+            cgroups: config.cgroups.clone(),
             state: None,
         }),
     };

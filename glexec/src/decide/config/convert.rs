@@ -1,10 +1,12 @@
 //! From the keys of a file to a [`Config`]: defaults, ranges, and what excludes what.
 
-use super::keys::{Method, RawFile, RawGlexec, RawMapping, RawPool, RawRow, Series, Table};
+use super::keys::{
+    Method, PayloadCgroup, RawFile, RawGlexec, RawMapping, RawPool, RawRow, Series, Table,
+};
 use super::{
-    AccountSource, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, EpilogueRule,
-    LogDestination, LogRule, Mapping, Means, PoolRow, StateRule, StaticRow, Stragglers, Terminal,
-    WorkingDirectory, to_come, words,
+    AccountSource, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput,
+    EpilogueRule, LogDestination, LogRule, Mapping, Means, PoolRow, StateRule, StaticRow,
+    Stragglers, Terminal, WorkingDirectory, to_come, words,
 };
 use std::time::Duration;
 
@@ -65,6 +67,14 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
         keep_descriptors: raw.keep_descriptors,
         account_source: raw.account_source.unwrap_or(AccountSource::Auto),
         state: state(raw)?,
+        cgroups: CgroupRule {
+            supervisor: one(
+                "supervisor_cgroup",
+                raw.supervisor_cgroup.as_deref(),
+                words::canonical,
+            )?,
+            payload: raw.payload_cgroup == Some(PayloadCgroup::Auto),
+        },
         job_variables: job_variables(raw)?,
         mapping: mapping(&file.mapping.0)?,
         notices,

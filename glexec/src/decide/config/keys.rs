@@ -86,7 +86,7 @@ pub(super) struct RawGlexec {
     pub(super) epilogue_failure: Option<EpilogueFailure>,
     pub(super) epilogue_output: Option<EpilogueOutput>,
     pub(super) state_dir: Option<String>,
-    pub(super) supervisor_cgroup: Presence,
+    pub(super) supervisor_cgroup: Option<String>,
     /// At most 32 names.
     pub(super) job_variables: Vec<String>,
     pub(super) hand_over: Vec<String>,

@@ -189,6 +189,15 @@ pub(crate) struct StateRule {
     pub most_runs: u32,
 }
 
+/// The control groups' rules (section 9).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct CgroupRule {
+    /// Where the lingering glexec moves itself, from each hierarchy's mount on.
+    pub supervisor: Option<String>,
+    /// Whether the payload gets a leaf of version 2 of its own.
+    pub payload: bool,
+}
+
 /// Who a static row is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RowCaller {
@@ -268,6 +277,7 @@ pub(crate) struct Config {
     pub keep_descriptors: bool,
     pub account_source: AccountSource,
     pub state: StateRule,
+    pub cgroups: CgroupRule,
     /// Names copied from the caller's environment into `GLEXEC_EPILOG_JOB_<NAME>`.
     pub job_variables: Vec<String>,
     pub mapping: Mapping,

@@ -87,6 +87,7 @@ fn defaults() -> Config {
         keep_descriptors: false,
         account_source: AccountSource::Auto,
         state: StateRule { directory: "/var/lib/glexec".to_owned(), sync: false, most_runs: 512 },
+        cgroups: CgroupRule::default(),
         job_variables: vec![],
         mapping: Mapping::default(),
         notices: vec![],
@@ -138,7 +139,8 @@ state_sync = true
 state_dir = "/var/glexec"
 max_runs_per_caller = 7
 account_source = "files"
-payload_cgroup = "never"
+payload_cgroup = "auto"
+supervisor_cgroup = "/glexec"
 epilogue_environment = "own"
 epilogue_failure = "report"
 epilogue_output = "log"
@@ -178,7 +180,8 @@ state_sync = yes
 state_dir = /var/glexec
 max_runs_per_caller = 7
 account_source = files
-payload_cgroup = never
+payload_cgroup = auto
+supervisor_cgroup = /glexec
 epilogue_environment = own
 epilogue_failure = report
 epilogue_output = log
@@ -226,6 +229,7 @@ fn full() -> Config {
         keep_descriptors: true,
         account_source: AccountSource::Files,
         state: StateRule { directory: "/var/glexec".to_owned(), sync: true, most_runs: 7 },
+        cgroups: CgroupRule { supervisor: Some("/glexec".to_owned()), payload: true },
         job_variables: texts(&["SLURM_JOB_ID", "_x"]),
         ..defaults()
     }
@@ -455,8 +459,6 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
         ("user_identity_switch_by", "\"lcmaps\""),
         ("create_target_proxy", "true"),
         ("omission_private_key_white_list", "[\"tomcat\"]"),
-        ("payload_cgroup", "\"auto\""),
-        ("supervisor_cgroup", "\"/glexec\""),
         ("hand_over", "[\"_CONDOR_SCRATCH_DIR\"]"),
     ];
     for (key, value) in cases {

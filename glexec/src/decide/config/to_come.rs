@@ -3,7 +3,7 @@
 
 use super::LogDestination;
 use super::convert::Bad;
-use super::keys::{Method, PayloadCgroup, RawGlexec, RawMapping, SwitchBy};
+use super::keys::{Method, RawGlexec, RawMapping, SwitchBy};
 
 /// A key, whether the file asks for it, and what is to be said of it.
 type Row = (&'static str, bool, &'static str);
@@ -22,19 +22,16 @@ pub(super) fn refuse(raw: &RawGlexec) -> Result<(), Bad> {
     let lcmaps = given!(raw, "mapping by LCMAPS",
         lcmaps_db_file lcmaps_log_file lcmaps_debug_level lcmaps_log_level
         lcmaps_get_account_policy lcmaps_verify_account_policy lcmaps_voms_verification);
-    let moved = given!(raw, "a cgroup for glexec itself", supervisor_cgroup);
     let switch = raw.user_identity_switch_by == Some(SwitchBy::Lcmaps);
     let proxy = raw.create_target_proxy == Some(true);
     let keyless = !raw.omission_private_key_white_list.is_empty();
-    let cgroup = raw.payload_cgroup == Some(PayloadCgroup::Auto);
     let values = [
         ("user_identity_switch_by", switch, "the switch by LCMAPS"),
         ("create_target_proxy", proxy, "a proxy for the payload"),
         ("omission_private_key_white_list", keyless, "mapping by credential"),
-        ("payload_cgroup", cgroup, "a cgroup for the payload"),
         ("hand_over", !raw.hand_over.is_empty(), "handing directories over"),
     ];
-    first(lcmaps.into_iter().chain(moved).chain(values))
+    first(lcmaps.into_iter().chain(values))
 }
 
 /// What is not there yet in `[mapping]`.

@@ -1,0 +1,150 @@
+//! Control groups: out of the job's container with the supervisor, and a leaf for the payload.
+//! Nobody relies on either: where it cannot be had, one notice, and the run goes on.
+
+use super::process;
+use super::root::Root;
+use super::trusted;
+use crate::decide::cgroups::{Hierarchy, hierarchies, is_empty};
+use crate::decide::trust::Trust;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, SFlag, mkdirat};
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat, write};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// A group of version 2 that holds one payload and what it leaves behind.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    directory: OwnedFd,
+    parent: OwnedFd,
+    name: String,
+    /// The whole path, for the entry.
+    pub(super) path: String,
+}
+
+/// The hierarchies this process is in.
+fn own() -> Vec<Hierarchy> {
+    let text = |path| process::read_text(path).unwrap_or_default();
+    hierarchies(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup"))
+}
+
+/// Moves this process into the site's group in every hierarchy in which it is in some job's.
+/// Gives what did not work, a clause each.
+pub(super) fn leave_the_job(root: &Root, group: &str) -> Vec<String> {
+    let in_a_job = |h: &Hierarchy| h.own != "/" && h.own != group;
+    let tries = own().into_iter().filter(in_a_job).map(|hierarchy| {
+        let path = format!("{}{group}", hierarchy.mount);
+        join(root, &path).map_err(|why| format!("{path}: {why}"))
+    });
+    tries.filter_map(Result::err).collect()
+}
+
+/// Where a hierarchy bounds the number of processes, the group must have a bound: what is in it
+/// is outside of the job's.
+fn join(root: &Root, path: &str) -> Result<(), String> {
+    let directory = open(root, path)?;
+    match read(&directory, "pids.max") {
+        Ok(most) if most.trim().parse::<u64>().is_err() => {
+            let why = "pids.max is not set; set it, for no job bounds what is in this group";
+            return Err(why.to_owned());
+        }
+        Ok(_) | Err(_) => {}
+    }
+    put(&directory, "cgroup.procs", "0").map_err(|e| e.desc().to_owned())
+}
+
+fn open(root: &Root, path: &str) -> Result<OwnedFd, String> {
+    let trust = Trust::default();
+    let (parent, name) =
+        trusted::open_parent(root, path, &trust).map_err(|u| u.clause().to_owned())?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = openat(&parent, name, flags, Mode::empty()).map_err(|e| e.desc().to_owned())?;
+    trusted::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(|u| u.clause().to_owned())?;
+    Ok(directory)
+}
+
+fn put(directory: &OwnedFd, file: &str, text: &str) -> Result<(), Errno> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let file = openat(directory, file, flags, Mode::empty())?;
+    write(&file, text.as_bytes()).map(drop)
+}
+
+fn read(directory: &OwnedFd, file: &str) -> Result<String, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let file = openat(directory, file, flags, Mode::empty())?;
+    let mut text = [0u8; 4096];
+    let length = nix::unistd::read(&file, &mut text)?;
+    Ok(String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned())
+}
+
+impl Leaf {
+    /// Makes a leaf below this process's own group of version 2.
+    ///
+    /// # Errors
+    /// Why there is none; one clause.
+    pub(super) fn new(root: &Root) -> Result<Self, String> {
+        let hierarchy = own().into_iter().find(Hierarchy::is_v2);
+        let hierarchy = hierarchy.ok_or("there is no cgroup of version 2 here")?;
+        let below = if hierarchy.own == "/" { "" } else { hierarchy.own.as_str() };
+        let above = format!("{}{below}", hierarchy.mount);
+        let name = format!("glexec.{}", Pid::this());
+        let parent = open(root, &above)?;
+        match mkdirat(&parent, name.as_str(), Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(format!("{above}/{name}: {}", errno.desc())),
+        }
+        let path = format!("{above}/{name}");
+        let directory = open(root, &path)?;
+        Ok(Self { directory, parent, name, path })
+    }
+
+    /// A leaf that a lost run left behind; `None` where it is gone.
+    pub(super) fn of(root: &Root, path: &str) -> Option<Self> {
+        let (above, name) = path.rsplit_once('/')?;
+        name.strip_prefix("glexec.")?.parse::<i32>().ok()?;
+        let (parent, directory) = (open(root, above).ok()?, open(root, path).ok()?);
+        Some(Self { directory, parent, name: name.to_owned(), path: path.to_owned() })
+    }
+
+    /// In the child, as root: moves this process in.
+    ///
+    /// # Errors
+    /// write(2)'s.
+    pub(super) fn enter(&self) -> Result<(), Errno> {
+        put(&self.directory, "cgroup.procs", "0")
+    }
+
+    /// Kills all that is in it, in one go (Linux 5.14), and waits for its emptiness, which is an
+    /// event. Whether it is empty.
+    pub(super) fn kill(&self, _root: &Root, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let _ = put(&self.directory, "cgroup.kill", "1");
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let Ok(events) = openat(&self.directory, "cgroup.events", flags, Mode::empty()) else {
+            return false;
+        };
+        loop {
+            let mut text = [0u8; 256];
+            let length = nix::sys::uio::pread(&events, &mut text, 0).unwrap_or(0);
+            let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
+            let left = until.saturating_duration_since(Instant::now());
+            if is_empty(&text) || left.is_zero() {
+                return is_empty(&text);
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout);
+        }
+    }
+
+    /// How many processes are in it.
+    pub(super) fn count(&self) -> usize {
+        read(&self.directory, "cgroup.procs").map_or(0, |text| text.lines().count())
+    }
+
+    /// Removes the leaf, which must be empty.
+    pub(super) fn remove(self) {
+        let _ = unlinkat(&self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir);
+    }
+}
