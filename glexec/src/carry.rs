@@ -2,13 +2,13 @@
 
 use crate::act::channel::Failure;
 use crate::act::leases::Lease;
-use crate::act::linger::{Charge, Open, linger};
+use crate::act::linger::{Charge, Open, Rest, linger};
+use crate::act::messenger::Messenger;
 use crate::act::named::{self, Orders, StatusStream};
 use crate::act::payload::replace;
 use crate::act::relay::code_of;
 use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
-use crate::act::state::Ledger;
 use crate::act::sweep::Settled;
 use crate::act::{leads_terminal_group, mirror};
 use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
@@ -77,8 +77,7 @@ impl<'p> Desk<'p> {
 
     fn numbers(&self) -> Vec<RawFd> {
         let log = self.log.get().and_then(Post::number);
-        let status = self.status.get().map(StatusStream::number);
-        [self.early.number(), log, status].into_iter().flatten().collect()
+        [self.early.number(), log].into_iter().flatten().collect()
     }
 }
 
@@ -160,10 +159,10 @@ pub(crate) fn out(
     let mut kept = walk.desk.numbers();
     kept.extend(&plan.keep_fds);
     kept.extend(lease.as_ref().map(Lease::number));
-    let open = Open { orders, kept };
+    let open = Open { orders, status: walk.desk.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
-            let (ended, ledger) = through(walk, plan, (rules, privilege), open)?;
+            let (ended, rest) = through(walk, plan, (rules, privilege), open)?;
             let failure = plan.epilogue().map_or(EpilogueFailure::Fail, |e| e.failure);
             let code = ended.outcome(failure).exit_code();
             if let Some(result) = ended.epilogue_failure() {
@@ -173,12 +172,14 @@ pub(crate) fn out(
             }
             walk.teller.end(plan, &ended, code);
             lease.iter().for_each(Lease::touch);
-            if let Some(ledger) = ledger.filter(|_| ended.is_paid()) {
+            if let Some(ledger) = rest.ledger.filter(|_| ended.is_paid()) {
                 if let Err(errno) = ledger.remove() {
                     let text = format!("the paid entry could not be removed: {}", errno.desc());
                     walk.teller.log(Level::Error, &text);
                 }
             }
+            walk.desk.status.get().into_iter().for_each(StatusStream::close);
+            rest.messenger.into_iter().for_each(Messenger::leave);
             Ok(code)
         }
         // To leave its terminal a group leader has to fork, and then to end as the payload did.
@@ -210,8 +211,8 @@ fn through(
     walk: &Walk<'_>,
     plan: &Plan,
     (linger_rules, privilege): (&Linger, &Privilege),
-    open: Open,
-) -> Result<(Ended, Option<Ledger>), Stop> {
+    open: Open<'_>,
+) -> Result<(Ended, Rest), Stop> {
     let charge = Charge { plan, linger: linger_rules, restore: walk.restore, privilege };
     linger(&charge, open, walk.teller)
 }

@@ -69,6 +69,12 @@ pub(crate) fn parse(text: &[u8], path: &str, syntax: Syntax) -> Result<Config, S
 }
 
 fn refused(untrusted: &Untrusted) -> Stop {
+    if let Untrusted::Exhausted(clause) = untrusted {
+        let sentence = "too many open files: no descriptor is left for glexec";
+        return Stop::new(Reason::Limits, sentence)
+            .detail(clause)
+            .hint("close some, or raise RLIMIT_NOFILE where the job is started");
+    }
     Stop::configuration(Reason::ConfigUntrusted, untrusted.clause())
 }
 

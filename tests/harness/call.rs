@@ -51,6 +51,7 @@ enum Step {
     Inheritable,
     Securebits(u64),
     Child(Duration),
+    SilentChild(Duration),
 }
 
 /// A call that is being put together. [`Call::run`] or [`Call::start`] makes it.
@@ -319,6 +320,12 @@ impl<'a> Call<'a> {
         self.step(Step::Child(sleeping))
     }
 
+    /// The same, of a kind whose end sends no signal, so that an ordinary wait does not see it.
+    #[must_use]
+    pub fn with_silent_child(self, sleeping: Duration) -> Self {
+        self.step(Step::SilentChild(sleeping))
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Ran {
         self.start().wait()
@@ -436,6 +443,13 @@ impl Step {
             Self::Keyring => raw::join_keyring_with_secret(&c"e2e-login".to_owned()),
             Self::Inheritable => raw::set_inheritable()?,
             Self::Securebits(bits) => drop(raw::control(libc::PR_SET_SECUREBITS, *bits)?),
+            Self::SilentChild(sleeping) => {
+                raw::fork_silently(|| {
+                    (0..=255).for_each(raw::close);
+                    std::thread::sleep(*sleeping);
+                    55
+                })?;
+            }
             Self::Child(sleeping) => {
                 raw::fork(|| {
                     (0..=255).for_each(raw::close);

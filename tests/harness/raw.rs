@@ -317,6 +317,45 @@ pub fn reap(pid: Pid) -> Result<Option<c_int>, Errno> {
     Ok((Errno::result(got)? > 0).then_some(status))
 }
 
+/// Locks a pipe as any user can: splice(2) from a socket on which nothing comes holds the pipe's
+/// mutex, and with it every read, write and last close of it. Until `idle`'s peer is closed.
+pub fn splice(idle: RawFd, pipe: RawFd) {
+    let none = std::ptr::null_mut();
+    // SAFETY: numbers and null pointers only.
+    unsafe { libc::splice(idle, none, pipe, none, 4096, 0) };
+}
+
+/// A child that sends no signal at its end (`clone(2)`, termination signal 0).
+///
+/// # Errors
+/// clone(2)'s.
+pub fn fork_silently(child: impl FnOnce() -> i32) -> Result<Pid, Errno> {
+    // SAFETY: without CLONE_VM this is fork(2); the child makes system calls only and ends.
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) })?;
+    if pid == 0 {
+        let code = child();
+        // SAFETY: ends this process without running what the parent registered.
+        unsafe { libc::_exit(code) };
+    }
+    Ok(Pid::from_raw(i32::try_from(pid).unwrap_or(-1)))
+}
+
+/// Ends this thread alone, and no other of the process, whoever leads it.
+pub fn end_thread() -> ! {
+    // SAFETY: the calling thread ends; it holds nothing that others wait for.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("exit(2) does not return");
+}
+
+/// Forks; true in the parent. For programs of one thread.
+///
+/// # Errors
+/// fork(2)'s.
+pub fn go_down() -> Result<bool, Errno> {
+    // SAFETY: one thread, so the child is a whole copy of the program.
+    Ok(matches!(unsafe { nix::unistd::fork() }?, ForkResult::Parent { .. }))
+}
+
 /// Goes on in a child; the process that called it exits at once. For programs of one thread.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ mod log_only;
 mod pool;
 mod rehearsal;
 mod shape;
+mod siege;
 mod signals;
 mod state;
 mod status;

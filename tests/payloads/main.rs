@@ -45,6 +45,8 @@ fn main() {
         }
         "storm" => storm::storm(number(2)),
         "traced" => storm::traced(number(2), word(3) == "stubborn"),
+        "headless" => storm::headless(number(2)),
+        "chain" => storm::chain(number(2), number(3)),
         "type" => type_into_terminal(),
         // Prints its arguments, each in hexadecimal.
         "argv" => {

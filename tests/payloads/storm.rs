@@ -95,3 +95,36 @@ pub(crate) fn traced(code: i32, stubborn: bool) -> ! {
     let _ = File::from(ready).read(&mut told);
     std::process::exit(if &told == b"+" { code } else { 99 });
 }
+
+/// Leaves behind a daemon whose first thread has ended while another lives: for a glance it looks
+/// like a zombie.
+pub(crate) fn headless(code: i32) -> ! {
+    let (ready, tell) = pipe().unwrap();
+    detached(&tell, || {
+        std::thread::spawn(|| sit(Instant::now() + LIFE));
+        raw::end_thread();
+    });
+    drop(tell);
+    let _ = File::from(ready).read(&mut [0u8; 1]);
+    std::thread::sleep(Duration::from_millis(50));
+    std::process::exit(code);
+}
+
+/// Leaves behind a chain of `length` processes, each the parent of the next, that ignore
+/// everything.
+pub(crate) fn chain(length: i32, code: i32) -> ! {
+    let (ready, tell) = pipe().unwrap();
+    detached(&tell, || {
+        for _ in 1..length.min(2000) {
+            // The parent sits; the child forks the next.
+            if raw::go_down().unwrap_or(true) {
+                break;
+            }
+        }
+        sit(Instant::now() + LIFE);
+    });
+    drop(tell);
+    let _ = File::from(ready).read(&mut [0u8; 1]);
+    std::thread::sleep(Duration::from_millis(u64::try_from(length).unwrap_or(0)));
+    std::process::exit(code);
+}

@@ -9,7 +9,7 @@ use super::payload::{die_with, new_keyring};
 use super::process;
 use super::root::Root;
 use super::state::Ledger;
-use super::stragglers::{self, Ears, Graces};
+use super::stragglers::{self, Ears, Graces, UNKILLABLE};
 use super::sys::{self, Block, Side};
 use super::trusted;
 use crate::contract::{EpilogueResult, Reason};
@@ -26,6 +26,9 @@ use nix::unistd::{Pid, chdir, pipe2, setsid};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
+
+/// Between two tries to start it.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Opens the epilogue and says whether it can be trusted and run, as it is now.
 ///
@@ -91,14 +94,26 @@ pub(super) fn run(
         Ok(file) => file,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
-    let (pid, child, mut output) = match launch(root, stage, &file, witness) {
-        Ok(started) => started,
-        Err(errno) => return not_started(errno.desc()),
+    // The caller may have filled the limit on processes that this one is under, too.
+    let until = start + stage.epilogue.timeout;
+    let (pid, child, mut output) = loop {
+        match launch(root, stage, &file, witness) {
+            Ok(started) => break started,
+            Err(Errno::EAGAIN | Errno::ENOMEM) if Instant::now() < until && !*ears.hurry => {
+                ears.wait(&[], Instant::now() + RETRY);
+            }
+            Err(errno) => return not_started(errno.desc()),
+        }
     };
     drop(file);
+    let birth = process::birth(pid);
     let (result, failure) = watch(root, ears, (pid, &child, &mut output), (stage, start, witness));
-    family::reap(pid);
-    stragglers::clear(root, ears, &stage.spared, stage.graces);
+    let mut spared = stage.spared;
+    if family::reap(pid).is_none() {
+        witness.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
+        spared.asides = [spared.asides[0], spared.asides[1], birth];
+    }
+    stragglers::clear(root, ears, &spared, stage.graces);
     output.finish(witness);
     match failure {
         Some(failure) => not_started(&failure.told()),
@@ -182,6 +197,7 @@ fn prepare(
     new_keyring().map_err(Failure::at(Step::Keyring))?;
     umask(Mode::from_bits_truncate(0o022));
     sys::reset_priority();
+    sys::reset_personality();
     if let Some(score) = &stage.oom_score {
         process::set_oom_score(root, score);
     }
@@ -190,10 +206,11 @@ fn prepare(
     assume(root, &who)?;
     die_with(parent).map_err(Failure::at(Step::Parent))?;
     chdir("/").map_err(Failure::at(Step::Directory))?;
-    if let Some(output) = output {
-        let put = |fd| process::put(output, fd).map_err(Failure::at(Step::Descriptors));
-        put(1)?;
-        put(2)?;
+    // Whatever this process was left with: nothing of the caller's reaches root's program.
+    let null = process::dev_null().map_err(Failure::at(Step::Descriptors))?;
+    let output = output.unwrap_or(&null);
+    for (file, fd) in [(&null, 0), (output, 1), (output, 2)] {
+        process::put(file, fd).map_err(Failure::at(Step::Descriptors))?;
     }
     sys::set_disposition(libc::SIGPIPE, false);
     sys::set_mask(0);
@@ -218,6 +235,7 @@ fn watch(
 ) -> (EpilogueResult, Option<Failure>) {
     let pidfd = sys::pidfd(pid).ok();
     let (mut time, mut until) = (Time::Enough, start + stage.epilogue.timeout);
+    let mut give_up = None;
     let (mut pending, mut failure) = (true, None);
     loop {
         let mut others = vec![];
@@ -252,6 +270,9 @@ fn watch(
             Time::Asked | Time::Killed => {
                 let _ = sys::kill(-pid.as_raw(), libc::SIGKILL);
                 let _ = sys::kill(pid.as_raw(), libc::SIGKILL);
+                if now >= *give_up.get_or_insert(now + UNKILLABLE) {
+                    return (EpilogueResult::Timeout, failure);
+                }
                 (Time::Killed, now + Duration::from_secs(1))
             }
         };

@@ -5,6 +5,7 @@ use super::process::{self, stat_of};
 use super::root::Root;
 use super::sys;
 use crate::contract::{Ending, ResourceUsage};
+use crate::decide::entry::Birth;
 use crate::decide::procfs::Stat;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,8 +15,10 @@ use std::os::fd::AsFd as _;
 /// Who among the descendants is left alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spared {
-    /// The process that closes descriptors in our stead: it ends by itself or hangs for ever.
-    pub(super) aside: Option<Pid>,
+    /// Processes of ours that end by themselves or hang for ever in our stead: the one that
+    /// closes descriptors, the messenger, an epilogue that cannot be killed. By birth: their
+    /// numbers may be others' once they are reaped.
+    pub(super) asides: [Option<Birth>; 3],
     /// The payload, which stays unreaped so that its pid and group stay reserved.
     pub(super) payload: Option<Pid>,
     /// Whose processes are spared: the target's, where the site spares stragglers and only what
@@ -26,7 +29,11 @@ pub(super) struct Spared {
 impl Spared {
     fn spares(&self, pid: Pid) -> bool {
         let by_owner = |owner: Uid| process::uids_of(pid).is_some_and(|[real, ..]| real == owner);
-        self.aside == Some(pid) || self.payload == Some(pid) || self.owner.is_some_and(by_owner)
+        let is_aside =
+            |birth: &Birth| birth.pid == pid.as_raw() && process::birth(pid) == Some(*birth);
+        self.asides.iter().flatten().any(is_aside)
+            || self.payload == Some(pid)
+            || self.owner.is_some_and(by_owner)
     }
 }
 
@@ -95,45 +102,62 @@ fn is_over(pid: Pid) -> bool {
     reap(pid).is_some()
 }
 
+/// One of the run's processes, and under whom it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kin {
+    pub(super) pid: Pid,
+    parent: Pid,
+}
+
 /// Every living descendant without the spared ones and what is below them. A nested glexec that
 /// owes something is one of them; what it has below it is its own affair unless `deep`.
-pub(super) fn descendants(spared: &Spared, deep: bool) -> Vec<Pid> {
+pub(super) fn descendants(spared: &Spared, deep: bool) -> Vec<Kin> {
     const MOST: usize = 100_000;
-    let mut found: Vec<Pid> = Vec::new();
-    let mut todo = living_children(spared);
-    while let Some(pid) = todo.pop() {
+    let own = Pid::this();
+    let mut found: Vec<Kin> = Vec::new();
+    let children = living_children(spared).into_iter();
+    let mut todo: Vec<Kin> = children.map(|pid| Kin { pid, parent: own }).collect();
+    while let Some(kin) = todo.pop() {
         if found.len() >= MOST {
             break;
         }
-        if stat_of(pid).is_some_and(|stat| !stat.has_ended()) {
-            found.push(pid);
+        if stat_of(kin.pid).is_some_and(|stat| !stat.has_ended()) {
+            found.push(kin);
         }
-        if deep || !process::is_nested_supervisor(pid) {
-            todo.extend(process::children_of(pid).into_iter().filter(|pid| !spared.spares(*pid)));
+        if deep || !process::is_nested_supervisor(kin.pid) {
+            let below = process::children_of(kin.pid).into_iter();
+            let below = below.filter(|pid| !spared.spares(*pid));
+            todo.extend(below.map(|pid| Kin { pid, parent: kin.pid }));
         }
     }
     found
 }
 
-/// Sends a signal to a descendant, and to nobody who has got its pid since: the descriptor is
-/// opened first, then it is made sure that this process is ours and still there.
-pub(super) fn signal(_root: &Root, pid: Pid, number: i32) {
-    let Ok(pidfd) = sys::pidfd(pid) else {
-        // Kernels before 5.3: at least the number is a descendant's now.
-        if process::is_descendant(pid) {
-            let _ = sys::kill(pid.as_raw(), number);
+/// Sends a signal to one of the run's, and to nobody who has got its pid since: the descriptor
+/// is opened first, then it is made sure that this process is still there, and still under whom
+/// it was found, or under us.
+pub(super) fn signal(_root: &Root, kin: Kin, number: i32) {
+    let is_ours =
+        || stat_of(kin.pid).is_some_and(|stat| [kin.parent, Pid::this()].contains(&stat.parent));
+    let Ok(pidfd) = sys::pidfd(kin.pid) else {
+        // Kernels before 5.3: at least the number is one of the run's now.
+        if is_ours() {
+            let _ = sys::kill(kin.pid.as_raw(), number);
         }
         return;
     };
     let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    if process::is_descendant(pid) && poll(&mut ready, PollTimeout::ZERO) == Ok(0) {
+    if is_ours() && poll(&mut ready, PollTimeout::ZERO) == Ok(0) {
         let _ = sys::signal_pidfd(pidfd.as_fd(), number);
     }
 }
 
-/// KILL to a child of ours. Its pid is reserved until we reap it.
+/// KILL to a child of ours, by its number: for kernels without pidfds nothing else is there.
+/// That it is our child and not yet reaped reserves the number.
 pub(super) fn kill_child(_root: &Root, child: Pid) {
-    let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+    if matches!(sys::wait(Some(child), libc::WEXITED | libc::WNOWAIT), Ok(None)) {
+        let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+    }
 }
 
 /// A signal for the payload: to its group, and to itself where it is in none of its own.
@@ -151,27 +175,28 @@ pub(super) fn kill_payload(root: &Root, payload: Pid) {
 
 /// KILL to everything below a nested glexec that had its time, so that it comes to its epilogue.
 pub(super) fn kill_below(root: &Root, supervisor: Pid) {
-    let mut todo = process::children_of(supervisor);
-    while let Some(pid) = todo.pop() {
+    let under =
+        |parent: Pid| process::children_of(parent).into_iter().map(move |pid| Kin { pid, parent });
+    let mut todo: Vec<Kin> = under(supervisor).collect();
+    while let Some(kin) = todo.pop() {
         // What runs as root below it is its epilogue, not its payload.
-        let is_roots =
-            process::uids_of(pid).is_none_or(|uids| uids.iter().any(|uid| uid.is_root()));
-        if !is_roots {
-            todo.extend(process::children_of(pid));
-            signal(root, pid, libc::SIGKILL);
+        let uids = process::uids_of(kin.pid);
+        if !uids.is_none_or(|uids| uids.iter().any(|uid| uid.is_root())) {
+            todo.extend(under(kin.pid));
+            signal(root, kin, libc::SIGKILL);
         }
     }
 }
 
 /// A signal by the caller's order to one of the run. A nested glexec is asked to end, not killed.
-pub(super) fn order(root: &Root, pid: Pid, number: i32) {
-    let nested = number == libc::SIGKILL && process::is_nested_supervisor(pid);
-    signal(root, pid, if nested { libc::SIGTERM } else { number });
+pub(super) fn order(root: &Root, kin: Kin, number: i32) {
+    let nested = number == libc::SIGKILL && process::is_nested_supervisor(kin.pid);
+    signal(root, kin, if nested { libc::SIGTERM } else { number });
 }
 
 /// Whether there is a child besides the spared ones, by the kernel's word.
 pub(super) fn has_others(spared: &Spared) -> bool {
-    if spared.payload.is_none() && spared.aside.is_none() {
+    if spared.payload.is_none() && spared.asides == [None; 3] {
         return has_children();
     }
     !living_children(spared).is_empty()

@@ -28,6 +28,9 @@ pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
     sys::set_gids(who.gid, who.gid, who.gid).map_err(Failure::at(Step::Gid))?;
     let real = who.real.unwrap_or(who.uid);
     sys::set_uids(real, who.uid, who.uid).map_err(Failure::at(Step::Uid))?;
+    // Until exec this process still holds descriptors of root's; fs.suid_dumpable may have said
+    // otherwise.
+    sys::control(libc::PR_SET_DUMPABLE, 0).map_err(Failure::at(Step::Uid))?;
     prove(who).map_err(Failure::at(Step::Proof))
 }
 

@@ -2,6 +2,7 @@
 
 use super::cgroups::{self, Leaf};
 use super::channel::{self, Hearing};
+use super::letgo;
 use super::payload::{Start, become_payload};
 use super::process;
 use super::root::Root;
@@ -57,6 +58,15 @@ pub(super) fn leave_the_job(root: &Root, linger: &Linger, witness: &dyn Witness)
     }
 }
 
+/// A payload under way.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) payload: Pid,
+    pub(super) hearing: Hearing,
+    /// The process that closes descriptors in our stead, where one is needed.
+    pub(super) aside: Option<Pid>,
+}
+
 /// Forks the payload. Nothing runs that the entry does not know: the child waits until its pid
 /// and birth are written down. Where nothing came of it, nothing is owed, and the entry goes.
 ///
@@ -66,7 +76,7 @@ pub(super) fn launch(
     root: &Root,
     start: &Start<'_>,
     ledger: Option<&Ledger>,
-) -> Result<(Pid, Hearing), Stop> {
+) -> Result<Launched, Stop> {
     let launched = forked(root, start, ledger);
     if let (Err(_), Some(ledger)) = (&launched, ledger) {
         let _ = ledger.remove();
@@ -74,7 +84,7 @@ pub(super) fn launch(
     launched
 }
 
-fn forked(root: &Root, start: &Start<'_>, ledger: Option<&Ledger>) -> Result<(Pid, Hearing), Stop> {
+fn forked(root: &Root, start: &Start<'_>, ledger: Option<&Ledger>) -> Result<Launched, Stop> {
     let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
     let gate = ledger.map(|_| channel::gate()).transpose().map_err(|e| failed("pipe", e))?;
     let payload = match sys::fork().map_err(|e| failed("fork", e))? {
@@ -86,21 +96,36 @@ fn forked(root: &Root, start: &Start<'_>, ledger: Option<&Ledger>) -> Result<(Pi
             sys::exit_now(127)
         }
     };
-    if let (Some(ledger), Some((_, key))) = (ledger, gate) {
-        let birth = process::birth(payload).ok_or(Errno::ESRCH);
+    // While the child waits it holds the same descriptors, so that no close here is a last one,
+    // which could hang.
+    letgo::let_go_of(&start.plan.keep_fds);
+    let let_go = letgo::let_go_of_standard()
+        .map_err(|errno| failed("letting go of the caller's descriptors", errno));
+    let ready = let_go.and_then(|aside| {
         let cgroup = start.leaf.map(|leaf| leaf.path.clone());
-        match birth.and_then(|payload| ledger.add(&Phase::Started { payload, cgroup })) {
-            Ok(()) => key.turn(),
-            Err(errno) => {
-                drop(key);
-                let _ = sys::wait_for(payload);
-                let sentence = "the state directory cannot be used; see the log";
-                let detail = format!("writing the payload's start down: {}", errno.desc());
-                return Err(Stop::new(Reason::State, sentence).detail(detail));
+        ledger.map_or(Ok(()), |ledger| note_start(ledger, payload, cgroup)).map(|()| aside)
+    });
+    match ready {
+        Ok(aside) => {
+            if let Some((_, key)) = gate {
+                key.turn();
             }
+            Ok(Launched { payload, hearing, aside })
+        }
+        Err(stop) => {
+            let _ = sys::kill(payload.as_raw(), libc::SIGKILL);
+            let _ = sys::wait_for(payload);
+            Err(stop)
         }
     }
-    Ok((payload, hearing))
+}
+
+fn note_start(ledger: &Ledger, payload: Pid, cgroup: Option<String>) -> Result<(), Stop> {
+    let birth = process::birth(payload).ok_or(Errno::ESRCH);
+    birth.and_then(|payload| ledger.add(&Phase::Started { payload, cgroup })).map_err(|errno| {
+        Stop::new(Reason::State, "the state directory cannot be used; see the log")
+            .detail(format!("writing the payload's start down: {}", errno.desc()))
+    })
 }
 
 /// Something that never fails did, before anything was started.

@@ -4,8 +4,9 @@ use super::cgroups::Leaf;
 use super::channel::Hearing;
 use super::epilogue::{self, Stage};
 use super::family::{self, Spared};
-use super::launch::{failed, launch, leaf, leave_the_job, write_down};
-use super::named::Orders;
+use super::launch::{Launched, failed, launch, leaf, leave_the_job, write_down};
+use super::messenger::{self, Messenger};
+use super::named::{Orders, StatusStream};
 use super::payload::{Place, Start};
 use super::root::{Privilege, Root};
 use super::state::Ledger;
@@ -17,14 +18,14 @@ use super::{letgo, mirror, process, remains};
 use crate::contract::{Ending, EpilogueResult, Reason, Record, ResourceUsage};
 use crate::decide::config;
 use crate::decide::ended::{Ended, Leftovers};
-use crate::decide::entry::Phase;
+use crate::decide::entry::{Birth, Phase};
 use crate::decide::last_word::Late;
 use crate::decide::plan::{Linger, Plan};
 use crate::decide::stop::Stop;
 use crate::decide::vigil::{Clocks, Stage as Progress, Vigil};
 use crate::decide::witness::{Level, Witness};
 use nix::unistd::{Pid, chdir, getpgrp, getsid, setpgid};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A run to be seen through.
@@ -38,10 +39,31 @@ pub(crate) struct Charge<'a> {
 
 /// What stays open of this process.
 #[derive(Debug)]
-pub(crate) struct Open {
+pub(crate) struct Open<'a> {
     pub(crate) orders: Option<Orders>,
-    /// Numbers of all others: log, status stream, what the payload keeps.
+    pub(crate) status: Option<&'a StatusStream<'a>>,
+    /// Numbers of all others: log, lease, what the payload keeps.
     pub(crate) kept: Vec<RawFd>,
+}
+
+impl Open<'_> {
+    /// Every number that stays open.
+    fn numbers(&self, more: &[Option<RawFd>]) -> Vec<RawFd> {
+        let mut all = self.kept.clone();
+        all.extend(self.orders.as_ref().map(Orders::number));
+        all.extend(self.status.and_then(StatusStream::number));
+        all.extend(more.iter().flatten());
+        all
+    }
+}
+
+/// What is left to do once the end is logged.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// The entry, to be removed where all is paid.
+    pub(crate) ledger: Option<Ledger>,
+    /// Who hands the last record on.
+    pub(crate) messenger: Option<Messenger>,
 }
 
 /// Runs the payload and everything after it.
@@ -50,9 +72,9 @@ pub(crate) struct Open {
 /// Where nothing was started: [`Reason::NoProc`], [`Reason::Switch`], [`Reason::Internal`].
 pub(crate) fn linger(
     charge: &Charge<'_>,
-    open: Open,
+    open: Open<'_>,
     witness: &dyn Witness,
-) -> Result<(Ended, Option<Ledger>), Stop> {
+) -> Result<(Ended, Rest), Stop> {
     if !process::proc_is_usable() {
         return Err(Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs"));
     }
@@ -79,7 +101,7 @@ pub(crate) fn linger(
     run.note_phase(&Phase::ended(ending, usage, found, now()));
     let mut whole = Ended { ending, usage, stragglers, epilogue: None };
     whole.epilogue = run.epilogue(&whole, start);
-    Ok((whole, run.ledger))
+    Ok((whole, Rest { ledger: run.ledger, messenger: run.messenger }))
 }
 
 /// A run under way.
@@ -96,7 +118,11 @@ pub(super) struct Run<'a> {
     /// The clock that runs, if one does.
     pub(super) until: Option<Instant>,
     pub(super) hurry: bool,
-    pub(super) aside: Option<Pid>,
+    /// Processes of ours that are no stragglers.
+    pub(super) asides: [Option<Birth>; 3],
+    /// Whether the payload could not be killed.
+    pub(super) gave_up: bool,
+    pub(super) messenger: Option<Messenger>,
     pub(super) oom_score: Option<String>,
     pub(super) nonsense: u32,
     /// The entry in the state directory, where something is owed.
@@ -108,17 +134,23 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(
         charge: &'a Charge<'a>,
-        open: Open,
+        mut open: Open<'_>,
         witness: &'a dyn Witness,
     ) -> Result<(Self, Hearing, u64), Stop> {
         let Charge { plan, linger, restore, privilege } = charge;
-        let orders = open.orders.as_ref().map(Orders::number);
-        let kept: Vec<RawFd> = open.kept.iter().copied().chain(orders).collect();
-        letgo::close_all_but(&kept);
         let detach = plan.detach_terminal && process::has_terminal();
         let owed = linger.state.is_some();
         let strangers = family::has_children();
         let lifeline = strangers.then(|| mirror::split(privilege, owed)).transpose()?;
+        let messenger = match owed {
+            true => messenger::start(privilege, open.status, &mut open.orders)?,
+            false => None,
+        };
+        let more = [
+            lifeline.as_ref().map(OwnedFd::as_raw_fd),
+            messenger.as_ref().and_then(Messenger::number),
+        ];
+        letgo::close_all_but(&open.numbers(&more));
         let root = if owed { privilege.become_immune()? } else { privilege.raise()? };
         sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
             .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
@@ -130,7 +162,7 @@ impl<'a> Run<'a> {
         let parent = Some(Pid::this());
         let start = Start { plan, restore, place, parent, leaf: leaf.as_ref() };
         let launched = launch(&root, &start, ledger.as_ref());
-        let (payload, hearing) = match launched {
+        let Launched { payload, hearing, aside } = match launched {
             Ok(launched) => launched,
             Err(stop) => {
                 leaf.into_iter().for_each(Leaf::remove);
@@ -141,17 +173,7 @@ impl<'a> Run<'a> {
             // Whoever comes first: the child does it too.
             let _ = setpgid(payload, payload);
         }
-        letgo::let_go_of(&plan.keep_fds);
-        let aside = letgo::let_go_of_standard().unwrap_or_else(|errno| {
-            witness.log(
-                Level::Error,
-                &format!("the caller's descriptors are still held: {}", errno.desc()),
-            );
-            None
-        });
-        let _ = chdir("/");
-        leave_the_job(&root, linger, witness);
-        let oom_score = if owed { process::spare_from_oom(&root) } else { None };
+        let oom_score = settle_in(&root, linger, owed, witness);
         let clocks = Clocks { kill_grace: linger.kill_grace, term_grace: linger.term_grace };
         let run = Self {
             charge,
@@ -163,9 +185,15 @@ impl<'a> Run<'a> {
             pidfd: sys::pidfd(payload).ok(),
             until: None,
             hurry: false,
-            aside,
+            asides: [
+                aside.and_then(process::birth),
+                messenger.as_ref().and_then(|messenger| messenger.birth),
+                None,
+            ],
+            gave_up: false,
             oom_score,
             nonsense: 0,
+            messenger,
             ledger,
             leaf,
         };
@@ -175,7 +203,7 @@ impl<'a> Run<'a> {
     /// Ends or counts what was left behind, then reaps the payload. Its status is final now,
     /// whatever a tracer that was among them did.
     fn clear(&mut self) -> (Leftovers, Option<(Ending, ResourceUsage)>) {
-        let mut spared = Spared { aside: self.aside, payload: Some(self.payload), owner: None };
+        let mut spared = Spared { asides: self.asides, payload: Some(self.payload), owner: None };
         if self.charge.linger.stragglers == config::Stragglers::Ignore {
             let found = u32::try_from(family::descendants(&spared, true).len()).unwrap_or(u32::MAX);
             return (Leftovers { found, ended: 0 }, family::reap(self.payload));
@@ -195,6 +223,13 @@ impl<'a> Run<'a> {
             let more = stragglers::clear(&self.root, &mut ears, &spared, graces);
             left.found = left.found.saturating_add(more.found);
             left.ended = left.ended.saturating_add(more.ended);
+        }
+        if left.found == left.ended && family::has_others(&spared) {
+            // Whatever it is, the kernel says that it is there.
+            left.found = left.found.saturating_add(1);
+        }
+        if self.gave_up && last.is_none() {
+            left.found = left.found.saturating_add(1);
         }
         if let Some(leaf) = self.leaf.take() {
             // The tree has had its grace; whoever left the tree is in here still.
@@ -248,8 +283,8 @@ impl<'a> Run<'a> {
         let spares = self.charge.linger.stragglers == config::Stragglers::Ignore;
         let stage = Stage {
             spared: Spared {
-                aside: self.aside,
-                payload: None,
+                asides: self.asides,
+                payload: self.gave_up.then_some(self.payload),
                 owner: spares.then(|| self.charge.plan.target.uid()),
             },
             graces: self.graces(),
@@ -265,6 +300,19 @@ impl<'a> Run<'a> {
         self.witness.status(&Record::epilogue(result, took.as_secs_f64()));
         Some((result, took))
     }
+}
+
+/// Away from where the caller was, and out of its and its job's reach. Gives what the OOM killer
+/// thought of this process before.
+fn settle_in(root: &Root, linger: &Linger, owed: bool, witness: &dyn Witness) -> Option<String> {
+    let _ = chdir("/");
+    leave_the_job(root, linger, witness);
+    if !owed {
+        return None;
+    }
+    // What the caller dictated of it would hold up the clean-up; the payload has it already.
+    sys::reset_priority();
+    process::spare_from_oom(root)
 }
 
 /// Seconds since 1970.

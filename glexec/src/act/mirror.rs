@@ -36,6 +36,10 @@ pub(super) fn split(privilege: &Privilege, owed: bool) -> Result<OwnedFd, Stop> 
                 // The run hears of our end and does what is owed.
                 sys::exit_now(Reason::Switch.fault().exit_code());
             }
+            if !owed {
+                let caller = privilege.caller();
+                let _ = sys::set_uids(caller, caller, caller);
+            }
             letgo::close_all_but(&[theirs.as_raw_fd()]);
             end_like(mirror(run, privilege.is_immune()))
         }

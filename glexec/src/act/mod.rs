@@ -10,6 +10,7 @@ mod launch;
 pub(crate) mod leases;
 mod letgo;
 pub(crate) mod linger;
+pub(crate) mod messenger;
 pub(crate) mod mirror;
 pub(crate) mod named;
 mod output;

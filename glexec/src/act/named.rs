@@ -12,14 +12,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Uid, read, write};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// One named descriptor.
 #[derive(Debug)]
-struct Named {
+pub(super) struct Named {
     file: OwnedFd,
     kind: Kind,
 }
@@ -32,12 +32,14 @@ enum Kind {
     Socket,
     /// The caller's own description, where there is no root to open another: asked first.
     Shared,
+    /// A pipe of ours, to or from the messenger.
+    Own,
 }
 
 /// Where status records go.
 #[derive(Debug)]
 pub(crate) struct StatusStream<'p> {
-    named: Named,
+    named: RefCell<Option<Named>>,
     privilege: Option<&'p Privilege>,
     /// Set once half a record went out: nothing more can be told without forging a line.
     broken: Cell<bool>,
@@ -86,7 +88,11 @@ pub(crate) fn take<'p>(
     };
     let status = status.map(|fd| open(fd, OFlag::O_WRONLY)).transpose()?;
     let control = control.map(|fd| open(fd, OFlag::O_RDONLY)).transpose()?;
-    let stream = |named| StatusStream { named, privilege, broken: Cell::new(false) };
+    let stream = |named| StatusStream {
+        named: RefCell::new(Some(named)),
+        privilege,
+        broken: Cell::new(false),
+    };
     Ok((status.map(stream), control.map(Orders)))
 }
 
@@ -135,15 +141,17 @@ impl Sink for StatusStream<'_> {
         if self.broken.get() {
             return false;
         }
+        let named = self.named.borrow();
+        let Some(named) = named.as_ref() else { return false };
         // What a socket's reader learns of the sender is the caller, not root.
-        let written = match self.privilege {
+        let written = match self.privilege.filter(|_| named.kind != Kind::Own) {
             Some(privilege) if Uid::effective().is_root() => {
                 let root = privilege.raise();
                 root.map_or(Err(Errno::EPERM), |root| {
-                    root.as_caller(privilege.caller(), || self.named.put(bytes))
+                    root.as_caller(privilege.caller(), || named.put(bytes))
                 })
             }
-            Some(_) | None => self.named.put(bytes),
+            Some(_) | None => named.put(bytes),
         };
         let whole = written == Ok(bytes.len());
         self.broken.set(!whole && written.is_ok());
@@ -157,7 +165,7 @@ impl Named {
         match self.kind {
             Kind::Socket => send(self.file.as_raw_fd(), bytes, flags),
             Kind::Shared if !self.is_ready(PollFlags::POLLOUT) => Err(Errno::EAGAIN),
-            Kind::Shared | Kind::Pipe => write(&self.file, bytes),
+            Kind::Shared | Kind::Pipe | Kind::Own => write(&self.file, bytes),
         }
     }
 
@@ -165,7 +173,7 @@ impl Named {
         match self.kind {
             Kind::Socket => recv(self.file.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT),
             Kind::Shared if !self.is_ready(PollFlags::POLLIN) => Err(Errno::EAGAIN),
-            Kind::Shared | Kind::Pipe => read(&self.file, room),
+            Kind::Shared | Kind::Pipe | Kind::Own => read(&self.file, room),
         }
     }
 
@@ -174,10 +182,59 @@ impl Named {
     }
 }
 
+impl Named {
+    pub(super) fn number(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Writes all of it, however long that takes. For the messenger alone.
+    pub(super) fn put_all(&self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.put(bytes) {
+                Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
+                Err(Errno::EAGAIN | Errno::EINTR) => {
+                    let ready = PollFd::new(self.file.as_fd(), PollFlags::POLLOUT);
+                    let _ = poll(&mut [ready], PollTimeout::NONE);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads what is there of the orders.
+    pub(super) fn read_order(&self) -> Order {
+        let mut room = [0u8; 4096];
+        match self.get(&mut room) {
+            Err(Errno::EAGAIN | Errno::EINTR) => Order::Nothing,
+            Ok(0) | Err(_) => Order::End,
+            Ok(length) => Order::Bytes(room.get(..length).unwrap_or_default().to_vec()),
+        }
+    }
+}
+
 impl StatusStream<'_> {
     /// The descriptor that must stay open.
-    pub(crate) fn number(&self) -> RawFd {
-        self.named.file.as_raw_fd()
+    pub(crate) fn number(&self) -> Option<RawFd> {
+        self.named.borrow().as_ref().map(Named::number)
+    }
+
+    /// Takes the caller's descriptor out; nothing is told any more.
+    pub(super) fn take(&self) -> Option<Named> {
+        self.named.take()
+    }
+
+    /// From now on records go to this pipe of ours. The caller's descriptor is closed.
+    pub(super) fn go_by(&self, pipe: OwnedFd) {
+        self.named.replace(Some(Named { file: pipe, kind: Kind::Own }));
+    }
+
+    /// Nothing more will be told.
+    pub(crate) fn close(&self) {
+        self.named.replace(None);
     }
 }
 
@@ -187,14 +244,18 @@ impl Orders {
         self.0.file.as_raw_fd()
     }
 
+    pub(super) fn into_named(self) -> Named {
+        self.0
+    }
+
+    /// Orders that come by a pipe of ours.
+    pub(super) fn of_pipe(file: OwnedFd) -> Self {
+        Self(Named { file, kind: Kind::Own })
+    }
+
     /// Reads what is there.
     pub(super) fn read(&self) -> Order {
-        let mut room = [0u8; 4096];
-        match self.0.get(&mut room) {
-            Err(Errno::EAGAIN | Errno::EINTR) => Order::Nothing,
-            Ok(0) | Err(_) => Order::End,
-            Ok(length) => Order::Bytes(room.get(..length).unwrap_or_default().to_vec()),
-        }
+        self.0.read_order()
     }
 }
 

@@ -14,9 +14,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Whether /proc is there and is a /proc.
+/// Whether /proc is there, is a /proc, and is that of this pid namespace.
 pub(super) fn proc_is_usable() -> bool {
-    statfs("/proc").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
+    // One of another pid namespace tells numbers that are not ours: root would signal strangers.
+    let of_ours = nix::fcntl::readlink("/proc/self").is_ok_and(|to| to == *Pid::this().to_string());
+    of_ours && statfs("/proc").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
 /// Opens a file of /proc.

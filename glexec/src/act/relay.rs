@@ -4,7 +4,7 @@ use super::channel::{Failure, Hearing, Step, Verdict};
 use super::family::{self, Spared};
 use super::linger::Run;
 use super::process;
-use super::stragglers::event_of;
+use super::stragglers::{UNKILLABLE, event_of};
 use super::watch::Heard;
 use crate::contract::{Ending, Reason, Record, ResourceUsage};
 use crate::decide::heard::{Sender, Signal};
@@ -15,6 +15,12 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::os::fd::AsFd as _;
 use std::time::Instant;
+
+/// What is told of a payload that did not end by KILL in time.
+const GIVEN_UP: (Ending, ResourceUsage) = (
+    Ending::Killed { signal: 9, core: false },
+    ResourceUsage { user_us: 0, system_us: 0, max_rss_kib: 0 },
+);
 
 impl Run<'_> {
     /// Waits for the payload's end; forwards and obeys meanwhile. The payload is not reaped.
@@ -47,13 +53,17 @@ impl Run<'_> {
             if let Some((ending, usage)) = self.ended(over) {
                 return (failure.map_or(Ok(ending), Err), usage);
             }
-            for heard in news.heard {
-                self.attend(heard);
-            }
+            let mut heard = news.heard;
+            // An order walks the whole tree: said twice at a time it is done once.
+            heard.dedup();
+            heard.into_iter().for_each(|heard| self.attend(heard));
             if self.until.is_some_and(|until| Instant::now() >= until) {
                 self.until = None;
                 let action = self.vigil.hear(Event::TimeUp);
                 self.act(action);
+                if self.gave_up {
+                    return (failure.map_or(Ok(GIVEN_UP.0), Err), GIVEN_UP.1);
+                }
             }
             family::reap_orphans(self.payload);
         }
@@ -124,12 +134,25 @@ impl Run<'_> {
                 self.until = clock.map(|clock| Instant::now() + clock).or(self.until);
             }
             Action::Everybody(number) => {
-                let spared = Spared { aside: self.aside, ..Spared::default() };
-                for pid in family::descendants(&spared, false) {
-                    family::order(&self.root, pid, number.into());
+                let spared = Spared { asides: self.asides, ..Spared::default() };
+                for kin in family::descendants(&spared, false) {
+                    family::order(&self.root, kin, number.into());
+                }
+                if i32::from(number) == libc::SIGKILL {
+                    self.until = Some(Instant::now() + UNKILLABLE);
                 }
             }
-            Action::Kill => family::kill_payload(&self.root, self.payload),
+            Action::Kill => {
+                family::kill_payload(&self.root, self.payload);
+                self.until = Some(Instant::now() + UNKILLABLE);
+            }
+            Action::GiveUp => {
+                self.gave_up = true;
+                self.witness.log(
+                    Level::Error,
+                    "the payload cannot be killed; the run goes on without its end",
+                );
+            }
             Action::Hurry => self.hurry = true,
         }
     }

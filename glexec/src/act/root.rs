@@ -33,6 +33,8 @@ impl Privilege {
         sys::set_gids(gid, gid, gid).map_err(|e| failed("giving up a setgid bit", e))?;
         sys::set_uids(SAME, caller, Uid::from_raw(0))
             .map_err(|e| failed("lowering to the caller", e))?;
+        // A change of ids undoes this where fs.suid_dumpable says so.
+        sys::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
         Ok(Self { caller, immune: Cell::new(false) })
     }
 
@@ -64,7 +66,6 @@ impl Privilege {
         if (ids.real, ids.effective, ids.saved) != (uid, uid, uid) {
             return Err(failed("reading the uids back", Errno::EPERM));
         }
-        // A change of ids undoes this where fs.suid_dumpable says so.
         sys::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
         self.immune.set(true);
         Ok(Root { back: None })

@@ -84,11 +84,16 @@ impl Sink for Post<'_> {
             Place::File(file) => append(file, bytes),
             Place::Socket { path, socket } => {
                 let until = Instant::now() + patience;
-                let sent = socket.as_ref().is_some_and(|s| send_until(s, bytes, until).is_ok());
-                // The daemon was not there, or has been started anew.
-                sent || Instant::now() <= until && {
-                    *socket = connected(path).ok();
-                    socket.as_ref().is_some_and(|s| send_until(s, bytes, until).is_ok())
+                let send = |socket: &OwnedFd| send_until(socket, bytes, until);
+                match socket.as_ref().map(send) {
+                    Some(Ok(())) => true,
+                    // It is there, and sleeps.
+                    Some(Err(Errno::EAGAIN)) => false,
+                    // It was not there, or has been started anew.
+                    Some(Err(_)) | None => {
+                        *socket = connected(path).ok();
+                        socket.as_ref().is_some_and(|socket| send(socket).is_ok())
+                    }
                 }
             }
         })

@@ -1,14 +1,13 @@
 //! Ending what was left behind: TERM to the tree, a grace, then KILL to our own children until
 //! there are none. Bounded, and woken by events only.
 
-use super::family::{self, Spared};
+use super::family::{self, Kin, Spared};
 use super::process::is_nested_supervisor;
 use super::root::Root;
 use super::watch::{Heard, News, Watch};
 use crate::decide::ended::Leftovers;
 use crate::decide::heard::Signal;
 use crate::decide::vigil::{Action, Event, Vigil};
-use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
 /// What the kernel is given to make a killed process vanish. One in uninterruptible sleep may
@@ -16,9 +15,6 @@ use std::time::{Duration, Instant};
 pub(super) const UNKILLABLE: Duration = Duration::from_secs(10);
 /// A storm of forks that outruns every KILL for so long is counted as it is.
 const STORM: Duration = Duration::from_secs(30);
-/// From so many children on, or after so many rounds, everybody is stopped before the next KILL.
-const CROWD: usize = 64;
-const ROUNDS: usize = 32;
 
 /// The clocks of a clearing.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +69,11 @@ pub(super) fn clear(
     if tree.is_empty() {
         return Leftovers::default();
     }
-    for pid in &tree {
+    for kin in &tree {
         // Without a grace only who runs an epilogue of its own is asked first.
-        if !graces.kill.is_zero() || is_nested_supervisor(*pid) {
-            family::signal(root, *pid, libc::SIGTERM);
-            family::signal(root, *pid, libc::SIGCONT);
+        if !graces.kill.is_zero() || is_nested_supervisor(kin.pid) {
+            family::signal(root, *kin, libc::SIGTERM);
+            family::signal(root, *kin, libc::SIGCONT);
         }
     }
     let until = Instant::now() + graces.kill;
@@ -95,32 +91,34 @@ fn kill(root: &Root, ears: &mut Ears<'_>, spared: &Spared, nested: Duration) -> 
     let (mut until, nested_until) = (Instant::now() + UNKILLABLE, Instant::now() + nested);
     let storm = Instant::now() + STORM;
     let mut before = Vec::new();
-    for round in 0.. {
-        let children = family::living_children(spared);
-        if children.is_empty() {
+    loop {
+        let tree = family::descendants(spared, false);
+        if tree.is_empty() && family::living_children(spared).is_empty() {
             return 0;
         }
         let now = Instant::now();
-        let (supervisors, others): (Vec<Pid>, Vec<Pid>) =
-            children.iter().partition(|pid| now < nested_until && is_nested_supervisor(**pid));
-        if children != before {
+        let is_supervisor = |kin: &Kin| now < nested_until && is_nested_supervisor(kin.pid);
+        let (supervisors, others): (Vec<Kin>, Vec<Kin>) =
+            tree.iter().partition(|kin| is_supervisor(kin));
+        if tree != before {
             until = now + UNKILLABLE;
         }
         if (now >= until || now >= storm) && supervisors.is_empty() {
-            return children.len();
+            return tree.len().max(1);
         }
-        before = children;
-        if before.len() > CROWD || round > ROUNDS {
-            let crowd = family::descendants(spared, false).into_iter();
-            crowd.filter(|pid| !is_nested_supervisor(*pid)).for_each(|pid| {
-                family::signal(root, pid, libc::SIGSTOP);
-            });
+        before = tree;
+        // A killed process forks no more, so a storm loses ground with every round.
+        for kin in &others {
+            family::signal(root, *kin, libc::SIGKILL);
         }
-        others.iter().for_each(|child| family::kill_child(root, *child));
+        family::living_children(spared).iter().for_each(|child| {
+            if !is_nested_supervisor(*child) || now >= nested_until {
+                family::kill_child(root, *child);
+            }
+        });
         for supervisor in &supervisors {
-            family::kill_below(root, *supervisor);
+            family::kill_below(root, supervisor.pid);
         }
-        ears.wait(&[], if supervisors.is_empty() { until } else { nested_until });
+        ears.wait(&[], if supervisors.is_empty() { until.min(storm) } else { nested_until });
     }
-    0
 }

@@ -32,6 +32,7 @@ pub(crate) struct Restore {
 
 const NO_LIMIT: u64 = u64::MAX;
 const OPEN_FILES: u64 = 1024;
+const PENDING_SIGNALS: u64 = 1024;
 const STACK: u64 = 8 * 1024 * 1024;
 const CAP_KILL: u64 = 1 << 5;
 const CAP_SETGID: u64 = 1 << 6;
@@ -128,6 +129,8 @@ fn own_limits() -> Result<Vec<(Resource, Limit)>, Stop> {
         (libc::RLIMIT_AS, "RLIMIT_AS", NO_LIMIT),
         (libc::RLIMIT_DATA, "RLIMIT_DATA", NO_LIMIT),
         (libc::RLIMIT_NPROC, "RLIMIT_NPROC", NO_LIMIT),
+        (libc::RLIMIT_SIGPENDING, "RLIMIT_SIGPENDING", PENDING_SIGNALS),
+        (libc::RLIMIT_RTTIME, "RLIMIT_RTTIME", NO_LIMIT),
         (libc::RLIMIT_NOFILE, "RLIMIT_NOFILE", OPEN_FILES),
         (libc::RLIMIT_STACK, "RLIMIT_STACK", STACK),
     ];

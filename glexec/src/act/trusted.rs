@@ -15,6 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(crate) enum Untrusted {
     /// There is no such file.
     Missing(String),
+    /// The caller has no descriptor left for it.
+    Exhausted(String),
     /// One clause that names the component and what is wrong with it.
     Because(String),
 }
@@ -23,7 +25,7 @@ impl Untrusted {
     /// The clause.
     pub(crate) fn clause(&self) -> &str {
         match self {
-            Self::Missing(clause) | Self::Because(clause) => clause,
+            Self::Missing(clause) | Self::Exhausted(clause) | Self::Because(clause) => clause,
         }
     }
 }
@@ -132,7 +134,9 @@ pub(crate) fn read(file: OwnedFd, path: &str, most: u64) -> Result<Vec<u8>, Untr
 
 fn refused(shown: &str, errno: Errno) -> Untrusted {
     let because = |why: &str| Untrusted::Because(format!("{shown} {why}"));
-    if errno == Errno::ENOENT {
+    if errno == Errno::EMFILE {
+        Untrusted::Exhausted(format!("no descriptor is left to open {shown}"))
+    } else if errno == Errno::ENOENT {
         Untrusted::Missing(format!("{shown} does not exist"))
     } else if errno == Errno::ELOOP {
         because("is a symbolic link")

@@ -40,7 +40,9 @@ impl Signal {
 
     /// Whether root sent it.
     pub(crate) fn is_from_root(&self) -> bool {
-        matches!(self.sender, Sender::Process { uid, .. } if uid.is_root())
+        // Where the kernel had no room for the sender, it says pid 0 and uid 0; RLIMIT_SIGPENDING
+        // is the caller's to lower.
+        matches!(self.sender, Sender::Process { pid, uid } if uid.is_root() && pid.as_raw() > 0)
     }
 
     /// Whether it says nothing to the payload: a child's end; SIGPIPE, which is glexec's own;
@@ -77,7 +79,8 @@ mod tests {
         let (pid, uid) = (Pid::from_raw(77), Uid::from_raw(1000));
         assert_eq!(term, Signal { number: 15, sender: Sender::Process { pid, uid } });
         assert!(!term.is_from_root());
-        assert!(Signal::read(&info(15, -6, 0, 0)).unwrap().is_from_root());
+        assert!(Signal::read(&info(15, -6, 1, 0)).unwrap().is_from_root());
+        assert!(!Signal::read(&info(15, 0, 0, 0)).unwrap().is_from_root(), "nobody was named");
         assert_eq!(Signal::read(&info(2, 0x80, 0, 0)).unwrap().sender, Sender::Kernel);
         assert!(!Signal::read(&info(2, 0x80, 0, 0)).unwrap().is_from_root());
         assert_eq!(Signal::read(&info(0, 0, 1, 1)), None);

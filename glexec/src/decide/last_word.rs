@@ -204,6 +204,8 @@ pub(crate) fn environment(
             payload.iter().filter(|e| !is_own_name(e)).cloned().chain(own).collect()
         }
     };
+    // The caller chose it: root's temporary files would be made where the caller can swap them.
+    out.retain(|e| !e.as_bytes().starts_with(b"TMPDIR="));
     out.extend(told.iter().cloned());
     out
 }

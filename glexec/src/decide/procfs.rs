@@ -11,6 +11,9 @@ pub(crate) struct Stat {
     pub(crate) session: i32,
     /// 0 where the process has no controlling terminal.
     pub(crate) terminal: i32,
+    /// How many threads there are; a leader that has exited before its threads looks like a
+    /// zombie, and the process lives.
+    pub(crate) threads: i32,
     /// When it was born, in clock ticks since the boot.
     pub(crate) start: u64,
     /// In the form of wait(2); 0 where it may not be seen.
@@ -31,6 +34,7 @@ impl Stat {
             group: number(2)?,
             session: number(3)?,
             terminal: number(4)?,
+            threads: number(17)?,
             start: fields.get(19).and_then(|f| f.parse().ok())?,
             exit_status: number(49).unwrap_or(0),
         })
@@ -38,13 +42,15 @@ impl Stat {
 
     /// Whether it has ended and waits to be reaped.
     pub(crate) const fn has_ended(&self) -> bool {
-        matches!(self.state, b'Z' | b'X' | b'x')
+        matches!(self.state, b'X' | b'x') || (self.state == b'Z' && self.threads <= 1)
     }
 }
 
 /// The numbers of /proc/PID/task/TID/children.
 pub(crate) fn children(text: &str) -> Vec<Pid> {
-    let numbers = text.split_ascii_whitespace().filter_map(|n| n.parse().ok());
+    // Where the text was cut, its last number may be a part of one: each is followed by a blank.
+    let whole = text.rfind(' ').and_then(|end| text.get(..end)).unwrap_or_default();
+    let numbers = whole.split_ascii_whitespace().filter_map(|n| n.parse().ok());
     numbers.filter(|n| *n > 1).map(Pid::from_raw).collect()
 }
 
@@ -72,6 +78,7 @@ mod tests {
     #[test]
     fn children_are_numbers_above_one() {
         assert_eq!(children("12 13 x 1 0 -5 "), [Pid::from_raw(12), Pid::from_raw(13)]);
+        assert_eq!(children("12 41937 419"), [Pid::from_raw(12), Pid::from_raw(41_937)]);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(crate) enum Stage {
     Running,
     /// The payload runs and must end: at the end of a clock it is killed.
     Ending,
+    /// The payload was killed; at the end of a clock it counts as one that cannot be killed.
+    Killed,
     /// The payload has ended; what it left and the epilogue are left to do.
     After,
 }
@@ -47,6 +49,8 @@ pub(crate) enum Action {
     Everybody(u8),
     /// Kill the payload and its group.
     Kill,
+    /// Go on without its end.
+    GiveUp,
     /// Skip what is left of the graces.
     Hurry,
 }
@@ -85,10 +89,18 @@ impl Vigil {
                 }
                 Action::Term(self.clocks.term_grace)
             }
-            (Stage::Ending, Event::Term { .. }) => Action::Term(None),
-            (Stage::Running | Stage::Ending, Event::Signal(n)) => Action::Forward(n),
-            (Stage::Running | Stage::Ending, Event::Order(n)) => match n {
-                SIGKILL | SIGSTOP | SIGCONT => Action::Everybody(n),
+            (Stage::Ending | Stage::Killed, Event::Term { .. }) => Action::Term(None),
+            (Stage::Running | Stage::Ending | Stage::Killed, Event::Signal(n)) => {
+                Action::Forward(n)
+            }
+            (Stage::Killed, Event::CallerGone) => Action::Nothing,
+            (Stage::Killed, Event::TimeUp) => Action::GiveUp,
+            (Stage::Running | Stage::Ending | Stage::Killed, Event::Order(n)) => match n {
+                SIGKILL => {
+                    self.stage = Stage::Killed;
+                    Action::Everybody(n)
+                }
+                SIGSTOP | SIGCONT => Action::Everybody(n),
                 SIGTERM => Action::Term(None),
                 n => Action::Forward(n),
             },
@@ -97,7 +109,10 @@ impl Vigil {
                 Action::Term(Some(grace))
             }
             (Stage::Running, Event::TimeUp) => Action::Nothing,
-            (Stage::Ending, Event::TimeUp) => Action::Kill,
+            (Stage::Ending, Event::TimeUp) => {
+                self.stage = Stage::Killed;
+                Action::Kill
+            }
             (Stage::After, Event::Term { .. }) => {
                 if self.terms_of_root >= 2 {
                     Action::Hurry
@@ -159,6 +174,11 @@ mod tests {
         let mut vigil = vigil(None);
         assert_eq!(vigil.hear(Event::CallerGone), Action::Term(Some(GRACE)));
         assert_eq!(vigil.hear(Event::TimeUp), Action::Kill);
+        assert_eq!(
+            vigil.hear(Event::TimeUp),
+            Action::GiveUp,
+            "what cannot be killed is not waited for"
+        );
     }
 
     #[test]

@@ -50,7 +50,11 @@ pub(super) fn begin(plan: &Plan, id: Option<&[u8]>) -> String {
     let id = id.map(|id| format!(" id=\"{}\"", escaped(id))).unwrap_or_default();
     // What comes last must not be what an overlong argument cuts off.
     let room = LONGEST_LINE.saturating_sub(tail.len() + id.len().min(1024) + 64);
-    cut(line, room) + &tail + &cut(id, 1024)
+    let whole = line.len();
+    let line = cut(line, room);
+    // What was cut off took the closing quote with it.
+    let quote = if line.len() < whole { "\"" } else { "" };
+    line + quote + &tail + &cut(id, 1024)
 }
 
 /// The line at the end of a lingering run; `code` is glexec's own.

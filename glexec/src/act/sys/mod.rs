@@ -23,7 +23,7 @@ pub(super) use processes::{
 };
 pub(super) use settings::{
     Limit, Resource, capabilities, clear_inheritable, control, file_system_ids, join_new_keyring,
-    limit, reset_priority, set_gids, set_groups, set_uids,
+    limit, reset_personality, reset_priority, set_gids, set_groups, set_uids,
 };
 pub(super) use signals::{
     LAST_SIGNAL, kill, kill_every_process_of_euid, set_disposition, set_mask, signal_descriptor,

@@ -122,7 +122,7 @@ pub(in crate::act) fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Wa
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: all-zero is a valid rusage.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
-    let options = options | libc::WNOHANG;
+    let options = options | libc::WNOHANG | libc::__WALL;
     // SAFETY: both structures are valid for writing and outlive the call.
     let done =
         unsafe { libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options, &raw mut used) };

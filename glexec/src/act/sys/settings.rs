@@ -66,8 +66,19 @@ pub(in crate::act) fn join_new_keyring() -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
-/// Gives up a nice value, a scheduling class and an I/O class of the caller's choice.
+/// Gives up an execution domain and a memory policy of the caller's choice.
+pub(in crate::act) fn reset_personality() {
+    // SAFETY: numbers only.
+    unsafe { libc::personality(0) };
+    // SAFETY: MPOL_DEFAULT (0) takes no mask.
+    unsafe { libc::syscall(libc::SYS_set_mempolicy, 0, 0usize, 0usize) };
+}
+
+/// Gives up a nice value, a scheduling class, an I/O class and an affinity of the caller's choice.
 pub(in crate::act) fn reset_priority() {
+    let every = [u64::MAX; 128];
+    // SAFETY: reads the mask; the kernel takes what it has processors for.
+    unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&every), every.as_ptr()) };
     let no_parameters = 0i32;
     // SAFETY: numbers only.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };

@@ -1,0 +1,154 @@
+//! Between an immune glexec and the descriptors its caller named stands a process with the
+//! caller's rights and no others: whatever the caller does to them (a pipe locked by splice(2),
+//! a socket that lingers at its close, a reader that sleeps), it does to that process. glexec
+//! itself touches two pipes of its own, which never wait.
+
+use super::family;
+use super::letgo;
+use super::named::{Named, Order, Orders, StatusStream};
+use super::process;
+use super::root::Privilege;
+use super::sys::{self, Side};
+use crate::contract::Reason;
+use crate::decide::entry::Birth;
+use crate::decide::stop::Stop;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Pid, chdir, pipe2, read, write};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// The process in between. It ends when it has handed on what glexec had to say.
+#[derive(Debug)]
+pub(crate) struct Messenger {
+    pid: Pid,
+    /// No straggler.
+    pub(super) birth: Option<Birth>,
+    /// Where there is no status stream: by the end of this pipe it learns of our end.
+    lifeline: Option<OwnedFd>,
+}
+
+/// How long an ending glexec waits for its last record to be handed on.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Puts a messenger in between. What glexec held of the caller's descriptors is closed here,
+/// before it is immune: a close that hangs hangs the caller's own call.
+///
+/// # Errors
+/// [`Reason::Internal`].
+pub(super) fn start(
+    privilege: &Privilege,
+    status: Option<&StatusStream<'_>>,
+    orders: &mut Option<Orders>,
+) -> Result<Option<Messenger>, Stop> {
+    if status.is_none() && orders.is_none() {
+        return Ok(None);
+    }
+    let failed = |e: Errno| {
+        Stop::new(Reason::Internal, "glexec could not start a process; see the log")
+            .detail(format!("a messenger for the caller's descriptors: {}", e.desc()))
+    };
+    let (records, to_records) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    let (from_orders, to_orders) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    process::make_non_blocking(&to_records).map_err(failed)?;
+    process::make_non_blocking(&from_orders).map_err(failed)?;
+    let pid = match sys::fork().map_err(failed)? {
+        Side::Parent(pid) => pid,
+        Side::Child => {
+            drop((to_records, from_orders));
+            let named =
+                (status.and_then(StatusStream::take), orders.take().map(Orders::into_named));
+            become_messenger(privilege, named, (records, to_orders))
+        }
+    };
+    drop((records, to_orders));
+    let lifeline = match status {
+        Some(status) => {
+            status.go_by(to_records);
+            None
+        }
+        None => Some(to_records),
+    };
+    if orders.is_some() {
+        *orders = Some(Orders::of_pipe(from_orders));
+    }
+    Ok(Some(Messenger { pid, birth: process::birth(pid), lifeline }))
+}
+
+fn become_messenger(
+    privilege: &Privilege,
+    (status, orders): (Option<Named>, Option<Named>),
+    (records, to_orders): (OwnedFd, OwnedFd),
+) -> ! {
+    let caller = privilege.caller();
+    let ready = sys::set_uids(caller, caller, caller)
+        .and_then(|()| letgo::let_go_of_standard().map(drop))
+        .and_then(|()| chdir("/"));
+    let mut kept = vec![records.as_raw_fd(), to_orders.as_raw_fd()];
+    kept.extend(status.as_ref().map(Named::number));
+    kept.extend(orders.as_ref().map(Named::number));
+    letgo::close_all_but(&kept);
+    if ready.is_ok() {
+        sys::set_disposition(libc::SIGPIPE, false);
+        sys::set_mask(0);
+        hand_on(status.as_ref(), orders, (&records, to_orders));
+    }
+    sys::exit_now(0)
+}
+
+/// Until glexec has said its last word, and that is handed on.
+fn hand_on(
+    status: Option<&Named>,
+    mut orders: Option<Named>,
+    (records, to_orders): (&OwnedFd, OwnedFd),
+) {
+    let mut to_orders = Some(to_orders);
+    let mut room = [0u8; 4096];
+    loop {
+        let mut polled = vec![PollFd::new(records.as_fd(), PollFlags::POLLIN)];
+        polled.extend(orders.as_ref().map(|o| PollFd::new(o.as_fd(), PollFlags::POLLIN)));
+        let _ = poll(&mut polled, PollTimeout::NONE);
+        let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(true)).collect();
+        drop(polled);
+        if ready.first() == Some(&true) {
+            match read(records, &mut room) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => {
+                    let bytes = room.get(..length).unwrap_or_default();
+                    if let Some(status) = status {
+                        status.put_all(bytes);
+                    }
+                }
+            }
+        }
+        if ready.get(1) == Some(&true) {
+            match orders.as_ref().map_or(Order::Nothing, Named::read_order) {
+                Order::Nothing => {}
+                Order::Bytes(bytes) => {
+                    if let Some(pipe) = &to_orders {
+                        let _ = write(pipe, &bytes);
+                    }
+                }
+                Order::End => (orders, to_orders) = (None, None),
+            }
+        }
+    }
+}
+
+impl Messenger {
+    /// The descriptor that must stay open.
+    pub(super) fn number(&self) -> Option<RawFd> {
+        self.lifeline.as_ref().map(OwnedFd::as_raw_fd)
+    }
+
+    /// Waits a moment for the last record to be handed on; then it is on its own.
+    pub(crate) fn leave(self) {
+        drop(self.lifeline);
+        if let Ok(pidfd) = sys::pidfd(self.pid) {
+            let timeout = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
+            let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+        let _ = family::reap(self.pid);
+    }
+}
