@@ -13,7 +13,7 @@ use std::fs::{self, File, Permissions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tempfile::TempDir;
 
 /// Where glexec is installed.
@@ -71,7 +71,7 @@ pub struct Site {
     /// What /proc calls the namespace.
     link: PathBuf,
     base: TempDir,
-    log: Collector,
+    log: Mutex<Collector>,
     journal: Collector,
     _share: Share,
 }
@@ -124,7 +124,7 @@ impl Site {
     fn unfurnished(share: Share) -> Result<Self> {
         let base = tempfile::Builder::new().prefix("glexec-site-").tempdir_in("/tmp")?;
         fs::create_dir(base.path().join("fs"))?;
-        let log = Collector::bind(&base.path().join("log"))?;
+        let log = Mutex::new(Collector::bind(&base.path().join("log"))?);
         let journal = Collector::bind(&base.path().join("journal"))?;
         let (holder, keep) = world::make(base.path())?;
         let namespace = File::open(format!("/proc/{holder}/ns/mnt"))?;
@@ -256,12 +256,12 @@ impl Site {
 
     /// What was sent to /dev/log, one entry for each datagram.
     pub fn log(&self) -> Vec<String> {
-        self.log.all().iter().map(|b| String::from_utf8_lossy(b).into_owned()).collect()
+        self.collector().all().iter().map(|b| String::from_utf8_lossy(b).into_owned()).collect()
     }
 
     /// The same, byte for byte.
     pub fn raw_log(&self) -> Vec<Vec<u8>> {
-        self.log.all()
+        self.collector().all()
     }
 
     /// What was sent to the journal's socket.
@@ -269,9 +269,22 @@ impl Site {
         self.journal.all()
     }
 
+    fn collector(&self) -> MutexGuard<'_, Collector> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends who listens at /dev/log and starts another, as an update of the daemon does. What was
+    /// sent before is gone.
+    pub fn restart_log(&self) {
+        let anew = Collector::bind(&self.path("/run/log.anew")).expect("a socket");
+        let move_over = "umount /dev/log; rm -f /dev/log; ln -s /run/log.anew /dev/log";
+        self.shell(move_over).by("root").run().exited(0);
+        *self.collector() = anew;
+    }
+
     /// Stops (true) or goes on (false) reading /dev/log.
     pub fn hang_log(&self, hang: bool) {
-        self.log.pause(hang);
+        self.collector().pause(hang);
     }
 
     /// glexec with these words, called by `pilot`.

@@ -235,3 +235,16 @@ fn the_journal_gets_fields() {
         "{text}"
     );
 }
+
+#[test]
+fn the_end_of_a_run_is_logged_though_the_daemon_was_restarted_meanwhile() {
+    for lines in ["", "epilogue = \"/usr/libexec/site/epilogue\""] {
+        let site = Site::with(lines);
+        let running = site.glexec(["sh", "-c", "sleep 0.6; exit 42"]).with_status().start();
+        running.started();
+        site.restart_log();
+        let ran = running.wait();
+        ran.exited(42);
+        assert!(ran.log.iter().any(|l| l.contains("payload exit 42")), "{lines}: {ran:#?}");
+    }
+}

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 const STATE: &str = "/var/lib/glexec";
 
-/// The names in the state directory.
+/// The names in the state directory, without those that were never finished: nothing of them
+/// ran, and a sweep removes them once they are old.
 fn entries(site: &Site) -> Vec<String> {
     let list = std::fs::read_dir(site.path(STATE)).unwrap();
     let mut names: Vec<_> = list.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with("new."));
     names.sort_unstable();
     names
 }
@@ -84,7 +86,8 @@ fn killed_while_the_payload_runs_the_epilogue_is_paid_by_a_sweep_once() {
     assert_eq!(site.epilogues().len(), 1);
 }
 
-/// Kills glexec by strace as it comes to a system call; with an error the call is not made.
+/// Kills glexec by strace as it comes to a system call; with an error the call is not made. Its
+/// children are not traced.
 fn kill_at(site: &Site, call: &str) {
     let strace = which::which("strace").expect("strace is missing: tests/run installs it");
     let inject = format!("inject={call}");
@@ -94,7 +97,7 @@ fn kill_at(site: &Site, call: &str) {
 }
 
 #[test]
-fn killed_at_any_point_the_epilogue_has_run_to_its_end_after_a_sweep() {
+fn killed_before_the_fork_or_before_the_entry_is_removed_the_epilogue_has_run_to_its_end_once() {
     let dies = "error=EIO:signal=KILL:when=1";
     for (point, call, want) in [
         ("before the fork", "fork,vfork,clone,clone3", ["lost", "137", "1"]),
@@ -107,15 +110,43 @@ fn killed_at_any_point_the_epilogue_has_run_to_its_end_after_a_sweep() {
         let saw = site.epilogues();
         assert_eq!(saw.iter().map(told).collect::<Vec<_>>(), [want], "{point}");
     }
-    // After the fork, before the payload is let go: the write of its start is the first to the
-    // entry's descriptor after the entry itself.
-    let site = Site::with_epilogue("");
-    kill_at(&site, "write:signal=KILL:when=2");
-    if !entries(&site).is_empty() {
-        sweep(&site);
-        assert_eq!(site.epilogues().len(), 1);
-        assert_eq!(told(&site.epilogues()[0])[0], "lost");
+}
+
+#[test]
+fn killed_at_any_system_call_the_epilogue_has_run_to_its_end_after_a_sweep() {
+    let script = "#!/bin/sh\necho begin >> /var/lib/site/log\necho end >> /var/lib/site/log\n";
+    let site = Site::with_epilogue_script(script, "kill_grace = 1");
+    let count = |word: &str| site.read("/var/lib/site/log").lines().filter(|l| *l == word).count();
+    let (mut owed, mut again) = (0, 0);
+    for (calls, most) in [
+        ("fork,vfork,clone,clone3", 4),
+        ("write,writev", 14),
+        ("rename,renameat,renameat2", 1),
+        ("waitid", 12),
+        ("poll,ppoll", 8),
+        ("pidfd_open", 4),
+        ("dup2,dup3", 4),
+        ("prlimit64,setpriority,sched_setaffinity,chdir", 8),
+        ("unlink,unlinkat", 1),
+        ("sendto,sendmsg", 3),
+    ] {
+        for when in 1..=most {
+            for how in ["signal=KILL", "error=EIO:signal=KILL"] {
+                let (begun, ended) = (count("begin"), count("end"));
+                kill_at(&site, &format!("{calls}:{how}:when={when}"));
+                let debts = entries(&site).len();
+                sweep(&site);
+                let at = format!("{calls} {how} {when}");
+                if debts > 0 {
+                    owed += 1;
+                    assert!(count("end") > ended, "{at}: it has run to its end");
+                }
+                assert_eq!(site.processes_of(42_002), [], "{at}: nothing is left");
+                again += usize::from(count("begin") - begun > 1);
+            }
+        }
     }
+    assert!(owed > 20, "kills that left a debt: {owed}; of these run again: {again}");
 }
 
 #[test]
@@ -441,4 +472,18 @@ fn of_200_random_kills_under_a_load_of_16_nothing_is_lost() {
     for n in 1..=6 {
         assert_eq!(site.processes_of(harness::accounts::named(&format!("payload{n}")).uid), []);
     }
+}
+
+#[test]
+fn what_was_never_finished_is_removed_once_it_is_old_and_not_before() {
+    let site = Site::with_epilogue("");
+    let name = format!("{STATE}/new.run.1.2.3.4");
+    site.file(&name, "{", 0o600);
+    admin(&site, &["sweep"]).exited(0);
+    assert!(site.path(&name).exists(), "somebody may be at it");
+    site.program(["/usr/bin/touch", "-d", "2 minutes ago", &name]).by("root").run().exited(0);
+    admin(&site, &["ps"]).exited(0);
+    assert!(site.path(&name).exists(), "ps changes nothing");
+    admin(&site, &["sweep"]).exited(0);
+    assert!(!site.path(&name).exists());
 }
