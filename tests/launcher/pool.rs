@@ -170,3 +170,27 @@ fn a_pool_without_lingering_is_no_configuration() {
     let site = pool(2, "linger = false");
     site.glexec(["true"]).with_status().run().stopped(Reason::ConfigMalformed);
 }
+
+#[test]
+fn check_shows_the_pool_and_warns_of_ways_out_of_it() {
+    let site = pool(3, "");
+    site.directory("/var/lib/systemd/linger", (0, 0), 0o755);
+    site.file("/var/lib/systemd/linger/work002", "", 0o644);
+    site.file("/usr/bin/crontab", "", 0o755);
+    let _ = std::fs::remove_file(site.path("/etc/cron.allow"));
+    let check = || site.program(["/usr/sbin/glexec-admin", "check"]).by("root").run();
+    let shown = check().exited(0).output();
+    for part in [
+        "pilot (one of 3) -> work003",
+        "linger/work002",
+        "/usr/bin/crontab is open",
+        "/var/lib/glexec: 0 entries",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    site.file("/etc/cron.allow", "root\n", 0o644);
+    assert!(!check().exited(0).output().contains("crontab"));
+    let text = site.read(harness::CONFIG).replace("work[001-003]", "work[063-065]");
+    site.config(&text);
+    assert!(check().exited(1).output().contains("work065: refused"));
+}

@@ -1,9 +1,10 @@
 //! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
+use super::grants;
 use crate::act::root::Root;
+use crate::act::state::StateDir;
 use crate::contract::Reason;
-use crate::decide::config::{Config, EpilogueEnvironment, Listed, RowCaller, Syntax};
-use crate::decide::policy::Granted;
+use crate::decide::config::{Config, EpilogueEnvironment, Listed, Syntax};
 use crate::decide::stop::Stop;
 use crate::lookups::Lookups;
 use crate::{act, report, settings};
@@ -23,26 +24,26 @@ pub(super) fn run(config: Option<PathBuf>) -> u8 {
 
 /// What was found, as text for a person.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     text: String,
     errors: u32,
 }
 
 impl Findings {
-    fn line(&mut self, name: &str, value: &str) {
+    pub(super) fn line(&mut self, name: &str, value: &str) {
         self.text += &format!("{name:<12} {value}\n");
     }
 
-    fn warn(&mut self, what: &str) {
+    pub(super) fn warn(&mut self, what: &str) {
         self.line("WARNING", what);
     }
 
-    fn error(&mut self, what: &str) {
+    pub(super) fn error(&mut self, what: &str) {
         self.errors += 1;
         self.line("ERROR", what);
     }
 
-    fn stop(&mut self, stop: &Stop) {
+    pub(super) fn stop(&mut self, stop: &Stop) {
         let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
         self.error(&format!("{detail} ({})", stop.reason.word()));
     }
@@ -61,7 +62,8 @@ fn check(file: Option<PathBuf>, findings: &mut Findings) -> Result<(), Stop> {
     white_lists(&config, findings);
     let lookups = Lookups::open(&root, None, config.account_source);
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
-    mapping(&config, &mut lookups, findings);
+    grants::mapping(&config, &mut lookups, findings);
+    state(&root, &config, findings);
     epilogue(&root, &config, &mut lookups, findings);
     installation(&config, findings);
     Ok(())
@@ -108,37 +110,26 @@ fn shown(entry: &Listed) -> String {
     }
 }
 
-fn mapping(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
-    if config.mapping.rows.is_empty() {
-        findings.warn("nobody is mapped: there is no [[mapping.static]]");
+/// Where runs are remembered, and what is owed now.
+fn state(root: &Root, config: &Config, findings: &mut Findings) {
+    let needed = config.epilogue.is_some() || !config.mapping.pools.is_empty();
+    if !needed || config.log_only {
+        return;
     }
-    for name in &config.mapping.banned {
-        findings.line("banned", name);
+    if !nix::unistd::Uid::effective().is_root() {
+        return findings.warn("not root: the state directory was not looked at");
     }
-    for row in &config.mapping.rows {
-        let caller = match &row.caller {
-            RowCaller::User(name) => name.clone(),
-            RowCaller::Group(name) => format!("@{name}"),
-        };
-        for account in &row.accounts {
-            let grant = Granted { account: account.clone(), groups: row.groups.clone() };
-            match lookups.target(&grant, config.min_target_uid) {
-                Ok(target) => {
-                    let groups: Vec<String> =
-                        target.groups().iter().map(ToString::to_string).collect();
-                    let (uid, gid) = (target.uid(), target.gid());
-                    let groups = groups.join(" ");
-                    findings.line(
-                        "mapping",
-                        &format!("{caller} -> {account} (uid {uid}, gid {gid}, groups {groups})"),
-                    );
-                }
-                Err(stop) => {
-                    findings.line("mapping", &format!("{caller} -> {account}: refused"));
-                    findings.stop(&stop);
-                }
+    match StateDir::open(root, &config.state).and_then(|directory| directory.entries()) {
+        Ok(entries) => {
+            let aside = entries.iter().filter(|name| name.starts_with("aside.")).count();
+            let (directory, runs) = (&config.state.directory, entries.len());
+            findings.line("state", &format!("{directory}: {runs} entries; see glexec-admin ps"));
+            if aside > 0 {
+                findings
+                    .warn(&format!("{aside} owed epilogues are set aside; see glexec-admin ps"));
             }
         }
+        Err(stop) => findings.stop(&stop),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `glexec-admin`: what the administrator asks of a node. Not setuid.
 
 mod check;
+mod grants;
 mod runs;
 
 use clap::{Parser, Subcommand};

@@ -1,0 +1,90 @@
+//! Who is mapped to whom, and whether that would be admitted.
+
+use super::check::Findings;
+use crate::decide::config::{Config, Means, RowCaller};
+use crate::decide::policy::Granted;
+use crate::lookups::Lookups;
+
+/// Rows of every method that is asked; each account looked up as a run would.
+pub(super) fn mapping(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
+    let mapping = &config.mapping;
+    if mapping.rows.is_empty() && mapping.pools.is_empty() {
+        findings.warn("nobody is mapped: there is no [[mapping.static]] and no [[mapping.pool]]");
+    }
+    for name in &mapping.banned {
+        findings.line("banned", name);
+    }
+    let unasked = |means: Means, count: usize| count > 0 && !mapping.methods.contains(&means);
+    if unasked(Means::Static, mapping.rows.len()) {
+        findings.warn("[[mapping.static]] is never asked: `methods` leaves \"static\" out");
+    }
+    if unasked(Means::Pool, mapping.pools.len()) {
+        findings.warn("[[mapping.pool]] is never asked: `methods` leaves \"pool\" out");
+    }
+    for row in &mapping.rows {
+        let caller = shown(&row.caller);
+        for account in &row.accounts {
+            let granted = Granted { account: account.clone(), groups: row.groups.clone() };
+            account_line(config, lookups, (&caller, &granted), findings);
+        }
+    }
+    for pool in &mapping.pools {
+        let caller = format!("{} (one of {})", shown(&pool.caller), pool.accounts.len());
+        for account in &pool.accounts {
+            let granted = Granted { account: account.clone(), groups: None };
+            account_line(config, lookups, (&caller, &granted), findings);
+            ways_out(account, findings);
+        }
+    }
+    if !mapping.pools.is_empty() {
+        timers_of_users(findings);
+    }
+}
+
+fn shown(caller: &RowCaller) -> String {
+    match caller {
+        RowCaller::User(name) => name.clone(),
+        RowCaller::Group(name) => format!("@{name}"),
+    }
+}
+
+fn account_line(
+    config: &Config,
+    lookups: &mut Lookups<'_>,
+    (caller, granted): (&str, &Granted),
+    findings: &mut Findings,
+) {
+    let account = &granted.account;
+    match lookups.target(granted, config.min_target_uid) {
+        Ok(target) => {
+            let groups: Vec<String> = target.groups().iter().map(ToString::to_string).collect();
+            let (uid, gid, groups) = (target.uid(), target.gid(), groups.join(" "));
+            let line = format!("{caller} -> {account} (uid {uid}, gid {gid}, groups {groups})");
+            findings.line("mapping", &line);
+        }
+        Err(stop) => {
+            findings.line("mapping", &format!("{caller} -> {account}: refused"));
+            findings.stop(&stop);
+        }
+    }
+}
+
+/// A user manager that outlives the run brings processes of the account back.
+fn ways_out(account: &str, findings: &mut Findings) {
+    let linger = format!("/var/lib/systemd/linger/{account}");
+    if std::fs::symlink_metadata(&linger).is_ok() {
+        findings.warn(&format!("{linger}: services of {account} run on when nobody uses it; loginctl disable-linger {account}"));
+    }
+}
+
+/// What a payload leaves with cron or at runs after its account has been given to another.
+fn timers_of_users(findings: &mut Findings) {
+    for (program, list) in
+        [("/usr/bin/crontab", "/etc/cron.allow"), ("/usr/bin/at", "/etc/at.allow")]
+    {
+        let (there, closed) = (std::fs::metadata(program).is_ok(), std::fs::metadata(list).is_ok());
+        if there && !closed {
+            findings.warn(&format!("{program} is open to pool accounts: what it runs escapes the run; write {list} without them"));
+        }
+    }
+}
