@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::os::fd::OwnedFd;
@@ -60,9 +61,35 @@ static MACHINE: RwLock<()> = RwLock::new(());
 enum Share {
     Common(RwLockReadGuard<'static, ()>),
     Alone(RwLockWriteGuard<'static, ()>),
+    /// This thread has a share already: asking again would wait for somebody who waits for us.
+    Again,
 }
 
-/// A site of its own for one test. One at a time in each thread.
+thread_local! {
+    /// How many sites this thread has.
+    static SITES: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Share {
+    fn take(alone: bool) -> Self {
+        let before = SITES.with(|sites| sites.replace(sites.get() + 1));
+        if before > 0 {
+            Self::Again
+        } else if alone {
+            Self::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Self::Common(MACHINE.read().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        SITES.with(|sites| sites.set(sites.get().saturating_sub(1)));
+    }
+}
+
+/// A site of its own for one test. It stays with the thread that made it.
 #[derive(Debug)]
 pub struct Site {
     holder: Pid,
@@ -84,14 +111,12 @@ impl Site {
 
     /// A site with these lines in `[glexec]`.
     pub fn with(lines: &str) -> Self {
-        let share = Share::Common(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
-        Self::build(lines, share).expect("a Site")
+        Self::build(lines, Share::take(false)).expect("a Site")
     }
 
     /// The same, with the machine for itself.
     pub fn alone(lines: &str) -> Self {
-        let share = Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-        Self::build(lines, share).expect("a Site")
+        Self::build(lines, Share::take(true)).expect("a Site")
     }
 
     /// A site with an epilogue that writes down what it sees, for [`Site::epilogues`].
@@ -111,7 +136,7 @@ impl Site {
     /// # Errors
     /// Where this machine does not allow one.
     pub fn bare() -> Result<Self> {
-        Self::unfurnished(Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner)))
+        Self::unfurnished(Share::take(true))
     }
 
     fn build(lines: &str, share: Share) -> Result<Self> {
