@@ -205,6 +205,7 @@ const PLAIN: Linger = Linger {
     term_grace: None,
     epilogue: None,
     state: None,
+    hand_over: Vec::new(),
 };
 
 fn through(

@@ -18,6 +18,7 @@ mod ends;
 mod environment;
 mod epilogue;
 mod epilogue_trust;
+mod hand_over;
 mod hostile_start;
 mod identity;
 mod immunity;

@@ -2,6 +2,7 @@
 
 use super::cgroups::{self, Leaf};
 use super::channel::{self, Hearing};
+use super::handover::Hands;
 use super::letgo;
 use super::payload::{Start, become_payload};
 use super::process;
@@ -23,7 +24,7 @@ use nix::unistd::{Pid, getpgrp, getsid};
 pub(super) fn write_down(
     root: &Root,
     plan: &Plan,
-    linger: &Linger,
+    (linger, hands): (&Linger, Option<&Hands>),
     since: u64,
 ) -> Result<Option<Ledger>, Stop> {
     let Some(rule) = &linger.state else { return Ok(None) };
@@ -36,7 +37,8 @@ pub(super) fn write_down(
         since,
     };
     let directory = StateDir::open(root, rule)?;
-    directory.begin(&plan.entry(supervisor), rule.most_runs).map(Some)
+    let handed = hands.map(Hands::handed).unwrap_or_default();
+    directory.begin(&plan.entry(supervisor, handed), rule.most_runs).map(Some)
 }
 
 /// A control group for the payload where the site wants one and it can be had.
@@ -68,7 +70,7 @@ pub(super) struct Launched {
 }
 
 /// Forks the payload. Nothing runs that the entry does not know: the child waits until its pid
-/// and birth are written down. Where nothing came of it, nothing is owed, and the entry goes.
+/// and birth are written down.
 ///
 /// # Errors
 /// [`Reason::Internal`], [`Reason::State`].
@@ -77,14 +79,6 @@ pub(super) fn launch(
     start: &Start<'_>,
     ledger: Option<&Ledger>,
 ) -> Result<Launched, Stop> {
-    let launched = forked(root, start, ledger);
-    if let (Err(_), Some(ledger)) = (&launched, ledger) {
-        let _ = ledger.remove();
-    }
-    launched
-}
-
-fn forked(root: &Root, start: &Start<'_>, ledger: Option<&Ledger>) -> Result<Launched, Stop> {
     let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
     let gate = ledger.map(|_| channel::gate()).transpose().map_err(|e| failed("pipe", e))?;
     let payload = match sys::fork().map_err(|e| failed("fork", e))? {

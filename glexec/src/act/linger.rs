@@ -4,6 +4,7 @@ use super::cgroups::Leaf;
 use super::channel::Hearing;
 use super::epilogue::{self, Stage};
 use super::family::{self, Spared};
+use super::handover::{self, HandOver, Hands};
 use super::launch::{Launched, failed, launch, leaf, leave_the_job, write_down};
 use super::messenger::{self, Messenger};
 use super::named::{Orders, StatusStream};
@@ -99,6 +100,9 @@ pub(crate) fn linger(
         run.witness.log(Level::Warning, &format!("{} stragglers are left", found - ended));
     }
     run.note_phase(&Phase::ended(ending, usage, found, now()));
+    if let Some(hands) = run.hands.take() {
+        hands.back(&run.root, run.witness);
+    }
     let mut whole = Ended { ending, usage, stragglers, epilogue: None };
     whole.epilogue = run.epilogue(&whole, start);
     Ok((whole, Rest { ledger: run.ledger, messenger: run.messenger }))
@@ -127,6 +131,8 @@ pub(super) struct Run<'a> {
     pub(super) nonsense: u32,
     /// The entry in the state directory, where something is owed.
     pub(super) ledger: Option<Ledger>,
+    /// The directories that the target has.
+    pub(super) hands: Option<Hands>,
     /// The payload's own control group.
     pub(super) leaf: Option<Leaf>,
 }
@@ -140,35 +146,33 @@ impl<'a> Run<'a> {
         let Charge { plan, linger, restore, privilege } = charge;
         let detach = plan.detach_terminal && process::has_terminal();
         let owed = linger.state.is_some();
+        let opened = handover::open(plan, linger)?;
         let strangers = family::has_children();
         let lifeline = strangers.then(|| mirror::split(privilege, owed)).transpose()?;
         let messenger = match owed {
             true => messenger::start(privilege, open.status, &mut open.orders)?,
             false => None,
         };
-        let more = [
-            lifeline.as_ref().map(OwnedFd::as_raw_fd),
-            messenger.as_ref().and_then(Messenger::number),
-        ];
-        letgo::close_all_but(&open.numbers(&more));
+        let_go(&open, (lifeline.as_ref(), messenger.as_ref()), &opened);
         let root = if owed { privilege.become_immune()? } else { privilege.raise()? };
         sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
             .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
         let watch = Watch::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
         let place = if detach { Place::OwnSession } else { Place::OwnGroup };
         let since = now();
-        let ledger = write_down(&root, plan, linger, since)?;
+        let hands = Hands::hold(&root, (plan, linger.state.as_ref()), opened)?;
         let leaf = leaf(&root, linger, witness);
         let parent = Some(Pid::this());
         let start = Start { plan, restore, place, parent, leaf: leaf.as_ref() };
-        let launched = launch(&root, &start, ledger.as_ref());
-        let Launched { payload, hearing, aside } = match launched {
-            Ok(launched) => launched,
+        let begun = begin(charge, (&root, &start, since), (hands, witness));
+        let Begun { launched, ledger, hands } = match begun {
+            Ok(begun) => begun,
             Err(stop) => {
                 leaf.into_iter().for_each(Leaf::remove);
                 return Err(stop);
             }
         };
+        let Launched { payload, hearing, aside } = launched;
         if place == Place::OwnGroup {
             // Whoever comes first: the child does it too.
             let _ = setpgid(payload, payload);
@@ -195,6 +199,7 @@ impl<'a> Run<'a> {
             nonsense: 0,
             messenger,
             ledger,
+            hands,
             leaf,
         };
         Ok((run, hearing, since))
@@ -299,6 +304,50 @@ impl<'a> Run<'a> {
         let (result, took) = epilogue::run(&self.root, &mut ears, &stage, self.witness);
         self.witness.status(&Record::epilogue(result, took.as_secs_f64()));
         Some((result, took))
+    }
+}
+
+/// Closes all that is the caller's and that nothing here needs.
+fn let_go(
+    open: &Open<'_>,
+    (lifeline, messenger): (Option<&OwnedFd>, Option<&Messenger>),
+    opened: &[HandOver],
+) {
+    let mut more = vec![lifeline.map(OwnedFd::as_raw_fd), messenger.and_then(Messenger::number)];
+    more.extend(opened.iter().map(|over| Some(over.number())));
+    letgo::close_all_but(&open.numbers(&more));
+}
+
+/// A run that has begun.
+struct Begun {
+    launched: Launched,
+    ledger: Option<Ledger>,
+    hands: Option<Hands>,
+}
+
+/// Writes the run down, gives its directories to the target, starts the payload; and where one of
+/// these fails, undoes what was done.
+fn begin(
+    charge: &Charge<'_>,
+    (root, start, since): (&Root, &Start<'_>, u64),
+    (hands, witness): (Option<Hands>, &dyn Witness),
+) -> Result<Begun, Stop> {
+    let ledger = match write_down(root, charge.plan, (charge.linger, hands.as_ref()), since) {
+        Ok(ledger) => ledger,
+        Err(stop) => {
+            hands.into_iter().for_each(Hands::release);
+            return Err(stop);
+        }
+    };
+    let given = hands.as_ref().map_or(Ok(()), |hands| hands.forth(root));
+    match given.and_then(|()| launch(root, start, ledger.as_ref())) {
+        Ok(launched) => Ok(Begun { launched, ledger, hands }),
+        Err(stop) => {
+            hands.into_iter().for_each(|hands| hands.back(root, witness));
+            // Nothing came of it: nothing is owed.
+            let _ = ledger.map(|ledger| ledger.remove());
+            Err(stop)
+        }
     }
 }
 

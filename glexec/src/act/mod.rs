@@ -4,6 +4,7 @@ mod cgroups;
 pub(crate) mod channel;
 pub(crate) mod epilogue;
 mod family;
+mod handover;
 pub(crate) mod helper;
 mod identity;
 mod launch;

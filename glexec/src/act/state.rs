@@ -98,7 +98,8 @@ impl StateDir {
 
     /// The names that stand for runs, or for nothing of ours.
     pub(crate) fn entries(&self) -> Result<Vec<String>, Stop> {
-        Ok(self.names()?.into_iter().filter(|name| !name.starts_with(ACCOUNT)).collect())
+        let is_other = |name: &String| OTHERS.iter().any(|begin| name.starts_with(begin));
+        Ok(self.names()?.into_iter().filter(|name| !is_other(name)).collect())
     }
 
     /// The directory itself.
@@ -198,8 +199,9 @@ impl StateDir {
     }
 }
 
-/// What an account's lock is called; it is no entry.
-const ACCOUNT: &str = "account.";
+/// How the names begin that are no entries: an account's lock, that of a directory that is
+/// handed over, and what was not given back.
+const OTHERS: [&str; 3] = ["account.", "handed.", "quarantine"];
 
 /// The uid of the target that an entry's name tells, one set aside or not yet whole included.
 pub(super) fn user_of(name: &str) -> Option<Uid> {

@@ -3,6 +3,7 @@
 
 use super::epilogue::{self, Stage};
 use super::family::Spared;
+use super::handover;
 use super::leases;
 use super::linger::now;
 use super::remains;
@@ -127,6 +128,8 @@ impl<'a> Sweep<'a> {
             self.witness.log(Level::Warning, &text);
         }
         let entry = &story.entry;
+        let same_boot = entry.place.boot == self.place.boot;
+        handover::give_back(self.root, (self.directory, story, same_boot), self.witness);
         if entry.exclusive {
             leases::touch(self.directory, Uid::from_raw(entry.target.uid));
         }

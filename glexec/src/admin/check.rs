@@ -64,6 +64,7 @@ fn check(file: Option<PathBuf>, findings: &mut Findings) -> Result<(), Stop> {
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
     grants::mapping(&config, &mut lookups, findings);
     state(&root, &config, findings);
+    hand_over(&config, findings);
     epilogue(&root, &config, &mut lookups, findings);
     installation(&config, findings);
     Ok(())
@@ -112,7 +113,9 @@ fn shown(entry: &Listed) -> String {
 
 /// Where runs are remembered, and what is owed now.
 fn state(root: &Root, config: &Config, findings: &mut Findings) {
-    let needed = config.epilogue.is_some() || !config.mapping.pools.is_empty();
+    let needed = config.epilogue.is_some()
+        || !config.mapping.pools.is_empty()
+        || !config.hand_over.is_empty();
     if !needed || config.log_only {
         return;
     }
@@ -130,6 +133,21 @@ fn state(root: &Root, config: &Config, findings: &mut Findings) {
             }
         }
         Err(stop) => findings.stop(&stop),
+    }
+}
+
+/// Handing directories over counts on the kernel's rule for hard links (proc_sys_fs(5)).
+fn hand_over(config: &Config, findings: &mut Findings) {
+    const RULE: &str = "/proc/sys/fs/protected_hardlinks";
+    if config.hand_over.is_empty() {
+        return;
+    }
+    findings.line("hand_over", &config.hand_over.join(", "));
+    let mut value = String::new();
+    let file = std::fs::OpenOptions::new().read(true).open(RULE);
+    let read = file.and_then(|file| file.take(16).read_to_string(&mut value));
+    if read.is_err() || value.trim() != "1" {
+        findings.warn("hand_over without fs.protected_hardlinks = 1: set it with sysctl");
     }
 }
 

@@ -65,6 +65,8 @@ reasons! {
     ArgumentsTooLong = "arguments-too-long", Client;
     /// The caller's resource limits are too low and may not be raised.
     Limits = "limits", Client;
+    /// A directory that was to be handed over cannot be.
+    HandOver = "hand-over", Client;
     /// The option is known and what it needs is not built yet, or not switched on.
     NotAvailable = "not-available", Client;
     /// glexec has no root rights: not installed setuid root.

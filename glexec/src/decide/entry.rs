@@ -41,6 +41,26 @@ pub(crate) struct Person {
     pub(crate) gids: Vec<u32>,
 }
 
+/// A directory of the caller's that the target has for the run: enough to know it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    pub(crate) path: Bytes,
+    /// Major and minor.
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
+    /// When it was made: seconds and nanoseconds.
+    pub(crate) born: (u64, u32),
+    /// The mounts of all directories on the way, itself the last.
+    pub(crate) mounts: Vec<u64>,
+}
+
+impl Handed {
+    /// Whether it is the same directory, whatever its path.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -66,6 +86,9 @@ pub(crate) struct Entry {
     pub(crate) environment: Vec<Bytes>,
     /// What the epilogue is told besides, as far as it was known at the begin.
     pub(crate) told: Vec<Bytes>,
+    /// The directories that the target has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) handed: Vec<Handed>,
 }
 
 /// The other lines.
@@ -336,6 +359,7 @@ mod tests {
             job: vec![("JOB".to_owned(), Bytes(b"4711".to_vec()))],
             environment: vec![Bytes(b"A=\xff\n".to_vec())],
             told: vec![],
+            handed: vec![],
         }
     }
 

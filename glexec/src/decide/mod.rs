@@ -8,6 +8,7 @@ pub(crate) mod ended;
 pub(crate) mod entry;
 pub(crate) mod environment;
 pub(crate) mod facts;
+pub(crate) mod handover;
 pub(crate) mod heard;
 pub(crate) mod last_word;
 pub(crate) mod names;

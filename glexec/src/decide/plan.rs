@@ -4,7 +4,7 @@ use super::config::{
     CgroupRule, Config, EpilogueFailure, EpilogueOutput, StateRule, Stragglers, Terminal,
     WorkingDirectory,
 };
-use super::entry::{Birth, Bytes, Entry, Place, VERSION};
+use super::entry::{Birth, Bytes, Entry, Handed, Place, VERSION};
 use super::environment::{Environ, compose};
 use super::facts::{Caller, CallerDirectory};
 use super::last_word::EpilogueIdentity;
@@ -56,6 +56,8 @@ pub(crate) struct Linger {
     pub(crate) cgroups: CgroupRule,
     /// Where the run is remembered, where it owes something.
     pub(crate) state: Option<StateRule>,
+    /// Directories that the target has for the run.
+    pub(crate) hand_over: Vec<Vec<u8>>,
 }
 
 /// Become the payload, or stay as its parent. An epilogue without lingering cannot be said.
@@ -125,7 +127,7 @@ impl Plan {
     }
 
     /// What is remembered of the run.
-    pub(crate) fn entry(&self, supervisor: Supervisor) -> Entry {
+    pub(crate) fn entry(&self, supervisor: Supervisor, handed: Vec<Handed>) -> Entry {
         let Supervisor { place, birth, session, group, since } = supervisor;
         let words: Vec<String> = self.argv.iter().map(|word| escaped(word.as_bytes())).collect();
         Entry {
@@ -143,6 +145,7 @@ impl Plan {
             job: self.job.iter().map(|(k, v)| (k.clone(), Bytes(v.clone()))).collect(),
             environment: self.environment.iter().map(Bytes::from).collect(),
             told: self.told.iter().map(Bytes::from).collect(),
+            handed,
         }
     }
 }
@@ -206,6 +209,10 @@ pub(crate) fn lay(
             .hint("the site allows it with keep_descriptors = true"));
     }
     let words = request.invocation.words.into_iter();
+    // Who runs its payload as itself has its directories anyway.
+    let given = if caller.uid() == target.uid() { &[][..] } else { &config.hand_over };
+    let given = given.iter().filter_map(|name| request.environ.get(name)).map(<[u8]>::to_vec);
+    let hand_over: Vec<Vec<u8>> = given.filter(|path| !path.is_empty()).collect();
     let launch = match (config.log_only, config.linger) {
         (true, _) => Launch::LogOnly,
         (false, false) => Launch::Replace,
@@ -215,7 +222,8 @@ pub(crate) fn lay(
             term_grace: config.term_grace,
             epilogue: None,
             cgroups: config.cgroups.clone(),
-            state: None,
+            state: (!hand_over.is_empty()).then(|| config.state.clone()),
+            hand_over,
         }),
     };
     if request.invocation.control_fd.is_some() && !matches!(launch, Launch::Linger(_)) {

@@ -78,6 +78,53 @@ pub(in crate::act) fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, u32)
     Ok((mode.unwrap_or(0) & libc::S_IFMT, major.unwrap_or(0)))
 }
 
+/// What a descriptor stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::act) struct Status {
+    /// `S_IFMT` bits and permissions.
+    pub(in crate::act) mode: u32,
+    pub(in crate::act) uid: u32,
+    pub(in crate::act) links: u32,
+    pub(in crate::act) inode: u64,
+    /// Major and minor.
+    pub(in crate::act) device: (u32, u32),
+    /// 0 before Linux 5.8.
+    pub(in crate::act) mount: u64,
+    /// Seconds and nanoseconds; zeros where the file system does not know.
+    pub(in crate::act) born: (u64, u32),
+}
+
+/// Looks at what a descriptor stands for: as the kernel remembers it (`asks` is false, no file
+/// system is asked) or as it is.
+pub(in crate::act) fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Status, Errno> {
+    const AT_STATX_DONT_SYNC: c_int = 0x4000;
+    // STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID.
+    const WANTED: u32 = 0x7ff | 0x800 | 0x1000;
+    let mut answer = [0u32; 64];
+    let flags = libc::AT_EMPTY_PATH | if asks { 0 } else { AT_STATX_DONT_SYNC };
+    let fd = file.as_raw_fd();
+    // SAFETY: struct statx is 256 bytes, as `answer` is, and only written.
+    let done =
+        unsafe { libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, WANTED, &raw mut answer) };
+    Errno::result(done)?;
+    // Offsets in 32-bit words: linux/stat.h, struct statx.
+    let word = |at: usize| answer.get(at).copied().unwrap_or(0);
+    let two = |at: usize| {
+        let ([a, b, c, d], [e, f, g, h]) = (word(at).to_ne_bytes(), word(at + 1).to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    };
+    let [low, high, ..] = word(7).to_ne_bytes();
+    Ok(Status {
+        mode: u32::from(u16::from_ne_bytes([low, high])),
+        uid: word(5),
+        links: word(4),
+        inode: two(8),
+        device: (word(34), word(35)),
+        mount: two(36),
+        born: (two(20), word(22)),
+    })
+}
+
 pub(super) fn new_descriptor(fd: c_long) -> Result<OwnedFd, Errno> {
     let fd = Errno::result(fd)?;
     let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;

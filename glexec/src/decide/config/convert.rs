@@ -76,11 +76,18 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
             payload: raw.payload_cgroup == Some(PayloadCgroup::Auto),
         },
         job_variables: job_variables(raw)?,
+        hand_over: each("hand_over", &raw.hand_over, words::job_variable)?,
         mapping: mapping(&file.mapping.0)?,
         notices,
     };
     if config.epilogue.is_some() && !config.linger {
         return Err(Bad::new("epilogue", "nobody is left to run it with `linger = false`"));
+    }
+    if !config.hand_over.is_empty() && (!config.linger || config.log_only) {
+        return Err(Bad::new(
+            "hand_over",
+            "nobody would give the directories back with `linger = false` or `log_only = true`",
+        ));
     }
     if config.mapping.methods.contains(&Means::Pool) && !config.linger {
         return Err(Bad::new(

@@ -280,6 +280,8 @@ pub(crate) struct Config {
     pub cgroups: CgroupRule,
     /// Names copied from the caller's environment into `GLEXEC_EPILOG_JOB_<NAME>`.
     pub job_variables: Vec<String>,
+    /// Variables of the caller's that name directories to be given to the target for the run.
+    pub hand_over: Vec<String>,
     pub mapping: Mapping,
     /// What the administrator should know: ignored keys, clamped values, deprecated settings.
     pub notices: Vec<String>,

@@ -89,6 +89,7 @@ fn defaults() -> Config {
         state: StateRule { directory: "/var/lib/glexec".to_owned(), sync: false, most_runs: 512 },
         cgroups: CgroupRule::default(),
         job_variables: vec![],
+        hand_over: vec![],
         mapping: Mapping::default(),
         notices: vec![],
     }
@@ -145,7 +146,7 @@ epilogue_environment = "own"
 epilogue_failure = "report"
 epilogue_output = "log"
 job_variables = ["SLURM_JOB_ID", "_x"]
-hand_over = []
+hand_over = ["_CONDOR_SCRATCH_DIR"]
 "#;
 
 const FULL_ORIGINAL: &str = "
@@ -186,7 +187,7 @@ epilogue_environment = own
 epilogue_failure = report
 epilogue_output = log
 job_variables = SLURM_JOB_ID, _x
-hand_over =
+hand_over = _CONDOR_SCRATCH_DIR
 ";
 
 fn full() -> Config {
@@ -231,6 +232,7 @@ fn full() -> Config {
         state: StateRule { directory: "/var/glexec".to_owned(), sync: true, most_runs: 7 },
         cgroups: CgroupRule { supervisor: Some("/glexec".to_owned()), payload: true },
         job_variables: texts(&["SLURM_JOB_ID", "_x"]),
+        hand_over: texts(&["_CONDOR_SCRATCH_DIR"]),
         ..defaults()
     }
 }
@@ -459,7 +461,6 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
         ("user_identity_switch_by", "\"lcmaps\""),
         ("create_target_proxy", "true"),
         ("omission_private_key_white_list", "[\"tomcat\"]"),
-        ("hand_over", "[\"_CONDOR_SCRATCH_DIR\"]"),
     ];
     for (key, value) in cases {
         let place = (2, key.len() + 4);

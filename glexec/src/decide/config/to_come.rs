@@ -29,7 +29,6 @@ pub(super) fn refuse(raw: &RawGlexec) -> Result<(), Bad> {
         ("user_identity_switch_by", switch, "the switch by LCMAPS"),
         ("create_target_proxy", proxy, "a proxy for the payload"),
         ("omission_private_key_white_list", keyless, "mapping by credential"),
-        ("hand_over", !raw.hand_over.is_empty(), "handing directories over"),
     ];
     first(lcmaps.into_iter().chain(values))
 }

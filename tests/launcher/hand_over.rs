@@ -1,0 +1,300 @@
+//! A directory of the caller's is the target's for the run and the caller's again afterwards; and
+//! nothing else ever changes hands.
+
+use glexec::contract::Reason;
+use harness::accounts::{OTHER, PAYLOAD1, PILOT};
+use harness::{Call, Ran, Site, raw};
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+const DIRECTORY: &str = "/var/lib/site/scratch/d";
+const STATE: &str = "/var/lib/glexec";
+
+fn prepared(site: Site) -> Site {
+    site.directory("/var/lib/site/scratch", (PILOT, PILOT), 0o755);
+    site.directory(DIRECTORY, (PILOT, PILOT), 0o700);
+    site.directory(&format!("{DIRECTORY}/sub"), (PILOT, PILOT), 0o700);
+    for name in ["f", "sub/g"] {
+        site.file(&format!("{DIRECTORY}/{name}"), "of the caller\n", 0o600);
+        site.own(&format!("{DIRECTORY}/{name}"), (PILOT, PILOT));
+    }
+    site
+}
+
+fn site() -> Site {
+    prepared(Site::with("hand_over = [\"D\", \"NOT_SET\"]"))
+}
+
+fn call<'s>(site: &'s Site, script: &str) -> Call<'s> {
+    site.glexec(["sh", "-c", &format!("cd {DIRECTORY} && {{ {script}\n}}")]).env("D", DIRECTORY)
+}
+
+/// The owner of a path, no link followed.
+fn owner(site: &Site, inside: &str) -> (u32, u32) {
+    let meta =
+        std::fs::symlink_metadata(site.path(inside)).unwrap_or_else(|e| panic!("{inside}: {e}"));
+    (meta.uid(), meta.gid())
+}
+
+fn owners_below(path: &Path) -> Vec<(String, u32)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        all.push((entry.file_name().into_string().unwrap(), meta.uid()));
+        if meta.is_dir() {
+            all.extend(owners_below(&entry.path()));
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+fn sweep(site: &Site) -> Ran {
+    site.program(["/usr/sbin/glexec-admin"]).words(["sweep", "--now"]).by("root").run()
+}
+
+fn names(site: &Site, directory: &str) -> Vec<String> {
+    let list = std::fs::read_dir(site.path(directory)).unwrap();
+    list.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn the_directory_is_the_targets_for_the_run_and_the_callers_afterwards() {
+    let script =
+        format!("#!/bin/sh\nstat -c %u:%g {DIRECTORY} {DIRECTORY}/out > /var/lib/site/seen\n");
+    let site = prepared(Site::with_epilogue_script(&script, "hand_over = [\"D\"]"));
+    let ran = call(
+        &site,
+        "set -e; test -O . && test -O sub/g; cat f; echo x > out; mkdir -p new/er; echo y > new/er/y
+         ln -s new/er into; chmod u+s out; stat -c %u:%g . f sub sub/g; exit 7",
+    )
+    .run();
+    ran.exited(7);
+    let own = format!("{PAYLOAD1}:{PAYLOAD1}\n");
+    assert_eq!(ran.output(), format!("of the caller\n{}", own.repeat(4)));
+    for (name, uid) in owners_below(&site.path(DIRECTORY)) {
+        assert_eq!(uid, PILOT, "{name}");
+    }
+    assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT));
+    assert_eq!(owner(&site, &format!("{DIRECTORY}/out")), (PILOT, PILOT));
+    let mode = std::fs::metadata(site.path(&format!("{DIRECTORY}/out"))).unwrap().mode();
+    assert_eq!(mode & 0o6000, 0, "no program of the target's becomes one of the caller's");
+    assert_eq!(site.read("/var/lib/site/seen"), format!("{PILOT}:{PILOT}\n").repeat(2));
+    assert!(names(&site, STATE).iter().all(|name| name == "quarantine"));
+}
+
+#[test]
+fn what_would_lead_the_caller_astray_is_taken_out_and_counted() {
+    let site = site();
+    let ran = call(
+        &site,
+        "mkfifo fifo sub/fifo; ln -s /etc/passwd out; ln -s ../../x sub/out; ln -s sub/../../x odd
+         echo h > h; ln h h2; ln -s sub in; ln -s ../f sub/in; echo kept > kept",
+    )
+    .run();
+    ran.exited(0);
+    let left: Vec<String> = owners_below(&site.path(DIRECTORY)).into_iter().map(|e| e.0).collect();
+    assert_eq!(left, ["f", "g", "in", "in", "kept", "sub"]);
+    assert!(owners_below(&site.path(DIRECTORY)).iter().all(|(_, uid)| *uid == PILOT));
+    assert_eq!(names(&site, &format!("{STATE}/quarantine")).len(), 7);
+    let told =
+        site.log().iter().any(|line| line.contains("all but 7 entries: 7 to the quarantine"));
+    assert!(told, "{:#?}", site.log());
+}
+
+#[test]
+fn a_tree_too_deep_to_be_walked_is_taken_out_where_it_becomes_so() {
+    let site = site();
+    let ran =
+        call(&site, "i=0; while [ $i -lt 400 ]; do mkdir d && cd d && i=$((i+1)); done").run();
+    ran.exited(0);
+    let mut path = site.path(DIRECTORY);
+    let mut depth = 0;
+    loop {
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), PILOT, "{depth}");
+        path.push("d");
+        if !path.exists() {
+            break;
+        }
+        depth += 1;
+    }
+    assert!((200..400).contains(&depth), "{depth}");
+    assert_eq!(names(&site, &format!("{STATE}/quarantine")).len(), 1);
+}
+
+#[test]
+fn only_a_directory_of_the_callers_own_is_handed_over_and_to_one_run() {
+    let site = site();
+    site.directory("/var/lib/site/scratch/others", (OTHER, OTHER), 0o777);
+    site.file("/var/lib/site/scratch/file", "", 0o644);
+    site.own("/var/lib/site/scratch/file", (PILOT, PILOT));
+    symlink("d", site.path("/var/lib/site/scratch/link")).unwrap();
+    for path in [
+        "/var/lib/site/scratch/others",
+        "/var/lib/site/scratch/file",
+        "/var/lib/site/scratch/link",
+        "/var/lib/site/scratch/link/sub",
+        "/var/lib/site/scratch/none",
+        "/var/lib/site/scratch/./d",
+        "/var/lib/site/scratch/d/../d",
+        "scratch/d",
+        "/",
+        "/etc",
+    ] {
+        let ran = site.glexec(["touch", "/tmp/ran"]).env("D", path).with_status().run();
+        ran.exited(201).stopped(Reason::HandOver).said_one_sentence();
+    }
+    let running = call(&site, "sleep 3").with_status().start();
+    running.started();
+    call(&site, "true").with_status().run().exited(201).stopped(Reason::HandOver);
+    running.wait().exited(0);
+    call(&site, "true").run().exited(0);
+    assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT));
+    assert_eq!(owner(&site, "/var/lib/site/scratch/others"), (OTHER, OTHER));
+}
+
+#[test]
+fn entries_of_others_and_files_with_more_names_keep_their_owner() {
+    let site = site();
+    for (name, uid) in [("roots", 0), ("others", OTHER)] {
+        site.file(&format!("{DIRECTORY}/{name}"), "x", 0o644);
+        site.own(&format!("{DIRECTORY}/{name}"), (uid, uid));
+    }
+    std::fs::hard_link(
+        site.path(&format!("{DIRECTORY}/f")),
+        site.path("/var/lib/site/scratch/second"),
+    )
+    .unwrap();
+    let ran = call(&site, "stat -c %u roots others f").run();
+    ran.exited(0);
+    assert_eq!(ran.output(), format!("0\n{OTHER}\n{PILOT}\n"));
+    assert_eq!(owner(&site, &format!("{DIRECTORY}/roots")), (0, 0));
+}
+
+#[test]
+fn what_a_killed_glexec_had_is_given_back_by_a_sweep_and_nothing_in_its_place() {
+    let script = format!("#!/bin/sh\nstat -c %u {DIRECTORY}/out > /var/lib/site/seen\n");
+    for replaced in [false, true] {
+        let site = prepared(Site::with_epilogue_script(&script, "hand_over = [\"D\"]"));
+        let running = call(&site, "mkfifo p; echo x > out; sleep 30").with_status().start();
+        running.started();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while site.read(&format!("{DIRECTORY}/out")).is_empty() {
+            assert!(std::time::Instant::now() < deadline, "the payload does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        running.signal_by("root", libc::SIGKILL).unwrap();
+        running.wait();
+        assert_eq!(owner(&site, DIRECTORY), (PAYLOAD1, PAYLOAD1));
+        if replaced {
+            std::fs::rename(site.path(DIRECTORY), site.path("/var/lib/site/scratch/away")).unwrap();
+            site.directory(DIRECTORY, (PAYLOAD1, PAYLOAD1), 0o755);
+            site.file(&format!("{DIRECTORY}/out"), "x", 0o644);
+            site.own(&format!("{DIRECTORY}/out"), (PAYLOAD1, PAYLOAD1));
+        }
+        sweep(&site).exited(0);
+        let whose = if replaced { PAYLOAD1 } else { PILOT };
+        assert_eq!(owner(&site, DIRECTORY).0, whose);
+        assert_eq!(owner(&site, &format!("{DIRECTORY}/out")).0, whose);
+        assert_eq!(site.read("/var/lib/site/seen"), format!("{whose}\n"), "before the epilogue");
+        assert!(names(&site, STATE).iter().all(|name| name == "quarantine"));
+        if !replaced {
+            assert!(!site.path(&format!("{DIRECTORY}/p")).exists());
+            call(&site, "true").run().exited(0);
+        }
+    }
+}
+
+/// Changes the tree under glexec's hands for as long as it lives.
+fn attacker(site: &Site, (uid, gid): (u32, u32)) -> nix::unistd::Pid {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    // What leads to a site is root's alone, so the paths begin here.
+    let begin = site.path("/var/lib/site");
+    let [sub, link, file, file_link, inner] =
+        ["sub", "trap", "f", "trap2", "sub/inner"].map(|name| format!("scratch/d/{name}"));
+    // Relative, so that whoever follows them stays on the mount.
+    let (victim, victim_file) = ("../../victim", "victim/secret");
+    raw::fork(move || {
+        if std::env::set_current_dir(&begin).is_err() || raw::become_user(uid, gid, &[]).is_err() {
+            return 1;
+        }
+        loop {
+            // What glexec takes out comes again.
+            let _ = std::fs::remove_file(&sub);
+            let _ = std::fs::rename(&link, &sub);
+            let _ = symlink(victim, &link);
+            let _ = std::fs::create_dir(&sub);
+            let _ = symlink("../../victim/secret", &file_link);
+            let _ = symlink("../../../victim", &inner);
+            for (a, b) in [(&sub, &link), (&file, &file_link), (&sub, &link), (&file, &file_link)] {
+                let (a, b) = (a.as_str(), b.as_str());
+                let _ = renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE);
+                let _ = std::fs::hard_link(victim_file, a);
+            }
+            let _ = std::fs::remove_file(&inner);
+            let _ = std::fs::remove_file(&file);
+            let _ = std::fs::hard_link(victim_file, &file);
+            let _ = std::fs::write(&file, "x");
+        }
+    })
+    .unwrap()
+}
+
+/// Rounds under a caller and another process of the target's that exchange names all the time.
+#[test]
+fn in_1000_rounds_of_exchanged_names_nothing_outside_changes_hands() {
+    let site = site();
+    site.mode(DIRECTORY, 0o777);
+    site.mode(&format!("{DIRECTORY}/sub"), 0o777);
+    for n in 0..100 {
+        site.file(&format!("{DIRECTORY}/sub/{n}"), "x", 0o644);
+        site.own(&format!("{DIRECTORY}/sub/{n}"), (PILOT, PILOT));
+    }
+    site.directory("/var/lib/site/victim", (0, 0), 0o777);
+    // The sticky bit: names are the attackers' to make, not to take.
+    site.mode("/var/lib/site/victim", 0o1777);
+    let victims =
+        [("secret", 0), ("of-other", OTHER), ("of-pilot", PILOT), ("of-payload", PAYLOAD1)];
+    for (name, uid) in victims {
+        let path = format!("/var/lib/site/victim/{name}");
+        site.file(&path, "s", 0o666);
+        site.own(&path, (uid, uid));
+    }
+    let attackers = [attacker(&site, (PILOT, PILOT)), attacker(&site, (PAYLOAD1, PAYLOAD1))];
+    let (mut given, mut linked, mut exchanged) = (0, 0, 0);
+    for round in 0..1000 {
+        let ran = site.glexec(["true"]).env("D", DIRECTORY).with_status().run();
+        assert!(matches!(ran.code, Some(0 | 201)), "{round}: {ran:#?}");
+        given += u32::from(ran.code == Some(0));
+        let secret = std::fs::metadata(site.path("/var/lib/site/victim/secret")).unwrap();
+        linked += u32::from(secret.nlink() > 1);
+        exchanged += u32::from(site.path(&format!("{DIRECTORY}/sub")).is_symlink());
+        assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT), "{round}");
+        assert_eq!(owner(&site, "/var/lib/site/victim"), (0, 0), "{round}");
+        for (name, uid) in victims {
+            assert_eq!(
+                owner(&site, &format!("/var/lib/site/victim/{name}")).0,
+                uid,
+                "{round} {name}"
+            );
+        }
+    }
+    for pid in attackers {
+        raw::kill(pid.as_raw(), libc::SIGKILL).unwrap();
+        let _ = nix::sys::wait::waitpid(pid, None);
+    }
+    assert_eq!(given, 1000);
+    assert!(linked > 100 && exchanged > 10, "attacked in earnest: {linked} {exchanged}");
+}
+
+#[test]
+fn check_demands_the_kernels_rule_for_hard_links() {
+    let site = site();
+    let check = site.program(["/usr/sbin/glexec-admin"]).words(["check"]).by("root").run();
+    let output = check.output();
+    assert!(output.contains("D, NOT_SET"), "{check:#?}");
+    let protected = std::fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap();
+    assert_eq!(output.contains("protected_hardlinks = 1"), protected.trim() != "1", "{check:#?}");
+}
