@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const DIRECTORY: &str = "/var/lib/site/scratch/d";
+const OTHER_DIRECTORY: &str = "/var/lib/site/scratch/e";
 const STATE: &str = "/var/lib/glexec";
 
 fn prepared(site: Site) -> Site {
@@ -212,11 +213,16 @@ fn attacker(site: &Site, (uid, gid): (u32, u32)) -> nix::unistd::Pid {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
     // What leads to a site is root's alone, so the paths begin here.
     let begin = site.path("/var/lib/site");
-    let [sub, link, file, file_link, inner] =
-        ["sub", "trap", "f", "trap2", "sub/inner"].map(|name| format!("scratch/d/{name}"));
+    let [sub, link, file, file_link, inner, fifo, inner_fifo] =
+        ["sub", "trap", "f", "trap2", "sub/inner", "fifo", "sub/fifo"]
+            .map(|name| format!("scratch/d/{name}"));
     // Relative, so that whoever follows them stays on the mount.
     let (victim, victim_file) = ("../../victim", "victim/secret");
+    // It never execs: it must have no descriptor by which a program is being written, nor one of
+    // which another test awaits the end.
+    let _no_writing = raw::FORKING.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     raw::fork(move || {
+        (3..1024).for_each(raw::close);
         if std::env::set_current_dir(&begin).is_err() || raw::become_user(uid, gid, &[]).is_err() {
             return 1;
         }
@@ -233,6 +239,12 @@ fn attacker(site: &Site, (uid, gid): (u32, u32)) -> nix::unistd::Pid {
                 let _ = renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE);
                 let _ = std::fs::hard_link(victim_file, a);
             }
+            // Only the caller can: another directory under the same name.
+            let (a, b) = ("scratch/d", "scratch/e");
+            let _ = renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE);
+            for fifo in [&fifo, &inner_fifo] {
+                let _ = nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU);
+            }
             let _ = std::fs::remove_file(&inner);
             let _ = std::fs::remove_file(&file);
             let _ = std::fs::hard_link(victim_file, &file);
@@ -242,51 +254,101 @@ fn attacker(site: &Site, (uid, gid): (u32, u32)) -> nix::unistd::Pid {
     .unwrap()
 }
 
-/// Rounds under a caller and another process of the target's that exchange names all the time.
-#[test]
-fn in_1000_rounds_of_exchanged_names_nothing_outside_changes_hands() {
+/// 1,000 rounds under processes that exchange names all the time.
+fn attacked(by: &[u32]) {
     let site = site();
-    site.mode(DIRECTORY, 0o777);
-    site.mode(&format!("{DIRECTORY}/sub"), 0o777);
-    for n in 0..100 {
-        site.file(&format!("{DIRECTORY}/sub/{n}"), "x", 0o644);
-        site.own(&format!("{DIRECTORY}/sub/{n}"), (PILOT, PILOT));
+    for directory in [DIRECTORY, OTHER_DIRECTORY] {
+        site.directory(directory, (PILOT, PILOT), 0o777);
+        site.directory(&format!("{directory}/sub"), (PILOT, PILOT), 0o777);
+        for n in 0..100 {
+            site.file(&format!("{directory}/sub/{n}"), "x", 0o644);
+            site.own(&format!("{directory}/sub/{n}"), (PILOT, PILOT));
+        }
     }
-    site.directory("/var/lib/site/victim", (0, 0), 0o777);
     // The sticky bit: names are the attackers' to make, not to take.
-    site.mode("/var/lib/site/victim", 0o1777);
-    let victims =
-        [("secret", 0), ("of-other", OTHER), ("of-pilot", PILOT), ("of-payload", PAYLOAD1)];
-    for (name, uid) in victims {
+    site.directory("/var/lib/site/victim", (0, 0), 0o1777);
+    let victims = [
+        ("secret", 0, 0o666),
+        ("of-other", OTHER, 0o666),
+        ("of-pilot", PILOT, 0o600),
+        ("of-payload", PAYLOAD1, 0o600),
+    ];
+    for (name, uid, mode) in victims {
         let path = format!("/var/lib/site/victim/{name}");
-        site.file(&path, "s", 0o666);
+        site.file(&path, "s", mode);
         site.own(&path, (uid, uid));
     }
-    let attackers = [attacker(&site, (PILOT, PILOT)), attacker(&site, (PAYLOAD1, PAYLOAD1))];
-    let (mut given, mut linked, mut exchanged) = (0, 0, 0);
+    let attackers: Vec<_> = by.iter().map(|uid| attacker(&site, (*uid, *uid))).collect();
+    let (mut linked, mut exchanged, mut before) = (0, 0, 0);
     for round in 0..1000 {
-        let ran = site.glexec(["true"]).env("D", DIRECTORY).with_status().run();
-        assert!(matches!(ran.code, Some(0 | 201)), "{round}: {ran:#?}");
-        given += u32::from(ran.code == Some(0));
+        site.glexec(["true"]).env("D", DIRECTORY).with_status().run().exited(0);
         let secret = std::fs::metadata(site.path("/var/lib/site/victim/secret")).unwrap();
         linked += u32::from(secret.nlink() > 1);
-        exchanged += u32::from(site.path(&format!("{DIRECTORY}/sub")).is_symlink());
-        assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT), "{round}");
+        let sub = std::fs::symlink_metadata(site.path(&format!("{DIRECTORY}/sub")));
+        let sub = sub.map_or(0, |meta| meta.ino());
+        exchanged += u32::from(sub != before);
+        before = sub;
+        for directory in [DIRECTORY, OTHER_DIRECTORY] {
+            assert_eq!(owner(&site, directory), (PILOT, PILOT), "{round}");
+        }
         assert_eq!(owner(&site, "/var/lib/site/victim"), (0, 0), "{round}");
-        for (name, uid) in victims {
-            assert_eq!(
-                owner(&site, &format!("/var/lib/site/victim/{name}")).0,
-                uid,
-                "{round} {name}"
-            );
+        for (name, uid, mode) in victims {
+            let path = site.path(&format!("/var/lib/site/victim/{name}"));
+            let meta = std::fs::symlink_metadata(path).unwrap();
+            assert_eq!((meta.uid(), meta.mode() & 0o7777), (uid, mode), "{round} {name}");
         }
     }
     for pid in attackers {
         raw::kill(pid.as_raw(), libc::SIGKILL).unwrap();
         let _ = nix::sys::wait::waitpid(pid, None);
     }
-    assert_eq!(given, 1000);
-    assert!(linked > 100 && exchanged > 10, "attacked in earnest: {linked} {exchanged}");
+    assert!(linked > 100 && exchanged > 100, "attacked in earnest: {linked} {exchanged}");
+}
+
+#[test]
+fn in_1000_rounds_of_attacks_by_the_caller_nothing_outside_changes_hands() {
+    attacked(&[PILOT]);
+}
+
+#[test]
+fn in_1000_rounds_of_attacks_by_the_target_nothing_outside_changes_hands() {
+    attacked(&[PAYLOAD1]);
+}
+
+#[test]
+fn in_1000_rounds_of_attacks_by_both_nothing_outside_changes_hands() {
+    attacked(&[PILOT, PAYLOAD1]);
+}
+
+#[test]
+fn in_1000_calls_two_runs_never_have_one_directory_at_a_time() {
+    let site = site();
+    // Who finds the mark of another run in the directory has it at the same time.
+    let script = "test -O . && mkdir mine && test -O f && rmdir mine";
+    let ran: Vec<_> = std::thread::scope(|scope| {
+        let lanes = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let one = |_| call(&site, script).with_status().run();
+                (0..500).map(one).collect::<Vec<_>>()
+            })
+        });
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect()
+    });
+    let refused: Vec<_> = ran.iter().filter(|ran| ran.code == Some(201)).collect();
+    for ran in &refused {
+        ran.stopped(Reason::HandOver);
+    }
+    let refused = refused.len();
+    let given = ran.iter().filter(|ran| ran.code == Some(0)).count();
+    assert_eq!(
+        given + refused,
+        1000,
+        "{:#?}",
+        ran.iter().find(|r| !matches!(r.code, Some(0 | 201)))
+    );
+    assert!(given > 100 && refused > 10, "{given} {refused}");
+    assert!(owners_below(&site.path(DIRECTORY)).iter().all(|(_, uid)| *uid == PILOT));
+    assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT));
 }
 
 #[test]
