@@ -1,6 +1,6 @@
 //! glexec runs a command under another identity, lingers, and runs a trusted epilogue.
 //!
-//! Observe, decide, act, report. Only `act` is ever root; hooks see only [`contract`].
+//! Observe, decide, act, report. Only `act` is ever root; adapters see only [`contract`] and [`hook`].
 
 pub mod contract;
 
@@ -8,6 +8,7 @@ mod act;
 mod admin;
 mod carry;
 mod decide;
+pub mod hook;
 mod lookups;
 mod observe;
 mod report;
@@ -21,7 +22,7 @@ use act::root::{Privilege, Root};
 use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
 use carry::Desk;
-use contract::{Mode, Reason};
+use contract::{Mode, Reason, Record};
 use decide::config::Config;
 use decide::plan::{Launch, Plan, Request};
 use decide::policy::{Grant, Granted};
@@ -79,6 +80,9 @@ impl Walk<'_> {
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let (plan, lease) = self.plan(&config, request)?;
         if rehearsed {
+            let (uid, gid) = (plan.target.uid().as_raw(), plan.target.gid().as_raw());
+            let target = plan.target.name().to_owned();
+            self.teller.status(&Record::Rehearsed { target, uid, gid });
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
         self.teller.begin(&plan)?;

@@ -6,18 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each wing and what it may name of the crate, besides itself.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("contract", &[]),
     ("decide", &["contract"]),
     ("observe", &["contract", "decide"]),
     ("act", &["contract", "decide"]),
     ("report", &["contract", "decide"]),
+    ("hook", &["contract", "decide", "act"]),
 ];
 
 /// Every room there is, the ones on the top floor included.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "contract", "decide", "observe", "act", "report", "admin", "carry", "lookups", "settings",
-    "sweep", "bin",
+    "sweep", "bin", "hook",
 ];
 
 fn sources(under: &Path) -> Vec<PathBuf> {

@@ -1,1 +1,15 @@
-//! Adapters between glexec and Slurm. Nothing is here yet: the work on it has not begun.
+//! Adapters between glexec and Slurm: task wrapper, prologs, epilogs, and the record of what the
+//! payload did. docs/slurm.md is the site's guide, and shared facts about Slurm's hooks are named
+//! there.
+//!
+//! `dialect` knows Slurm's words, `verdict` decides, `settings` is the site's file, `store` and
+//! `places` are what is kept on the node; `hooks` puts them together, one function for each hook.
+
+mod dialect;
+mod hooks;
+mod places;
+mod settings;
+mod store;
+mod verdict;
+
+pub use hooks::{epilog, epilog_ctld, prolog, record, task, task_epilog, task_prolog};

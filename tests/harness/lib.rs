@@ -22,6 +22,7 @@
 
 pub mod accounts;
 mod call;
+mod cluster;
 mod look;
 mod procfs;
 pub mod raw;
@@ -31,7 +32,8 @@ mod socket;
 mod world;
 
 pub use call::{Call, Limit};
+pub use cluster::{Cluster, Job, POOL, Shape};
 pub use look::{Limits, Look};
 pub use procfs::{Process, processes};
 pub use running::{Ran, Running};
-pub use site::{ACTOR, CONFIG, EPILOGUE, GLEXEC, SAW, Site, flavour, may_raise_limits};
+pub use site::{ACTOR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, SAW, Site, flavour, may_raise_limits};

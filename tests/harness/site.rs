@@ -21,6 +21,18 @@ use tempfile::TempDir;
 pub const GLEXEC: &str = "/usr/sbin/glexec";
 /// Its configuration.
 pub const CONFIG: &str = "/etc/glexec.toml";
+/// Where the adapters are installed.
+pub const LIBEXEC: &str = "/usr/libexec/glexec";
+/// The adapters.
+const HOOKS: [&str; 7] = [
+    "glexec-slurm-task",
+    "glexec-slurm-prolog",
+    "glexec-slurm-epilog",
+    "glexec-slurm-task-prolog",
+    "glexec-slurm-task-epilog",
+    "glexec-slurm-record",
+    "glexec-slurm-epilog-ctld",
+];
 /// Where the tests put the site's epilogue.
 pub const EPILOGUE: &str = "/usr/libexec/site/epilogue";
 /// The program that plays payloads and epilogues.
@@ -187,6 +199,9 @@ impl Site {
         self.install(&built.join("glexec"), GLEXEC, 0o4755)?;
         self.install(&built.join("glexec-admin"), "/usr/sbin/glexec-admin", 0o755)?;
         self.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
+        for tool in HOOKS {
+            self.install(&built.join(tool), &format!("{LIBEXEC}/{tool}"), 0o755)?;
+        }
         let actor = std::env::current_exe()?.ancestors().nth(2).map(|d| d.join("actor"));
         if let Some(actor) = actor.filter(|a| a.exists()) {
             self.install(&actor, ACTOR, 0o755)?;
@@ -347,6 +362,20 @@ impl Site {
         all.filter(|pid| procfs::mount_namespace(*pid).is_some_and(|ns| Some(ns) == ours)).collect()
     }
 
+    /// Ends every process in it, the holder left out.
+    pub fn end_all(&self) {
+        for _ in 0..50 {
+            let left = self.processes();
+            for pid in &left {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            }
+            if left.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
     /// The host's directory behind this site.
     pub fn base(&self) -> &Path {
         self.base.path()
@@ -363,16 +392,7 @@ impl Drop for Site {
     fn drop(&mut self) {
         // First of all, or its last act would meet ours.
         let _ = kill(self.holder, Signal::SIGKILL);
-        for _ in 0..50 {
-            let left = self.processes();
-            for pid in &left {
-                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-            }
-            if left.is_empty() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
+        self.end_all();
         self.keep = None;
         let _ = waitpid(self.holder, None);
     }

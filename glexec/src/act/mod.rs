@@ -4,6 +4,7 @@ mod cgroups;
 pub(crate) mod channel;
 pub(crate) mod epilogue;
 mod family;
+pub(crate) mod front;
 mod handover;
 pub(crate) mod helper;
 mod identity;
@@ -30,5 +31,6 @@ pub(crate) mod threshold;
 pub(crate) mod trusted;
 mod watch;
 
+pub(crate) use front::pid_of;
 pub(crate) use process::leads_terminal_group;
-pub(crate) use sys::exit_now;
+pub(crate) use sys::{borrow as borrowed, exit_now};

@@ -2,8 +2,8 @@
 
 use super::named::{Order, Orders};
 use super::sys;
+use crate::contract::order;
 use crate::decide::heard::{SIGNAL_INFO, Signal};
-use crate::decide::vigil::order;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;

@@ -1,6 +1,7 @@
 //! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
-use super::grants;
+use super::rehearse::Rehearsal;
+use super::{grants, rehearse};
 use crate::act::root::Root;
 use crate::act::state::StateDir;
 use crate::contract::Reason;
@@ -8,30 +9,64 @@ use crate::decide::config::{Config, EpilogueEnvironment, Listed, Syntax};
 use crate::decide::stop::Stop;
 use crate::lookups::Lookups;
 use crate::{act, report, settings};
+use nix::unistd::AccessFlags;
+use serde::Serialize;
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-/// Validates the configuration and shows what it grants; 0 where it is usable, else 1.
-pub(super) fn run(config: Option<PathBuf>) -> u8 {
-    let mut findings = Findings::default();
-    let good = check(config, &mut findings);
-    report::print(&findings.text);
-    u8::from(good.is_err() || findings.errors > 0)
+/// What is asked of a check.
+pub(super) struct Asked {
+    /// Another file than the site's.
+    pub(super) config: Option<PathBuf>,
+    /// Whom a run is rehearsed for.
+    pub(super) user: Option<String>,
+    pub(super) json: bool,
 }
 
-/// What was found, as text for a person.
+/// Validates the configuration and shows what it grants; 0 where it is usable, else 1. What a
+/// user is told of a rehearsal does not count.
+pub(super) fn run(asked: Asked) -> u8 {
+    let mut findings = Findings::default();
+    let good = check(asked.config, &mut findings).is_ok() && findings.errors() == 0;
+    let rehearsal = asked.user.map(|user| rehearse::as_user(&user));
+    let text = if asked.json {
+        let report = Report { usable: good, findings: &findings.rows, rehearsal };
+        serde_json::to_string(&report).unwrap_or_default() + "\n"
+    } else {
+        let lines = findings.rows.iter().map(|row| format!("{:<12} {}\n", row.name, row.text));
+        lines.collect::<String>() + &rehearsal.map(|told| told.text()).unwrap_or_default()
+    };
+    u8::from(!report::print(&text) || !good)
+}
+
+/// A check as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    usable: bool,
+    findings: &'a [Row],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rehearsal: Option<Rehearsal>,
+}
+
+/// One line of what was found; `ERROR` and `WARNING` are names like others.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    text: String,
+}
+
+/// What was found.
 #[derive(Default)]
 pub(super) struct Findings {
-    text: String,
-    errors: u32,
+    rows: Vec<Row>,
 }
 
 impl Findings {
     pub(super) fn line(&mut self, name: &str, value: &str) {
-        self.text += &format!("{name:<12} {value}\n");
+        self.rows.push(Row { name: name.to_owned(), text: value.to_owned() });
     }
 
     pub(super) fn warn(&mut self, what: &str) {
@@ -39,15 +74,20 @@ impl Findings {
     }
 
     pub(super) fn error(&mut self, what: &str) {
-        self.errors += 1;
-        self.line("ERROR", what);
+        self.line(ERROR, what);
     }
 
     pub(super) fn stop(&mut self, stop: &Stop) {
         let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
         self.error(&format!("{detail} ({})", stop.reason.word()));
     }
+
+    fn errors(&self) -> usize {
+        self.rows.iter().filter(|row| row.name == ERROR).count()
+    }
 }
+
+const ERROR: &str = "ERROR";
 
 fn check(file: Option<PathBuf>, findings: &mut Findings) -> Result<(), Stop> {
     let root = Root::without_rights();
@@ -124,6 +164,12 @@ fn state(root: &Root, config: &Config, findings: &mut Findings) {
     }
     match StateDir::open(root, &config.state).and_then(|directory| directory.entries()) {
         Ok(entries) => {
+            if let Err(errno) =
+                nix::unistd::access(config.state.directory.as_str(), AccessFlags::W_OK)
+            {
+                let (directory, why) = (&config.state.directory, errno.desc());
+                findings.error(&format!("{directory} cannot be written to: {why} (state)"));
+            }
             let aside = entries.iter().filter(|name| name.starts_with("aside.")).count();
             let (directory, runs) = (&config.state.directory, entries.len());
             findings.line("state", &format!("{directory}: {runs} entries; see glexec-admin ps"));

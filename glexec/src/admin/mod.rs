@@ -2,6 +2,7 @@
 
 mod check;
 mod grants;
+mod rehearse;
 mod runs;
 
 use clap::{Parser, Subcommand};
@@ -23,7 +24,15 @@ enum Command {
         /// Look at this file instead of /etc/glexec.toml or /etc/glexec.conf
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Also rehearse a run of this account (name or uid); its answer changes no exit code
+        #[arg(long = "as", value_name = "USER")]
+        user: Option<String>,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
     },
+    #[command(hide = true, name = rehearse::AS_USER)]
+    RehearseAs { user: String },
     /// Show what lingers or is owed
     Ps {
         /// As one JSON array
@@ -37,6 +46,9 @@ enum Command {
         /// Only runs with this job key; several must all match. Does not wait for pauses
         #[arg(long, value_name = "KEY=VALUE")]
         job: Vec<OsString>,
+        /// Only runs of this caller
+        #[arg(long, value_name = "UID")]
+        caller: Option<u32>,
         /// Wait so long for runs that live
         #[arg(long, value_name = "SECONDS")]
         wait: Option<u32>,
@@ -53,11 +65,19 @@ enum Command {
 #[must_use]
 pub fn admin() -> ExitCode {
     ExitCode::from(match CommandLine::parse().command {
-        Command::Check { config } => check::run(config),
+        Command::Check { config, user, json } => check::run(check::Asked { config, user, json }),
+        Command::RehearseAs { user } => match rehearse::become_user(&user) {
+            Ok(records) => u8::from(!crate::report::print(&records)),
+            Err(sentence) => {
+                let line = sentence + "\n";
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+                1
+            }
+        },
         Command::Ps { json } => runs::ps(json),
-        Command::Sweep { job, wait, now, json } => {
+        Command::Sweep { job, caller, wait, now, json } => {
             let wait = wait.map(|seconds| std::time::Duration::from_secs(seconds.into()));
-            runs::sweep(&crate::sweep::Wanted { job, caller: None, wait, now }, json)
+            runs::sweep(&crate::sweep::Wanted { job, caller, wait, now }, json)
         }
     })
 }

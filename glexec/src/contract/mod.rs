@@ -1,11 +1,13 @@
 //! How glexec is called and how it ends: all that a caller or a hook may know of it.
 
 mod invocation;
+mod orders;
 mod outcome;
 mod reason;
 mod status;
 
 pub use invocation::{Invocation, Mode, Usage, VerifiedIds, usage_text};
+pub use orders::{order, order_line};
 pub use outcome::{
     ADMIN_MUST_ACT, CALLER_MUST_ACT, COLLISION, Ending, FOUND_NOT_EXECUTABLE, NOT_FOUND, Outcome,
     REFUSED,

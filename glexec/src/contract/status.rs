@@ -53,6 +53,21 @@ impl EpilogueResult {
     }
 }
 
+impl EpilogueResult {
+    /// From word and number, as a record has them; `None` where they say nothing.
+    #[must_use]
+    pub fn read(word: &str, number: Option<u8>) -> Option<Self> {
+        match (word, number) {
+            ("ok", _) => Some(Self::Ok),
+            ("exit", Some(code)) => Some(Self::Exit(code)),
+            ("signal", Some(signal)) => Some(Self::Signal(signal)),
+            ("timeout", _) => Some(Self::Timeout),
+            ("not-started", _) => Some(Self::NotStarted),
+            _ => None,
+        }
+    }
+}
+
 impl From<Ending> for EpilogueResult {
     fn from(ending: Ending) -> Self {
         match ending {
@@ -67,6 +82,15 @@ impl From<Ending> for EpilogueResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Record {
+    /// A rehearsal: this is who the payload would run as. Nothing was started.
+    Rehearsed {
+        /// The target's account name; of a pool, the one that would be next.
+        target: String,
+        /// Its uid.
+        uid: u32,
+        /// Its primary gid.
+        gid: u32,
+    },
     /// The payload runs.
     Started {
         /// The (lingering) glexec.
@@ -194,6 +218,9 @@ mod tests {
             let line = record.line();
             assert_eq!(line.matches('\n').count(), 1);
             assert_eq!(Record::parse(&line).unwrap(), record);
+        }
+        for result in [EpilogueResult::Ok, EpilogueResult::Exit(3), EpilogueResult::NotStarted] {
+            assert_eq!(EpilogueResult::read(result.word(), result.number()), Some(result));
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-const SIGINT: u8 = 2;
 const SIGKILL: u8 = 9;
 const SIGTERM: u8 = 15;
 const SIGCONT: u8 = 18;
@@ -128,26 +127,6 @@ impl Vigil {
     }
 }
 
-/// The signal a line of the control descriptor names: with or without `SIG`, upper case.
-pub(crate) fn order(line: &str) -> Option<u8> {
-    let name = line.strip_prefix("SIG").unwrap_or(line);
-    let known = [
-        ("HUP", 1),
-        ("INT", SIGINT),
-        ("QUIT", 3),
-        ("USR1", 10),
-        ("USR2", 12),
-        ("ALRM", 14),
-        ("WINCH", 28),
-        ("TSTP", 20),
-        ("KILL", SIGKILL),
-        ("TERM", SIGTERM),
-        ("CONT", SIGCONT),
-        ("STOP", SIGSTOP),
-    ];
-    known.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,15 +168,6 @@ mod tests {
         assert_eq!(vigil.hear(Event::Term { from_root: false }), Action::Nothing);
         assert_eq!(vigil.hear(Event::Term { from_root: true }), Action::Nothing);
         assert_eq!(vigil.hear(Event::Term { from_root: true }), Action::Hurry);
-    }
-
-    #[test]
-    fn orders_are_upper_case_names() {
-        assert_eq!(order("TERM"), Some(15));
-        assert_eq!(order("SIGUSR1"), Some(10));
-        for bad in ["", "term", "9", "KILL ", "SIGSIGKILL", "SEGV"] {
-            assert_eq!(order(bad), None, "{bad:?}");
-        }
     }
 
     #[test]

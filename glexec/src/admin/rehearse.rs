@@ -1,0 +1,120 @@
+//! `glexec-admin check --as USER`: what a run of somebody's would do, asked of glexec itself as
+//! that user.
+
+use crate::contract::{ADMIN_MUST_ACT, Reason, Record};
+use crate::hook::{Answer, Tool, rehearse};
+use nix::unistd::{User, initgroups, setgid, setuid};
+use serde::Serialize;
+use std::ffi::CString;
+use std::path::Path;
+use std::time::Duration;
+
+const GLEXEC: &str = "/usr/sbin/glexec";
+/// A rehearsal reads files and, at most, asks the account helper, which has limits of its own.
+const LIMIT: Duration = Duration::from_secs(20);
+/// The subcommand by which this program becomes the user.
+pub(super) const AS_USER: &str = "rehearse-as";
+
+/// What glexec answered.
+#[derive(Debug, Serialize)]
+pub(super) struct Rehearsal {
+    /// As a run would: 0, or 201, 202, 203.
+    code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Target>,
+}
+
+/// Whom the payload would run as.
+#[derive(Debug, Serialize)]
+struct Target {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl Rehearsal {
+    fn failed(sentence: String) -> Self {
+        let reason = Some(Reason::Internal.word().to_owned());
+        Self { code: ADMIN_MUST_ACT.into(), reason, sentence: Some(sentence), target: None }
+    }
+
+    /// For a person.
+    pub(super) fn text(&self) -> String {
+        let Self { code, reason, sentence, target } = self;
+        let said = match (target, sentence) {
+            (Some(target), _) => {
+                format!("-> {} (uid {}, gid {})", target.name, target.uid, target.gid)
+            }
+            (None, Some(sentence)) => sentence.clone(),
+            (None, None) => "no answer".to_owned(),
+        };
+        let reason = reason.as_ref().map(|word| format!(" ({word})")).unwrap_or_default();
+        format!("{:<12} {code}: {said}{reason}\n", "rehearsal")
+    }
+}
+
+/// Rehearses a run of `user`, a name or a uid. Needs root's rights to become that user.
+pub(super) fn as_user(user: &str) -> Rehearsal {
+    let tool = Tool {
+        program: Path::new("/proc/self/exe"),
+        words: vec![AS_USER.into(), user.into()],
+        environment: Vec::new(),
+        ids: None,
+        limit: LIMIT,
+        end_it: true,
+    };
+    match tool.ask() {
+        Ok(answer) if answer.late => {
+            Rehearsal::failed(format!("{GLEXEC} --check has not ended in {} s", LIMIT.as_secs()))
+        }
+        Ok(answer) => read(&answer),
+        Err(error) => Rehearsal::failed(format!("glexec-admin cannot start itself: {error}")),
+    }
+}
+
+fn read(answer: &Answer) -> Rehearsal {
+    let records = answer.stdout.lines().filter_map(|line| Record::parse(line).ok());
+    for record in records {
+        if let Record::Rehearsed { target: name, uid, gid } = record {
+            let target = Some(Target { name, uid, gid });
+            return Rehearsal { code: 0, reason: None, sentence: None, target };
+        } else if let Record::Refused { code, reason, sentence } = record {
+            let (reason, sentence) = (Some(reason), Some(sentence));
+            return Rehearsal { code: code.into(), reason, sentence, target: None };
+        }
+    }
+    let said = answer.stderr.lines().next().unwrap_or("it said nothing");
+    Rehearsal::failed(format!("{GLEXEC} --check gave no answer: {said}"))
+}
+
+/// In the child: becomes the user and asks; the records as lines.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn become_user(user: &str) -> Result<String, String> {
+    let account = match user.parse() {
+        Ok(uid) => User::from_uid(nix::unistd::Uid::from_raw(uid)),
+        Err(_) => User::from_name(user),
+    };
+    let account = match account {
+        Ok(Some(account)) => account,
+        Ok(None) => return Err(format!("there is no account {user} here")),
+        Err(errno) => return Err(format!("account {user} cannot be looked up: {}", errno.desc())),
+    };
+    let name = CString::new(account.name.clone()).unwrap_or_default();
+    let become_it = || {
+        initgroups(&name, account.gid)?;
+        setgid(account.gid)?;
+        setuid(account.uid)
+    };
+    if let Err(errno) = become_it() {
+        return Err(format!("cannot become {user} (root can): {}", errno.desc()));
+    }
+    let records = rehearse(Path::new(GLEXEC), LIMIT);
+    let records = records.map_err(|error| format!("{GLEXEC} cannot be executed: {error}"))?;
+    Ok(records.iter().map(Record::line).collect())
+}

@@ -1,0 +1,13 @@
+//! What adapters stand on besides the [`contract`](crate::contract): holding a run, asking other
+//! programs within a time limit, reading the site's file, telling the log. Nothing here is ever
+//! setuid: it runs with the rights of whoever the scheduler started.
+
+mod front;
+mod log;
+mod site;
+mod tool;
+
+pub use front::{Held, Hold, end_as, rehearse};
+pub use log::{Log, Urgency};
+pub use site::read_site_file;
+pub use tool::{Answer, Tool};

@@ -1,0 +1,31 @@
+//! The site's file for an adapter: TOML, root's.
+
+use crate::act::root::Root;
+use crate::act::trusted::{self, Untrusted};
+use crate::decide::trust::Trust;
+use serde::de::DeserializeOwned;
+
+/// More than this is no configuration.
+const MOST: u64 = 1 << 20;
+
+/// Reads a TOML file that nobody but root can change, it and every directory above it; `None`
+/// where there is none. Unknown keys are errors where `T` says so.
+///
+/// # Errors
+/// One sentence that names the file, and the line where there is one.
+pub fn read_site_file<T: DeserializeOwned>(path: &str) -> Result<Option<T>, String> {
+    let root = Root::without_rights();
+    let text = trusted::open_file(&root, path, &Trust::default())
+        .and_then(|file| trusted::read(file, path, MOST));
+    let text = match text {
+        Ok(text) => text,
+        Err(Untrusted::Missing(_)) => return Ok(None),
+        Err(untrusted) => return Err(untrusted.clause().to_owned()),
+    };
+    let text = String::from_utf8(text).map_err(|_| format!("{path} is not UTF-8"))?;
+    toml::from_str(&text).map(Some).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        format!("{path}:{line}: {}", error.message().replace('\n', "; "))
+    })
+}

@@ -1,0 +1,469 @@
+//! One function for each hook: from the process's environment to its exit code.
+
+use crate::dialect::{self, Job, Record, Variables};
+use crate::places::Base;
+use crate::settings::{Accounting, Programs, Settings, seconds};
+use crate::store::Store;
+use crate::verdict::{self, Admission, Checked, Fitness, Settlement, Swept};
+use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
+use glexec::hook::{Answer, Hold, Log, Tool, Urgency, end_as, rehearse};
+use nix::fcntl::OFlag;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A rehearsal of one's own reads files, and at most asks the account helper.
+const REHEARSAL: Duration = Duration::from_secs(20);
+/// scontrol speaks with the controller.
+const CONTROLLER: Duration = Duration::from_secs(10);
+/// A note is one line.
+const LONGEST_NOTE: u64 = 4096;
+
+fn variables() -> Variables {
+    std::env::vars_os().collect()
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "[glexec-slurm]: {text}");
+}
+
+/// The task wrapper, `glexec-slurm-task COMMAND [ARG…]`: runs the command by glexec and ends as
+/// it ended.
+pub fn task(words: Vec<OsString>) -> ! {
+    let settings = Settings::read().unwrap_or_else(|sentence| {
+        complain(&format!("{sentence}; tell the site"));
+        end_as(Ending::Exited(ADMIN_MUST_ACT))
+    });
+    if words.is_empty() {
+        complain("usage: glexec-slurm-task COMMAND [ARG...]");
+        end_as(Ending::Exited(CALLER_MUST_ACT));
+    }
+    let variables = variables();
+    let named = settings.task.keep_descriptors.iter();
+    let keep = named.filter_map(|name| variables.number(name)).filter(|fd| *fd > 2).collect();
+    let hold = Hold {
+        program: &settings.programs.glexec,
+        words,
+        keep,
+        set: Vec::new(),
+        // It says "prolog_task" to every payload where a TaskProlog is configured.
+        unset: vec!["SLURM_SCRIPT_CONTEXT".into()],
+    };
+    match hold.run() {
+        Ok(held) => {
+            leave_note(&settings, &variables, &verdict::note(&held));
+            let end = verdict::task(&held, settings.task.signal_exit);
+            if let Some(sentence) = end.sentence {
+                complain(&sentence);
+            }
+            end_as(end.ending)
+        }
+        Err(error) => {
+            let program = settings.programs.glexec.display();
+            complain(&format!("{program} cannot be started: {error}; tell the site"));
+            end_as(Ending::Exited(ADMIN_MUST_ACT))
+        }
+    }
+}
+
+fn note_file(settings: &Settings, variables: &Variables) -> Option<PathBuf> {
+    let job: u32 = variables.number("SLURM_JOB_ID")?;
+    let name = dialect::note_name(variables);
+    Some(settings.records.notes.join(job.to_string()).join(name))
+}
+
+/// For TaskEpilog; where the prolog has made no directory, nobody asked for notes.
+fn leave_note(settings: &Settings, variables: &Variables, note: &str) {
+    let Some(file) = note_file(settings, variables) else { return };
+    let open = never_waiting().write(true).create(true).truncate(true).mode(0o600).open(file);
+    if let Ok(mut file) = open {
+        let _ = writeln!(file, "{note}");
+    }
+}
+
+/// The directory is the submitter's, who may have put a FIFO there: Slurm has no time limit for
+/// TaskEpilog.
+fn never_waiting() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
+    options
+}
+
+/// TaskProlog: variables for the task, and a veto where glexec would refuse its user.
+pub fn task_prolog() -> u8 {
+    let mut out = String::new();
+    let code = match Settings::read() {
+        Ok(settings) => admit(&settings, &variables(), &mut out),
+        Err(sentence) => {
+            out += &dialect::print(&format!("[glexec-slurm]: {sentence}; tell the site"));
+            ADMIN_MUST_ACT
+        }
+    };
+    // slurmstepd reads this pipe for directives, and stderr with it: nothing else is written.
+    let _ = std::io::stdout().write_all(out.as_bytes());
+    code
+}
+
+fn admit(settings: &Settings, variables: &Variables, out: &mut String) -> u8 {
+    let exports = &settings.task_prolog.export;
+    exports
+        .iter()
+        .filter_map(|(name, value)| dialect::export(name, value))
+        .for_each(|line| *out += &line);
+    let job: Option<u32> = variables.number("SLURM_JOB_ID");
+    if let (Some(scratch), Some(job)) = (&settings.scratch, job) {
+        let directory = scratch.base.join(job.to_string());
+        let line = directory.to_str().and_then(|value| dialect::export(&scratch.variable, value));
+        *out += &line.filter(|_| directory.is_dir()).unwrap_or_default();
+    }
+    if !settings.task_prolog.veto {
+        return 0;
+    }
+    let records = rehearse(&settings.programs.glexec, REHEARSAL).unwrap_or_default();
+    match verdict::admission(&records) {
+        Admission::Granted => 0,
+        Admission::Vetoed(code, sentence) => {
+            *out += &dialect::print(&format!("[glexec-slurm]: {sentence}"));
+            code
+        }
+    }
+}
+
+/// TaskEpilog: one line on the job's stderr with what the payload did.
+pub fn task_epilog() -> u8 {
+    let Ok(settings) = Settings::read() else { return 0 };
+    let Some(file) = note_file(&settings, &variables()) else { return 0 };
+    let mut note = String::new();
+    if let Ok(open) = never_waiting().read(true).open(&file) {
+        let _ = open.take(LONGEST_NOTE).read_to_string(&mut note);
+        let _ = fs::remove_file(&file);
+    }
+    if let Some(line) = note.lines().next() {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+    0
+}
+
+/// Prolog: whether this node can serve, and what the job needs on it.
+pub fn prolog() -> u8 {
+    const LOG: Log = Log::new("glexec-slurm-prolog");
+    let job = match Job::of(&variables()) {
+        Ok(job) => job,
+        Err(sentence) => return no_job(LOG, &sentence),
+    };
+    let desk = Desk { log: LOG, job: &job };
+    let settings = match Settings::read() {
+        Ok(settings) => settings,
+        Err(sentence) => return desk.unfit(&Programs::default(), true, &sentence),
+    };
+    let unfit = |fault: &str| desk.unfit(&settings.programs, settings.prolog.drain, fault);
+    let asked = check(&settings.programs, Some(job.uid), seconds(settings.prolog.time_limit));
+    let fitness = match asked {
+        Ok(checked) => checked.fitness(),
+        Err(sentence) => return unfit(&sentence),
+    };
+    let target = match fitness {
+        Fitness::Serves(target) => target,
+        Fitness::Unfit(fault) => return unfit(&fault),
+        Fitness::UserRefused(sentence) => {
+            desk.say(Urgency::Notice, &format!("uid {} may not run here: {sentence}", job.uid));
+            None
+        }
+    };
+    match prepare(&settings, &job, target.map(|target| (target.uid, target.gid))) {
+        Ok(()) => 0,
+        Err(fault) => unfit(&fault),
+    }
+}
+
+/// Notes for the job's tasks, and the target's private directory.
+fn prepare(settings: &Settings, job: &Job, target: Option<(u32, u32)>) -> Result<(), String> {
+    let name = job.id.to_string();
+    Base::open(&settings.records.notes, 0o755)?.give(&name, (job.uid, job.gid))?;
+    match (&settings.scratch, target) {
+        (Some(scratch), Some(target)) => Base::open(&scratch.base, 0o711)?.give(&name, target),
+        _ => Ok(()),
+    }
+}
+
+/// Epilog: what is owed of the job is settled, its records are handed on, its places removed.
+pub fn epilog() -> u8 {
+    const LOG: Log = Log::new("glexec-slurm-epilog");
+    let job = match Job::of(&variables()) {
+        Ok(job) => job,
+        Err(sentence) => return no_job(LOG, &sentence),
+    };
+    let desk = Desk { log: LOG, job: &job };
+    let settings = match Settings::read() {
+        Ok(settings) => settings,
+        Err(sentence) => return desk.unfit(&Programs::default(), true, &sentence),
+    };
+    let until = Instant::now() + seconds(settings.epilog.time_limit);
+    let fault = settle(&settings, &desk, until);
+    hand_on(&settings, &desk);
+    tidy(&settings, &desk);
+    match fault {
+        None => 0,
+        Some(fault) => desk.unfit(&settings.programs, settings.epilog.drain, &fault),
+    }
+}
+
+/// Sweeps the job's runs, then whatever else its user owes; gives the site's fault.
+fn settle(settings: &Settings, desk: &Desk<'_>, until: Instant) -> Option<String> {
+    let (programs, job) = (&settings.programs, desk.job);
+    let mut words: Vec<OsString> = vec![
+        format!("--job=SLURM_JOB_ID={}", job.id).into(),
+        format!("--wait={}", settings.epilog.wait).into(),
+    ];
+    let settlement = match sweep(programs, job.uid, words, until) {
+        Ok(settlement) => settlement,
+        Err(fault) => Settlement { fault: Some(fault), notes: Vec::new() },
+    };
+    settlement.notes.iter().for_each(|note| desk.say(Urgency::Notice, note));
+    // Runs of this user's that named no job, or another: paid where they are due.
+    words = Vec::new();
+    if let Ok(more) = sweep(programs, job.uid, words, until) {
+        more.notes.iter().for_each(|note| desk.say(Urgency::Notice, note));
+    }
+    let fault = settlement.fault?;
+    // What is wrong, by name, where the configuration or the epilogue is it.
+    let left = until.saturating_duration_since(Instant::now()).max(seconds(5));
+    let checked = check(programs, None, left);
+    let named = checked.ok().and_then(|checked| checked.fault().map(str::to_owned));
+    Some(named.unwrap_or(fault))
+}
+
+fn sweep(
+    programs: &Programs,
+    uid: u32,
+    mut words: Vec<OsString>,
+    until: Instant,
+) -> Result<Settlement, String> {
+    words.splice(0..0, ["sweep".into(), "--json".into(), format!("--caller={uid}").into()]);
+    let left = until.saturating_duration_since(Instant::now());
+    // An epilogue that takes longer runs on, in a process group that Slurm does not end.
+    let answer = ask(&programs.glexec_admin, words, (left, false))?;
+    if answer.late {
+        let note = "the sweep goes on after the end of this epilog".to_owned();
+        return Ok(Settlement { fault: None, notes: vec![note] });
+    }
+    let rows: Result<Vec<Swept>, _> = serde_json::from_str(&answer.stdout);
+    rows.map(|rows| verdict::settlement(&rows)).map_err(|_| said(&programs.glexec_admin, &answer))
+}
+
+fn check(programs: &Programs, user: Option<u32>, limit: Duration) -> Result<Checked, String> {
+    let mut words: Vec<OsString> = vec!["check".into(), "--json".into()];
+    words.extend(user.map(|uid| format!("--as={uid}").into()));
+    let answer = ask(&programs.glexec_admin, words, (limit, true))?;
+    serde_json::from_str(&answer.stdout).map_err(|_| said(&programs.glexec_admin, &answer))
+}
+
+fn ask(
+    program: &Path,
+    words: Vec<OsString>,
+    (limit, end_it): (Duration, bool),
+) -> Result<Answer, String> {
+    let environment = variables().text("SLURM_CONF").map(|file| ("SLURM_CONF".into(), file.into()));
+    let environment = environment.into_iter().collect();
+    let tool = Tool { program, words, environment, ids: None, limit, end_it };
+    tool.ask().map_err(|error| format!("{} cannot be started: {error}", program.display()))
+}
+
+fn said(program: &Path, answer: &Answer) -> String {
+    let line = answer.stderr.lines().next().unwrap_or("it said nothing");
+    let program = program.display();
+    if answer.late {
+        format!("{program} has not answered in time")
+    } else {
+        format!("{program}: {line}")
+    }
+}
+
+/// Records go to the log and, where the site asks for it, to the controller.
+fn hand_on(settings: &Settings, desk: &Desk<'_>) {
+    let job = desk.job;
+    let taken = Store::open(&settings.records.directory).and_then(|store| {
+        store.tidy();
+        store.take(job.uid, job.id)
+    });
+    let records = match taken {
+        Ok(records) => dialect::latest(records),
+        Err(sentence) => return desk.say(Urgency::Warning, &sentence),
+    };
+    for record in &records {
+        desk.say(Urgency::Notice, &record.line());
+    }
+    if let Some(accounting) = &settings.accounting {
+        let node = job.node.as_deref().unwrap_or("node");
+        let text = serde_json::to_vec(&records).unwrap_or_default();
+        if let Err(error) = put(&accounting.spool, &format!("{}.{node}.json", job.id), &text) {
+            let spool = accounting.spool.display();
+            desk.say(Urgency::Warning, &format!("{spool}: {error}; the accounting is not told"));
+        }
+    }
+}
+
+/// A whole file or none, over whatever has its name.
+fn put(directory: &Path, name: &str, text: &[u8]) -> std::io::Result<()> {
+    let fresh = directory.join(format!(".{name}.{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&fresh)?;
+    let done = file.write_all(text).and_then(|()| fs::rename(&fresh, directory.join(name)));
+    done.inspect_err(|_| drop(fs::remove_file(&fresh)))
+}
+
+fn tidy(settings: &Settings, desk: &Desk<'_>) {
+    let name = desk.job.id.to_string();
+    let scratch = settings.scratch.iter().map(|scratch| (&scratch.base, 0o711));
+    for (base, mode) in scratch.chain([(&settings.records.notes, 0o755)]) {
+        if let Err(sentence) = Base::open(base, mode).and_then(|base| base.remove(&name)) {
+            desk.say(Urgency::Warning, &sentence);
+        }
+    }
+}
+
+/// Called by hand, or by something that is not Slurm: nothing is wrong with the node.
+fn no_job(log: Log, sentence: &str) -> u8 {
+    log.say(Urgency::Error, sentence);
+    complain(sentence);
+    0
+}
+
+/// Whom a root hook speaks for.
+struct Desk<'a> {
+    log: Log,
+    job: &'a Job,
+}
+
+impl Desk<'_> {
+    fn say(&self, urgency: Urgency, text: &str) {
+        self.log.say(urgency, &format!("job {}: {text}", self.job.id));
+    }
+
+    /// Drains the node with a reason that says what is wrong; Slurm's own, when this program
+    /// fails, would be "Prolog error". Gives the exit code.
+    fn unfit(&self, programs: &Programs, drain: bool, fault: &str) -> u8 {
+        self.say(Urgency::Error, fault);
+        // slurmd logs what a failing hook prints.
+        complain(fault);
+        if let (true, Some(node)) = (drain, &self.job.node) {
+            let words = vec![
+                "update".into(),
+                format!("nodename={node}").into(),
+                "state=drain".into(),
+                format!("reason={}", dialect::drain_reason(fault)).into(),
+            ];
+            match ask(&programs.scontrol, words, (CONTROLLER, true)) {
+                Ok(answer) if answer.code == Some(0) => {}
+                Ok(answer) => self.say(Urgency::Warning, &said(&programs.scontrol, &answer)),
+                Err(sentence) => self.say(Urgency::Warning, &sentence),
+            }
+        }
+        1
+    }
+}
+
+/// The epilogue, or what the site's own epilogue calls: keeps what the payload did.
+pub fn record() -> u8 {
+    const LOG: Log = Log::new("glexec-slurm-record");
+    let kept = Settings::read().and_then(|settings| {
+        Record::of(&variables())?
+            .map_or(Ok(()), |record| Store::open(&settings.records.directory)?.add(&record))
+    });
+    match kept {
+        Ok(()) => 0,
+        Err(sentence) => {
+            LOG.say(Urgency::Error, &sentence);
+            complain(&sentence);
+            1
+        }
+    }
+}
+
+/// EpilogSlurmctld: what the nodes' epilogs handed over goes to the accounting. Never a failure.
+pub fn epilog_ctld() -> u8 {
+    const LOG: Log = Log::new("glexec-slurm-epilog-ctld");
+    let variables = variables();
+    let job = Job::of(&variables);
+    let told = Settings::read().and_then(|settings| {
+        let job = job?;
+        let Some(accounting) = &settings.accounting else { return Ok(()) };
+        let nodes = variables.number("SLURM_JOB_NUM_NODES").unwrap_or(1);
+        let until = Instant::now() + seconds(accounting.time_limit);
+        let records = gather(accounting, (job.id, nodes), until);
+        let desk = Desk { log: LOG, job: &job };
+        account(&settings, accounting, (&desk, &records), until)
+    });
+    if let Err(sentence) = told {
+        LOG.say(Urgency::Warning, &sentence);
+    }
+    0
+}
+
+/// Waits for every node's file; takes what is there when the time is up.
+fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -> Vec<Record> {
+    const NAP: Duration = Duration::from_millis(100);
+    let begin = format!("{job}.");
+    let mine = || -> Vec<PathBuf> {
+        let all = fs::read_dir(&accounting.spool).into_iter().flatten().flatten();
+        let names =
+            all.filter(|entry| entry.file_name().to_str().is_some_and(|n| n.starts_with(&begin)));
+        names.map(|entry| entry.path()).collect()
+    };
+    let mut files = mine();
+    // Half of the time is the accounting's.
+    let half = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+    while files.len() < nodes && Instant::now() < half {
+        std::thread::sleep(NAP);
+        files = mine();
+    }
+    let mut records = Vec::new();
+    for file in files {
+        let text = fs::read(&file).unwrap_or_default();
+        records.extend(serde_json::from_slice::<Vec<Record>>(&text).unwrap_or_default());
+        let _ = fs::remove_file(&file);
+    }
+    records
+}
+
+/// One call of sacctmgr, repeated until the accounting knows the job.
+fn account(
+    settings: &Settings,
+    accounting: &Accounting,
+    (desk, records): (&Desk<'_>, &[Record]),
+    until: Instant,
+) -> Result<(), String> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let Some(raw) = dialect::derived(records) else { return Ok(()) };
+    let mut set: Vec<OsString> = Vec::new();
+    if accounting.derived_exit_code {
+        set.push(format!("derivedexitcode={raw}").into());
+    }
+    set.extend(
+        accounting
+            .comment
+            .map(|field| format!("{}={}", field.word(), dialect::comment(records)).into()),
+    );
+    if set.is_empty() {
+        return Ok(());
+    }
+    let sacctmgr = &settings.programs.sacctmgr;
+    loop {
+        let mut words: Vec<OsString> =
+            ["-i", "modify", "job", "where"].map(OsString::from).to_vec();
+        words.extend([format!("jobid={}", desk.job.id).into(), "set".into()]);
+        words.extend(set.iter().cloned());
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = ask(sacctmgr, words, (left.min(CONTROLLER), true))?;
+        let modified = answer.code == Some(0) && answer.stdout.contains("Modified");
+        if modified {
+            return Ok(());
+        }
+        if until.saturating_duration_since(Instant::now()) < PAUSE {
+            return Err(format!("job {}: {}", desk.job.id, said(sacctmgr, &answer)));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
