@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: a [`Site`] (accounts, configuration and the installed
 //! setuid binary, in a mount namespace of its own, so that the host stays as it was), a [`Call`]
-//! of anything as anybody in any hostile state, and what came of it.
+//! of anything as anybody in any hostile state, and what came of it. A [`Pool`] is a site with
+//! HTCondor in it.
 //!
 //! ```text
 //! let site = Site::with_epilogue("epilogue_timeout = 5");   // Site::new(), Site::with(lines)
@@ -21,19 +22,24 @@
 )]
 
 pub mod accounts;
+mod ad;
 mod call;
 mod cluster;
 mod look;
+mod pool;
 mod procfs;
 pub mod raw;
 mod running;
 mod site;
 mod socket;
+mod tree;
 mod world;
 
+pub use ad::{Ad, JobId};
 pub use call::{Call, Limit};
 pub use cluster::{Cluster, Job, POOL, Shape};
 pub use look::{Limits, Look};
+pub use pool::{Pool, SharedPool};
 pub use procfs::{Process, processes};
 pub use running::{Ran, Running};
 pub use site::{ACTOR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, SAW, Site, flavour, may_raise_limits};

@@ -59,5 +59,10 @@ pub fn processes(uid: u32) -> Vec<Process> {
 
 /// The mount namespace a process is in; `None` for one that is gone or a zombie.
 pub(crate) fn mount_namespace(pid: i32) -> Option<PathBuf> {
-    fs::read_link(Path::new("/proc").join(pid.to_string()).join("ns/mnt")).ok()
+    namespace(pid, "mnt")
+}
+
+/// A namespace a process is in, by its name in /proc/PID/ns.
+pub(crate) fn namespace(pid: i32, kind: &str) -> Option<PathBuf> {
+    fs::read_link(Path::new("/proc").join(pid.to_string()).join("ns").join(kind)).ok()
 }

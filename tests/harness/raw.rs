@@ -368,3 +368,9 @@ pub fn pass_on() -> Result<(), Errno> {
         ForkResult::Parent { .. } => unsafe { libc::_exit(0) },
     }
 }
+
+/// Has `end` called when this program ends by itself: `main` returned, or exit(3).
+pub fn at_exit(end: extern "C" fn()) {
+    // SAFETY: a function of this program, which stays where it is until the end.
+    unsafe { libc::atexit(end) };
+}

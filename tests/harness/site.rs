@@ -3,16 +3,16 @@
 use crate::call::Call;
 use crate::look::Look;
 use crate::socket::Collector;
-use crate::{accounts, procfs, raw, world};
+use crate::tree::Tree;
+use crate::{accounts, procfs, world};
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tempfile::TempDir;
@@ -195,17 +195,7 @@ impl Site {
     /// # Errors
     /// Where `tests/build` has not made them.
     pub fn install_built(&self) -> Result<()> {
-        let built = built();
-        self.install(&built.join("glexec"), GLEXEC, 0o4755)?;
-        self.install(&built.join("glexec-admin"), "/usr/sbin/glexec-admin", 0o755)?;
-        self.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
-        for tool in HOOKS {
-            self.install(&built.join(tool), &format!("{LIBEXEC}/{tool}"), 0o755)?;
-        }
-        let actor = std::env::current_exe()?.ancestors().nth(2).map(|d| d.join("actor"));
-        if let Some(actor) = actor.filter(|a| a.exists()) {
-            self.install(&actor, ACTOR, 0o755)?;
-        }
+        install_built(&self.tree())?;
         self.epilogue(LOOKING_EPILOGUE);
         Ok(())
     }
@@ -215,61 +205,46 @@ impl Site {
     /// # Errors
     /// Where it cannot be copied; `tests/build` makes glexec's.
     pub fn install(&self, from: &Path, to: &str, mode: u32) -> Result<()> {
-        let to = self.path(to);
-        let _no_fork = raw::FORKING.read().unwrap_or_else(PoisonError::into_inner);
-        fs::copy(from, &to).with_context(|| format!("{} (run tests/build)", from.display()))?;
-        chown(&to, Some(0), Some(0))?;
-        fs::set_permissions(&to, Permissions::from_mode(mode))?;
-        Ok(())
+        self.tree().install(from, to, mode)
+    }
+
+    fn tree(&self) -> Tree {
+        Tree::of(self.holder.as_raw())
     }
 
     /// Where a path of the site is for the host.
     pub fn path(&self, inside: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{inside}", self.holder))
+        self.tree().path(inside)
     }
 
     /// Writes a file, root's, with this mode.
     pub fn file(&self, inside: &str, text: impl AsRef<[u8]>, mode: u32) {
-        let path = self.path(inside);
-        let _no_fork = raw::FORKING.read().unwrap_or_else(PoisonError::into_inner);
-        fs::write(&path, text).unwrap_or_else(|e| panic!("{inside}: {e}"));
-        fs::set_permissions(&path, Permissions::from_mode(mode)).expect(inside);
+        self.tree().file(inside, text, mode);
     }
 
     /// Makes a directory with this owner and mode.
-    pub fn directory(&self, inside: &str, (uid, gid): (u32, u32), mode: u32) {
-        let path = self.path(inside);
-        fs::create_dir_all(&path).unwrap_or_else(|e| panic!("{inside}: {e}"));
-        self.own(inside, (uid, gid));
-        fs::set_permissions(&path, Permissions::from_mode(mode)).expect(inside);
+    pub fn directory(&self, inside: &str, owner: (u32, u32), mode: u32) {
+        self.tree().directory(inside, owner, mode);
     }
 
     /// Gives a file or directory to somebody.
-    pub fn own(&self, inside: &str, (uid, gid): (u32, u32)) {
-        chown(self.path(inside), Some(uid), Some(gid)).unwrap_or_else(|e| panic!("{inside}: {e}"));
+    pub fn own(&self, inside: &str, owner: (u32, u32)) {
+        self.tree().own(inside, owner);
     }
 
     /// Changes a mode.
     pub fn mode(&self, inside: &str, mode: u32) {
-        let permissions = Permissions::from_mode(mode);
-        fs::set_permissions(self.path(inside), permissions)
-            .unwrap_or_else(|e| panic!("{inside}: {e}"));
+        self.tree().mode(inside, mode);
     }
 
     /// A file's text; empty where there is none.
     pub fn read(&self, inside: &str) -> String {
-        fs::read(self.path(inside))
-            .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .unwrap_or_default()
+        self.tree().read(inside)
     }
 
     /// Writes `/etc/glexec.toml`: the usual accounts and mapping, with these lines in `[glexec]`.
     pub fn settings(&self, lines: &str) {
-        let key = |line: &str| line.split('=').next().unwrap_or("").trim().to_owned();
-        let own: Vec<String> = lines.lines().map(key).collect();
-        let usual = SETTINGS.iter().filter(|line| !own.contains(&key(line)));
-        let usual: Vec<&str> = usual.copied().collect();
-        self.config(&format!("[glexec]\n{}\n{lines}\n{MAPPING}", usual.join("\n")));
+        self.config(&usual_config(lines));
     }
 
     /// Writes the whole of `/etc/glexec.toml`.
@@ -396,6 +371,31 @@ impl Drop for Site {
         self.keep = None;
         let _ = waitpid(self.holder, None);
     }
+}
+
+/// `/etc/glexec.toml` with the usual accounts and mapping, and these lines in `[glexec]`.
+pub(crate) fn usual_config(lines: &str) -> String {
+    let key = |line: &str| line.split('=').next().unwrap_or("").trim().to_owned();
+    let own: Vec<String> = lines.lines().map(key).collect();
+    let usual = SETTINGS.iter().filter(|line| !own.contains(&key(line)));
+    let usual: Vec<&str> = usual.copied().collect();
+    format!("[glexec]\n{}\n{lines}\n{MAPPING}", usual.join("\n"))
+}
+
+/// Installs what `tests/build` has made, and the actor.
+pub(crate) fn install_built(tree: &Tree) -> Result<()> {
+    let built = built();
+    tree.install(&built.join("glexec"), GLEXEC, 0o4755)?;
+    tree.install(&built.join("glexec-admin"), "/usr/sbin/glexec-admin", 0o755)?;
+    tree.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
+    for tool in HOOKS {
+        tree.install(&built.join(tool), &format!("{LIBEXEC}/{tool}"), 0o755)?;
+    }
+    let actor = std::env::current_exe()?.ancestors().nth(2).map(|d| d.join("actor"));
+    if let Some(actor) = actor.filter(|a| a.exists()) {
+        tree.install(&actor, ACTOR, 0o755)?;
+    }
+    Ok(())
 }
 
 /// Which C library the glexec under test has in it: `musl` or `glibc`.
