@@ -12,6 +12,6 @@ static ROOT: SharedPool = SharedPool::new(|| with_glexec(Pool::root("")));
 static PILOT: SharedPool = SharedPool::new(|| with_glexec(Pool::pilot("")));
 
 fn with_glexec(pool: Pool) -> Pool {
-    pool.install_glexec("");
+    pool.install_glexec("epilogue = \"/usr/libexec/site/epilogue\"");
     pool
 }

@@ -64,6 +64,18 @@ fn runs_glexec(pool: &Pool, submitter: &str) {
     assert_eq!(ad.get("ExitCode"), Some("0"), "{ad:?}\n{}", pool.diagnosis());
     let out = format!("/home/{submitter}/out.{}", ad.get("ClusterId").unwrap());
     assert_eq!(pool.read(&out), format!("{}\n", accounts::PAYLOAD1));
+    assert!(!pool.epilogues().is_empty(), "{:#?}", pool.log());
+    assert!(pool.log().iter().any(|line| line.contains("pilot->payload1")), "{:#?}", pool.log());
+}
+
+/// What the next job meets is what was written last.
+fn takes_new_lines(pool: &Pool, runner: &str) {
+    let wrapper = "#!/bin/sh\nid -un >/tmp/wrapped\nexec \"$@\"\n";
+    pool.file("/usr/libexec/site/wrapper", wrapper, 0o755);
+    pool.reconfigure("USER_JOB_WRAPPER = /usr/libexec/site/wrapper\nMOUNT_UNDER_SCRATCH =");
+    let ad = ran(pool, "other", "exit 3");
+    assert_eq!(ad.get("ExitCode"), Some("3"), "{ad:?}");
+    assert_eq!(pool.read("/tmp/wrapped"), format!("{runner}\n"), "{}", pool.diagnosis());
 }
 
 #[test]
@@ -104,4 +116,14 @@ fn glexec_runs_in_a_job() {
 #[test]
 fn glexec_runs_in_a_job_with_a_pilot() {
     runs_glexec(&PILOT.get(), "other");
+}
+
+#[test]
+fn a_wrapper_is_taken_up_by_the_next_job() {
+    takes_new_lines(&Pool::root(""), "other");
+}
+
+#[test]
+fn a_wrapper_is_taken_up_by_the_next_job_with_a_pilot() {
+    takes_new_lines(&Pool::pilot(""), "pilot");
 }

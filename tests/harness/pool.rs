@@ -4,7 +4,7 @@ use crate::ad::{Ad, JobId};
 use crate::procfs::{self, Process};
 use crate::socket::Collector;
 use crate::tree::Tree;
-use crate::{CONFIG, accounts, raw, site};
+use crate::{CONFIG, Look, SAW, accounts, raw, site};
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -38,7 +38,7 @@ NUM_CPUS = 16
 MEMORY = 16384
 RESERVED_DISK = 0
 RUNBENCHMARKS = 0
-SCHEDD_INTERVAL = 2
+SCHEDD_INTERVAL = 1
 SCHEDD_MIN_INTERVAL = 1
 NEGOTIATOR_INTERVAL = 1
 NEGOTIATOR_MIN_INTERVAL = 1
@@ -202,10 +202,15 @@ impl Pool {
     /// a starter does, hooks and wrapper among it, is as they say from the next job on.
     pub fn reconfigure(&self, lines: &str) {
         self.configure(lines);
-        let everywhere = "condor_reconfig -all || exit
-            [ ! -e /home/pilot/condor/condor_config ] || pkill -HUP -u pilot -x 'condor_(master|startd)'";
-        let told = self.shell("root", everywhere);
-        assert!(told.status.success(), "{told:?}");
+        let pilots = format!("CONDOR_CONFIG={PILOTS}/condor_config condor_reconfig");
+        let mut masters = vec![("root", "condor_reconfig")];
+        if self.kind == Kind::Pilot {
+            masters.push(("pilot", &pilots));
+        }
+        for (user, command) in masters {
+            let told = self.shell(user, command);
+            assert!(told.status.success(), "{told:?}");
+        }
     }
 
     /// Installs glexec and what belongs to it, and the actor, with these lines in `[glexec]` beside
@@ -233,6 +238,13 @@ impl Pool {
     /// A file's text; empty where there is none.
     pub fn read(&self, path: &str) -> String {
         self.tree.read(path)
+    }
+
+    /// What each run of the standard epilogue saw, in order, where `install_glexec` was given the line
+    /// `epilogue = "/usr/libexec/site/epilogue"`.
+    pub fn epilogues(&self) -> Vec<Look> {
+        let text = self.read(SAW);
+        text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
 
     /// What was sent to /dev/log inside, one entry for each datagram.

@@ -195,9 +195,7 @@ impl Site {
     /// # Errors
     /// Where `tests/build` has not made them.
     pub fn install_built(&self) -> Result<()> {
-        install_built(&self.tree())?;
-        self.epilogue(LOOKING_EPILOGUE);
-        Ok(())
+        install_built(&self.tree())
     }
 
     /// Copies a file of the host in, root's.
@@ -382,7 +380,7 @@ pub(crate) fn usual_config(lines: &str) -> String {
     format!("[glexec]\n{}\n{lines}\n{MAPPING}", usual.join("\n"))
 }
 
-/// Installs what `tests/build` has made, and the actor.
+/// Installs what `tests/build` has made, the actor, and the standard epilogue.
 pub(crate) fn install_built(tree: &Tree) -> Result<()> {
     let built = built();
     tree.install(&built.join("glexec"), GLEXEC, 0o4755)?;
@@ -395,6 +393,7 @@ pub(crate) fn install_built(tree: &Tree) -> Result<()> {
     if let Some(actor) = actor.filter(|a| a.exists()) {
         tree.install(&actor, ACTOR, 0o755)?;
     }
+    tree.file(EPILOGUE, LOOKING_EPILOGUE, 0o755);
     Ok(())
 }
 
