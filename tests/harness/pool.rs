@@ -96,8 +96,8 @@ enum Kind {
     Pilot,
 }
 
-/// A pool with one machine of 16 cores, and the accounts of a [`crate::Site`]. `root` and each of
-/// them may submit. Dropping it, or the end of this program in any way, ends every process in it.
+/// A pool with one machine of 16 cores, and the accounts of a [`crate::Site`], any of which may
+/// submit. Dropping it, or the end of this program in any way, ends every process in it.
 #[derive(Debug)]
 pub struct Pool {
     kind: Kind,
@@ -419,7 +419,9 @@ impl Drop for Pool {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         // Its first process takes everything with it.
         world.stdin = None;
-        let _ = kill(self.first, Signal::SIGKILL);
+        if matches!(world.try_wait(), Ok(None)) {
+            let _ = kill(self.first, Signal::SIGKILL);
+        }
         let begin = Instant::now();
         while matches!(world.try_wait(), Ok(None)) && begin.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(5));
