@@ -226,7 +226,8 @@ fn settle(settings: &Settings, desk: &Desk<'_>, until: Instant) -> Option<String
     // Runs of this user's that named no job, or another: paid where they are due.
     words = Vec::new();
     if let Ok(more) = sweep(programs, job.uid, words, until) {
-        more.notes.iter().for_each(|note| desk.say(Urgency::Notice, note));
+        let told = more.notes.iter().filter(|note| !note.starts_with("live"));
+        told.for_each(|note| desk.say(Urgency::Notice, note));
     }
     let fault = settlement.fault?;
     // What is wrong, by name, where the configuration or the epilogue is it.

@@ -1,7 +1,7 @@
 //! A Slurm cluster of its own in a [`Site`]: real munged, slurmctld and slurmd, in a network
 //! namespace with nothing but loopback, under a host name of their own.
 
-use crate::{LIBEXEC, Ran, Site};
+use crate::{LIBEXEC, Look, Ran, Site};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -80,8 +80,8 @@ impl Job {
     }
 
     fn is_over(&self) -> bool {
-        !["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", ""]
-            .contains(&self.state())
+        const OVER: [&str; 5] = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"];
+        OVER.contains(&self.state())
     }
 }
 
@@ -96,6 +96,15 @@ const STATIC: &str = "[mapping]
 [[mapping.static]]
 caller = \"pilot\"
 account = \"payload1\"
+";
+
+/// `pilot` chooses among the accounts of the pool by `GLEXEC_TARGET_USER`.
+pub const CHOICE: &str = "[mapping]
+[[mapping.static]]
+caller = \"pilot\"
+accounts = [\"payload1\", \"work001\", \"work002\", \"work003\", \"work004\", \"work005\", \"work006\",
+    \"work007\", \"work008\", \"work009\", \"work010\", \"work011\", \"work012\", \"work013\", \"work014\",
+    \"work015\", \"work016\"]
 ";
 
 /// Each run of `pilot`'s has an account of its own.
@@ -220,14 +229,14 @@ impl Cluster {
         format!(
             "ClusterName=trial\nSlurmctldHost={name}(127.0.0.1)\nSlurmUser=slurm\n\
              AuthType=auth/munge\nCredType=cred/munge\n\
-             AuthInfo=socket=/run/munge/munge.socket.2\n\
+             AuthInfo=socket=/run/munge/munge.socket.2,cred_expire=5\n\
              CommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
              ProctrackType=proctrack/{proctrack}\nTaskPlugin=task/none\n\
              JobAcctGatherType=jobacct_gather/none\nMpiDefault=none\nReturnToService=2\n\
              SlurmdParameters=config_overrides\n\
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n\
              KillWait={kill_wait}\nUnkillableStepTimeout=120\nPrologEpilogTimeout=180\n\
-             SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,nohold_on_prolog_fail\n\
+             SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1,default_queue_depth=1000,nohold_on_prolog_fail\n\
              JobCompType=jobcomp/filetxt\nJobCompLoc=/var/log/slurm/jobcomp\n\
              SlurmctldPidFile=/run/slurmctld.pid\nSlurmdPidFile=/run/slurmd.%n.pid\n\
              SlurmctldLogFile=/var/log/slurm/slurmctld.log\nSlurmdLogFile=/var/log/slurm/slurmd.%n.log\n\
@@ -333,6 +342,13 @@ impl Cluster {
             self.by("pilot", &format!("sbatch --parsable -o /home/pilot/out.%j {options} {file}"));
         ran.exited(0);
         ran.output().trim().parse().expect("a job's number")
+    }
+
+    /// What the epilogues of a job saw, in order.
+    pub fn epilogues_of(&self, job: u32) -> Vec<Look> {
+        let wanted = format!("GLEXEC_EPILOG_JOB_SLURM_JOB_ID={job}");
+        let all = self.site.epilogues().into_iter();
+        all.filter(|look| look.environment.contains(&wanted)).collect()
     }
 
     /// What a batch job printed.

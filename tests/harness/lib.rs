@@ -37,7 +37,7 @@ mod world;
 
 pub use ad::{Ad, JobId};
 pub use call::{Call, Limit};
-pub use cluster::{Cluster, Job, POOL, Shape};
+pub use cluster::{CHOICE, Cluster, Job, POOL, Shape};
 pub use look::{Limits, Look};
 pub use pool::{Pool, SharedPool};
 pub use procfs::{Process, processes};

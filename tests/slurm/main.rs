@@ -1,4 +1,5 @@
-//! The Slurm hooks with real daemons.
+//! The Slurm hooks with real daemons: docs/slurm.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod codes;
+mod kills;

@@ -117,6 +117,13 @@ pub(super) fn run(
     output.finish(witness);
     match failure {
         Some(failure) => not_started(&failure.told()),
+        None if result.is_owed() => {
+            let (number, at) = (stage.attempt, now());
+            let why = "it was ended from outside".to_owned();
+            stage.note(&Phase::Failed { number, at, why }, witness);
+            witness.log(Level::Error, "the epilogue was ended from outside; it is owed");
+            (result, start.elapsed())
+        }
         None => {
             let (word, code) = (result.word().to_owned(), result.number());
             stage.note(&Phase::Done { result: word, code }, witness);

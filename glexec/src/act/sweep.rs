@@ -160,8 +160,10 @@ impl<'a> Sweep<'a> {
             took.as_secs_f64(),
         );
         self.witness.log(Level::Notice, &text);
-        if result == EpilogueResult::NotStarted {
-            return Settled::Failed("the epilogue was not started".to_owned());
+        if result.is_owed() {
+            let how =
+                if result == EpilogueResult::NotStarted { "not started" } else { "interrupted" };
+            return Settled::Failed(format!("the epilogue was {how}"));
         }
         self.remove(&ledger, result.word())
     }

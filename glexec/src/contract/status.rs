@@ -42,6 +42,14 @@ impl EpilogueResult {
         }
     }
 
+    /// Whether it is still owed: not started, or ended by a signal with which somebody ends a
+    /// process from outside (HUP, INT, QUIT, KILL, TERM): a scheduler ends everything in a job's
+    /// container, and the OOM killer what it likes.
+    #[must_use]
+    pub const fn is_owed(self) -> bool {
+        matches!(self, Self::NotStarted | Self::Signal(1 | 2 | 3 | 9 | 15))
+    }
+
     /// Exit code or signal number, where there is one.
     #[must_use]
     pub const fn number(self) -> Option<u8> {

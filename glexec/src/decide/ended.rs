@@ -42,7 +42,7 @@ impl Ended {
 
     /// Whether nothing is owed any more: the epilogue ran to its own end or was timed out.
     pub(crate) fn is_paid(&self) -> bool {
-        !matches!(self.epilogue, Some((EpilogueResult::NotStarted, _)))
+        !matches!(self.epilogue, Some((result, _)) if result.is_owed())
     }
 
     /// The epilogue's failure, where it failed.
