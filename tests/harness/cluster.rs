@@ -1,7 +1,7 @@
 //! A Slurm cluster of its own in a [`Site`]: real munged, slurmctld and slurmd, in a network
 //! namespace with nothing but loopback, under a host name of their own.
 
-use crate::{LIBEXEC, Look, Ran, Site};
+use crate::{Look, Ran, Site};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -115,13 +115,27 @@ caller = \"pilot\"
 accounts = \"work[001-016]\"
 ";
 
-const GLEXEC_LINES: &str = "user_white_list = [\"pilot\"]
-epilogue = \"/usr/libexec/site/epilogue\"
-kill_grace = 1
-job_variables = [\"SLURM_JOB_ID\", \"SLURM_STEP_ID\", \"SLURM_PROCID\"]
-preserve_env_variables = [\"SLURM_*\", \"PMI_*\"]
-keep_descriptors = true
-epilogue_environment = \"own\"";
+/// What the project offers a site.
+const SLURM_FRAGMENT: &str = include_str!("../../conf/slurm/slurm.conf.glexec");
+const GLEXEC_FRAGMENT: &str = include_str!("../../conf/slurm/glexec.toml.slurm");
+
+/// The lines of a fragment but those whose key is one of these.
+fn without(fragment: &str, keys: &[&str]) -> String {
+    let own = |line: &&str| keys.contains(&line.split('=').next().unwrap_or_default().trim());
+    fragment.lines().filter(|line| !own(line)).map(|line| format!("{line}\n")).collect()
+}
+
+/// Of slurm.conf: what these clusters do not set for themselves.
+fn fragment(accounting: bool) -> String {
+    let text = without(SLURM_FRAGMENT, &["KillWait", "ProctrackType", "SchedulerParameters"]);
+    if accounting { text.replace("#EpilogSlurmctld", "EpilogSlurmctld") } else { text }
+}
+
+fn glexec_lines() -> String {
+    let own =
+        "user_white_list = [\"pilot\"]\nkill_grace = 1\nepilogue = \"/usr/libexec/site/epilogue\"";
+    format!("{own}\n{}", without(GLEXEC_FRAGMENT, &["epilogue"]))
+}
 
 /// A holder of namespaces: says its pid, and stays.
 const ANCHOR: &str = "echo $1 >/proc/sys/kernel/hostname && ip link set lo up && \
@@ -206,7 +220,7 @@ impl Cluster {
     /// Writes `/etc/glexec.toml` with these lines in `[glexec]`.
     pub fn configure(&self, lines: &str) {
         let mapping = self.shape.mapping;
-        self.site.config(&format!("[glexec]\n{GLEXEC_LINES}\n{lines}\n{mapping}"));
+        self.site.config(&format!("[glexec]\n{}\n{lines}\n{mapping}", glexec_lines()));
     }
 
     fn slurm_conf(&self) -> String {
@@ -221,8 +235,9 @@ impl Cluster {
         };
         let all: String = (0..*nodes).map(node).collect();
         let names: Vec<String> = (0..*nodes).map(|n| self.node(n)).collect();
+        let fragment = fragment(*accounting);
         let accounting = if *accounting {
-            "AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\nAccountingStoragePass=/run/munge/munge.socket.2\nAccountingStoreFlags=job_comment\n"
+            "MaxArraySize=2000\nAccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\nAccountingStoragePass=/run/munge/munge.socket.2\nAccountingStoreFlags=job_comment\n"
         } else {
             ""
         };
@@ -235,14 +250,13 @@ impl Cluster {
              JobAcctGatherType=jobacct_gather/none\nMpiDefault=none\nReturnToService=2\n\
              SlurmdParameters=config_overrides\n\
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n\
-             KillWait={kill_wait}\nUnkillableStepTimeout=120\nPrologEpilogTimeout=180\n\
+             KillWait={kill_wait}\n\
              SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1,default_queue_depth=1000,nohold_on_prolog_fail\n\
              JobCompType=jobcomp/filetxt\nJobCompLoc=/var/log/slurm/jobcomp\n\
              SlurmctldPidFile=/run/slurmctld.pid\nSlurmdPidFile=/run/slurmd.%n.pid\n\
              SlurmctldLogFile=/var/log/slurm/slurmctld.log\nSlurmdLogFile=/var/log/slurm/slurmd.%n.log\n\
              StateSaveLocation=/var/spool/slurmctld\nSlurmdSpoolDir=/var/spool/slurmd.%n\n\
-             Prolog={LIBEXEC}/glexec-slurm-prolog\nEpilog={LIBEXEC}/glexec-slurm-epilog\n\
-             TaskProlog={LIBEXEC}/glexec-slurm-task-prolog\nTaskEpilog={LIBEXEC}/glexec-slurm-task-epilog\n\
+             {fragment}\n\
              {accounting}{slurm}\n{all}PartitionName=main Nodes={} Default=YES OverSubscribe=FORCE:8\n",
             names.join(",")
         )
@@ -368,7 +382,9 @@ impl Cluster {
         let mut job = self.job(id);
         let begin = Instant::now();
         while !job.is_over() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "{job:?}\n{}", self.logs());
+            if begin.elapsed() > Duration::from_secs(100) {
+                panic!("{job:?}\n{}\n{}", self.root("ps -ef").output(), self.logs());
+            }
             std::thread::sleep(Duration::from_millis(30));
             job = self.job(id);
         }

@@ -12,8 +12,7 @@ comment = \"admincomment\"
 
 /// With slurmdbd and a MariaDB behind it.
 fn with_accounting() -> Cluster {
-    let slurm = format!("EpilogSlurmctld={LIBEXEC}/glexec-slurm-epilog-ctld\nMaxArraySize=2000");
-    Cluster::start(Shape { accounting: true, hooks: HOOKS.to_owned(), slurm, ..Shape::default() })
+    Cluster::start(Shape { accounting: true, hooks: HOOKS.to_owned(), ..Shape::default() })
 }
 
 /// What `scontrol show job`, jobcomp and sacct say of each job: the exit code in each. Jobs of

@@ -4,6 +4,9 @@
 use harness::{CHOICE, Cluster, LIBEXEC, Look, Shape, accounts};
 use std::time::Duration;
 
+/// Says when a signal is sent before a job's time is up.
+const VERBOSE: &str = "SlurmctldDebug=debug";
+
 /// What a payload does.
 const ENDS_AT_TERM: &str = "trap 'exit 55' TERM; echo ready; while :; do sleep 1000 & wait; done";
 const IGNORES_TERM: &str = "trap '' TERM; echo ready; sleep 1000 & sleep 1000";
@@ -164,7 +167,12 @@ fn told(look: &Look, name: &str) -> String {
 
 /// Every case at a time, each with a target of its own.
 fn all_cases(proctrack: &'static str) {
-    let cluster = Cluster::start(Shape { proctrack, mapping: CHOICE, ..Shape::default() });
+    let cluster = Cluster::start(Shape {
+        proctrack,
+        mapping: CHOICE,
+        slurm: VERBOSE.to_owned(),
+        ..Shape::default()
+    });
     let cases: Vec<Case> =
         [by_scancel(), by_other_means(), by_accident()].into_iter().flatten().collect();
     let mut jobs = Vec::new();

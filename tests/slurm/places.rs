@@ -1,0 +1,100 @@
+//! What a task brings along: descriptors, a directory of its own; and a supervisor that leaves.
+
+use harness::{Cluster, LIBEXEC, Shape, accounts};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[test]
+fn mpis_descriptor_reaches_the_payload() {
+    let cluster = Cluster::start(Shape::default());
+    let payload = "[ -n \"$PMI_FD\" ] && [ -S /proc/self/fd/$PMI_FD ] && exit 21; exit 1";
+    let ran = cluster
+        .by("pilot", &format!("srun --mpi=pmi2 -n2 {LIBEXEC}/glexec-slurm-task sh -c '{payload}'"));
+    assert_eq!(ran.code(), 21, "{} {}", ran.output(), ran.error());
+    // Without it nothing above 2 is there, whatever srun left open.
+    let bare =
+        cluster.by("pilot", &format!("srun -n1 {LIBEXEC}/glexec-slurm-task ls /proc/self/fd"));
+    assert_eq!(bare.output().split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+}
+
+#[test]
+fn the_target_has_a_directory_of_its_own_until_the_job_ends() {
+    let hooks = "[scratch]\nbase = \"/var/lib/scratch\"\n".to_owned();
+    let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
+    let payload = "cd $TMPDIR && touch a && mkdir -p b/c && ln -s /etc/passwd b/link && chmod 0 b && stat -c '%U %a' . && pwd";
+    let id = cluster.sbatch(
+        "",
+        &format!("exec {LIBEXEC}/glexec-slurm-task sh -c \"{payload}\"").replace('$', "\\$"),
+    );
+    assert_eq!(cluster.ended(id).exit_code(), "0:0", "{}\n{}", cluster.printed(id), cluster.logs());
+    let printed = cluster.printed(id);
+    assert!(printed.contains(&format!("payload1 700\n/var/lib/scratch/{id}\n")), "{printed}");
+    cluster.wait_until("it is gone", Duration::from_secs(10), || {
+        cluster.root("ls /var/lib/scratch").output().is_empty()
+    });
+    assert!(cluster.site().path("/etc/passwd").exists());
+}
+
+#[test]
+fn with_pool_accounts_nothing_of_the_account_outlives_the_job() {
+    let cluster = Cluster::start(Shape { mapping: harness::POOL, ..Shape::default() });
+    // A daemon that has left group and session, under linuxproc: only its uid gives it away.
+    let payload =
+        "(setsid sh -c 'trap \"\" TERM; sleep 1000' >/dev/null 2>&1 &); echo ready; sleep 1000";
+    let id = cluster.sbatch(
+        "",
+        &format!("srun -n1 {LIBEXEC}/glexec-slurm-task sh -c '{}'", payload.replace('\'', "'\\''")),
+    );
+    cluster.says(id, "ready");
+    cluster.root(&format!("pkill -9 -x glexec; scancel {id}")).exited(0);
+    cluster.ended(id);
+    cluster.wait_until("nothing is owed", Duration::from_secs(20), || {
+        cluster.root("glexec-admin ps --json").output().trim() == "[]"
+    });
+    for n in 1..=16 {
+        assert_eq!(cluster.site().processes_of(accounts::WORK + n), []);
+    }
+    assert_eq!(cluster.epilogues_of(id).len(), 1);
+}
+
+/// A control group of the freezer's, where this machine has one, for the time of a test.
+struct Group(PathBuf);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_supervisor_that_left_the_jobs_group_runs_the_epilogue_at_once() {
+    let name = format!("glexec-slurm-{}", std::process::id());
+    let group = Group(PathBuf::from(format!("/sys/fs/cgroup/freezer/{name}")));
+    fs::create_dir(&group.0).expect("the freezer of version 1, which proctrack/cgroup uses here");
+    let glexec = format!("supervisor_cgroup = \"/{name}\"");
+    let cluster =
+        Cluster::start(Shape { proctrack: "cgroup", kill_wait: 1, glexec, ..Shape::default() });
+    let id = cluster.sbatch(
+        "",
+        &format!("exec {LIBEXEC}/glexec-slurm-task sh -c \"trap '' TERM; echo ready; sleep 1000\""),
+    );
+    cluster.says(id, "ready");
+    cluster.root(&format!("scancel {id}")).exited(0);
+    cluster.ended(id);
+    let looks = cluster.epilogues_of(id);
+    let told = |name: &str| {
+        let begin = format!("GLEXEC_EPILOG_{name}=");
+        let found = looks[0].environment.iter().find_map(|entry| entry.strip_prefix(&begin));
+        found.unwrap_or_default().to_owned()
+    };
+    // Its own glexec saw the end: nothing was lost.
+    assert_eq!(
+        (looks.len(), told("RESULT").as_str(), told("TARGET_RC").as_str()),
+        (1, "killed", "137"),
+        "{}",
+        cluster.logs()
+    );
+    assert_eq!(cluster.job_cgroups(), Vec::<PathBuf>::new());
+    drop((cluster, group));
+}

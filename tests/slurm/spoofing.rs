@@ -1,0 +1,124 @@
+//! What a submitter can write into a job's environment, and what comes of it: nothing.
+
+use harness::{Cluster, LIBEXEC, Shape, accounts};
+
+/// The facts' list: what is the submitter's in a task, and looks like Slurm's or glexec's.
+const LIES: &str = "export SLURM_UID=0 SLURM_JOB_UID=0 SLURM_JOB_USER=root SLURM_STEP_ID=77 SLURM_STEPID=77 \
+SLURM_JOB_EXIT_CODE=0 SLURM_JOB_EXIT_CODE2=0:0 SLURM_SCRIPT_CONTEXT=epilog_slurmd \
+GLEXEC_EPILOG_TARGET_RC=0 GLEXEC_EPILOG_GLEXEC_UID=0 GLEXEC_EPILOG_JOB_SLURM_JOB_ID=1 GLEXEC_EPILOG_RESULT=exited \
+PATH=/home/pilot/bin:/usr/bin:/bin LD_PRELOAD=/home/pilot/evil.so LD_LIBRARY_PATH=/home/pilot BASH_ENV=/home/pilot/evil \
+PYTHONPATH=/home/pilot SLURM_CONF=/home/pilot/slurm.conf GLEXEC_CONF=/home/pilot/glexec.conf PMI_FD=0 SLURM_PROCID=../../x";
+
+const EVIL: &str = "#!/bin/sh\ntouch /tmp/evil\nexit 0\n";
+
+fn told(cluster: &Cluster, job: u32, name: &str) -> Vec<String> {
+    let begin = format!("GLEXEC_EPILOG_{name}=");
+    let looks = cluster.epilogues_of(job).into_iter();
+    looks
+        .flat_map(|look| look.environment)
+        .filter_map(|entry| entry.strip_prefix(&begin).map(str::to_owned))
+        .collect()
+}
+
+fn collected(cluster: &Cluster, job: u32) -> Vec<String> {
+    let begin = format!("job {job}: ");
+    let lines =
+        cluster.site().log().into_iter().filter(|line| line.contains("glexec-slurm-epilog"));
+    lines
+        .filter_map(|line| line.split_once(&begin).map(|(_, rest)| rest.to_owned()))
+        .filter(|rest| rest.contains("rc="))
+        .collect()
+}
+
+#[test]
+fn a_tasks_lies_change_neither_identity_nor_record_nor_epilogue() {
+    let cluster = Cluster::start(Shape::default());
+    let site = cluster.site();
+    site.directory("/home/pilot/bin", (accounts::PILOT, accounts::PILOT), 0o755);
+    for name in ["glexec", "glexec-admin", "scontrol", "sh", "rm", "true", "sacctmgr"] {
+        site.file(&format!("/home/pilot/bin/{name}"), EVIL, 0o755);
+    }
+    site.file("/home/pilot/evil", "touch /tmp/evil\n", 0o755);
+    let script = format!("{LIES}\nexec {LIBEXEC}/glexec-slurm-task /bin/sh -c 'id -u; exit 9'");
+    let job = cluster.sbatch("", &script);
+    assert_eq!(
+        cluster.ended(job).exit_code(),
+        "9:0",
+        "{}\n{}",
+        cluster.printed(job),
+        cluster.logs()
+    );
+    assert!(
+        cluster.printed(job).contains(&accounts::PAYLOAD1.to_string()),
+        "{}",
+        cluster.printed(job)
+    );
+    assert_eq!(told(&cluster, job, "TARGET_RC"), ["9"]);
+    assert_eq!(told(&cluster, job, "GLEXEC_UID"), [accounts::PILOT.to_string()]);
+    assert_eq!(told(&cluster, job, "RESULT"), ["exited"]);
+    assert_eq!(collected(&cluster, job).len(), 1);
+    assert!(!site.path("/tmp/evil").exists());
+}
+
+#[test]
+fn a_job_number_that_is_somebody_elses_gives_nothing() {
+    // Both may call glexec; `other` claims to run in a job of `pilot`'s.
+    let mapping = "[mapping]\n[[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"\n[[mapping.static]]\ncaller = \"other\"\naccount = \"payload2\"\n";
+    let glexec = "group_white_list = [\"other\"]".to_owned();
+    let cluster = Cluster::start(Shape { mapping, glexec, ..Shape::default() });
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    let job = cluster.sbatch(
+        "",
+        &format!(
+            "echo ready; while [ ! -e /tmp/go ]; do sleep 0.05; done; exec {task} sh -c 'exit 9'"
+        ),
+    );
+    cluster.says(job, "ready");
+    let lie = format!("SLURM_JOB_ID={job}");
+    // A record for a job that is not his, and a run that would hold its epilog up.
+    let forged = cluster.by("other", &format!("{lie} {task} sh -c 'exit 66'"));
+    assert_eq!(forged.code(), 66, "{}", forged.error());
+    cluster.by(
+        "other",
+        &format!("{lie} setsid {task} sleep 30 >/dev/null 2>&1 </dev/null & sleep 0.3"),
+    );
+    cluster.root("touch /tmp/go").exited(0);
+    let begin = std::time::Instant::now();
+    assert_eq!(cluster.ended(job).exit_code(), "9:0");
+    assert!(begin.elapsed().as_secs() < 10, "the epilog waited for a stranger's run");
+    let lines = collected(&cluster, job);
+    assert!(lines.len() == 1 && lines[0].contains("rc=9"), "{lines:?}");
+}
+
+#[test]
+fn notes_and_places_of_the_submitters_lead_no_hook_astray() {
+    let cluster = Cluster::start(Shape::default());
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    // A FIFO where TaskEpilog looks, and a link to what only root may read or remove.
+    let script = format!(
+        "d=/run/glexec-slurm/$SLURM_JOB_ID; mkfifo $d/note.-.0; mkdir $d/closed; ln -s /etc $d/closed/etc; chmod 0 $d/closed; \
+         ln -s /etc/shadow $d/note.1.1; exec {task} sh -c 'exit 9'"
+    );
+    let job = cluster.sbatch("", &script);
+    assert_eq!(cluster.ended(job).exit_code(), "9:0");
+    assert!(cluster.site().path("/etc/passwd").exists());
+    cluster.wait_until("its directory is gone", std::time::Duration::from_secs(10), || {
+        cluster.root("ls /run/glexec-slurm").output().is_empty()
+    });
+    assert!(!cluster.node_state(0).0.contains("DRAIN"));
+}
+
+#[test]
+fn the_task_prolog_says_only_what_the_site_configured() {
+    let hooks = "[task_prolog.export]\nSITE_WORD = \"one two\"\n".to_owned();
+    let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
+    let lies = "GLEXEC_ID=\"$(printf 'x\\nexport EVIL=1')\" GLEXEC_TARGET_USER=\"$(printf 'x\\nexport EVIL=2')\"";
+    let ran = cluster.by("pilot", &format!("{lies} srun -n1 sh -c 'echo [$SITE_WORD] [$EVIL]'"));
+    // That target is none of his: vetoed, with one escaped line.
+    assert_eq!(ran.code(), 203, "{} {}", ran.output(), ran.error());
+    let ran = cluster.by(
+        "pilot",
+        "GLEXEC_ID=\"$(printf 'x\\nexport EVIL=1')\" srun -n1 sh -c 'echo [$SITE_WORD] [$EVIL]'",
+    );
+    assert_eq!(ran.output().trim(), "[one two] []");
+}
