@@ -54,6 +54,9 @@ pub fn task(words: Vec<OsString>) -> ! {
     };
     match hold.run() {
         Ok(held) => {
+            if matches!(held.glexec, Some(Ending::Killed { .. })) {
+                settle_own(&settings, &variables);
+            }
             leave_note(&settings, &variables, &verdict::note(&held));
             let end = verdict::task(&held, settings.task.signal_exit);
             if let Some(sentence) = end.sentence {
@@ -67,6 +70,22 @@ pub fn task(words: Vec<OsString>) -> ! {
             end_as(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
+}
+
+/// glexec was killed and this process was not (the OOM killer, somebody by hand): what is left of
+/// the payload would keep the step's output open, and the epilogue need not wait for the job's end.
+fn settle_own(settings: &Settings, variables: &Variables) {
+    let Some(job) = variables.number::<u32>("SLURM_JOB_ID") else { return };
+    let tool = Tool {
+        program: &settings.programs.glexec,
+        words: vec!["--settle".into(), format!("SLURM_JOB_ID={job}").into()],
+        environment: Vec::new(),
+        ids: None,
+        limit: seconds(settings.epilog.time_limit),
+        end_it: false,
+    };
+    // What it cannot settle, the epilog does.
+    let _ = tool.ask();
 }
 
 fn note_file(settings: &Settings, variables: &Variables) -> Option<PathBuf> {
@@ -273,14 +292,15 @@ fn ask(
     tool.ask().map_err(|error| format!("{} cannot be started: {error}", program.display()))
 }
 
+/// What it complained of, under its own name.
 fn said(program: &Path, answer: &Answer) -> String {
-    let line = answer.stderr.lines().next().unwrap_or("it said nothing");
-    let program = program.display();
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if answer.late {
-        format!("{program} has not answered in time")
-    } else {
-        format!("{program}: {line}")
+        return format!("{name} has not answered in time");
     }
+    let line = answer.stderr.lines().next().unwrap_or("it said nothing");
+    let bare = line.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix(": "));
+    format!("{name}: {}", bare.unwrap_or(line))
 }
 
 /// Records go to the log and, where the site asks for it, to the controller.

@@ -19,6 +19,8 @@ pub struct Shape {
     pub nodes: usize,
     /// slurmdbd with a MariaDB of its own.
     pub accounting: bool,
+    /// Whether slurm.conf names the hooks.
+    pub hooked: bool,
     /// More lines of slurm.conf; of a doubled key Slurm takes the last.
     pub slurm: String,
     /// Lines of `[glexec]`.
@@ -36,6 +38,7 @@ impl Default for Shape {
             kill_wait: 2,
             nodes: 1,
             accounting: false,
+            hooked: true,
             slurm: String::new(),
             glexec: String::new(),
             mapping: STATIC,
@@ -235,7 +238,10 @@ impl Cluster {
         };
         let all: String = (0..*nodes).map(node).collect();
         let names: Vec<String> = (0..*nodes).map(|n| self.node(n)).collect();
-        let fragment = fragment(*accounting);
+        let mut fragment = fragment(*accounting);
+        if !self.shape.hooked {
+            fragment = without(&fragment, &["Prolog", "Epilog", "TaskProlog", "TaskEpilog"]);
+        }
         let accounting = if *accounting {
             "MaxArraySize=2000\nAccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\nAccountingStoragePass=/run/munge/munge.socket.2\nAccountingStoreFlags=job_comment\n"
         } else {

@@ -8,8 +8,9 @@ fn task(payload: &str) -> String {
 }
 
 fn drained(cluster: &Cluster) -> String {
+    // Not before the job's Epilog is over: it looks, too.
     cluster.wait_until("the node is drained", Duration::from_secs(20), || {
-        cluster.node_state(0).0.contains("DRAIN")
+        cluster.node_state(0).0 == "IDLE+DRAIN"
     });
     cluster.node_state(0).1
 }
