@@ -371,6 +371,18 @@ impl Cluster {
         all.filter(|look| look.environment.contains(&wanted)).collect()
     }
 
+    /// Kills the glexec of a job, and nothing else.
+    pub fn kill_glexec(&self, job: u32) {
+        let text = self.root("glexec-admin ps --json").output();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+        let key = serde_json::json!(["SLURM_JOB_ID", job.to_string()]);
+        let mine = |row: &&serde_json::Value| {
+            row["job"].as_array().is_some_and(|keys| keys.contains(&key))
+        };
+        let row = rows.iter().find(mine).expect("a run of the job");
+        self.root(&format!("kill -9 {}", row["pid"])).exited(0);
+    }
+
     /// What a batch job printed.
     pub fn printed(&self, job: u32) -> String {
         self.site.read(&format!("/home/pilot/out.{job}"))

@@ -80,3 +80,56 @@ fn what_is_dangerous_is_said() {
     let ran = check(&site, &[]);
     assert!(ran.exited(1).output().contains("not setuid root"), "{ran:#?}");
 }
+
+/// A site whose configuration has no errors.
+fn clean() -> Site {
+    let site = Site::with_epilogue("epilogue_environment = \"own\"");
+    let rows = "[mapping]\n[[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"\n";
+    site.config(&format!("{}{rows}", site.read(CONFIG).split("[mapping]").next().unwrap()));
+    site
+}
+
+fn checked(site: &Site, words: &[&str]) -> (i32, serde_json::Value) {
+    let ran = check(site, &[&["--json"], words].concat());
+    (ran.code(), serde_json::from_str(&ran.output()).expect("JSON"))
+}
+
+#[test]
+fn a_run_is_rehearsed_as_somebody_by_name_or_number() {
+    let site = clean();
+    for who in ["pilot", "42001"] {
+        let (code, told) = checked(&site, &["--as", who]);
+        assert_eq!((code, &told["usable"]), (0, &serde_json::json!(true)), "{told}");
+        assert_eq!(told["rehearsal"]["target"]["name"], "payload1");
+        assert_eq!(told["rehearsal"]["target"]["uid"], 42_002);
+    }
+    // What a user may not do is no fault of the configuration.
+    let (code, told) = checked(&site, &["--as", "other"]);
+    assert_eq!((code, &told["rehearsal"]["code"]), (0, &serde_json::json!(203)), "{told}");
+    assert_eq!(told["rehearsal"]["reason"], "not-listed");
+    let (code, told) = checked(&site, &["--as", "nosuch"]);
+    assert_eq!((code, &told["rehearsal"]["code"]), (0, &serde_json::json!(202)), "{told}");
+    let shown = check(&site, &["--as", "pilot"]).output();
+    assert!(shown.contains("rehearsal    0: -> payload1 (uid 42002, gid 42002)"), "{shown}");
+    assert_eq!(site.epilogues().len(), 0);
+}
+
+#[test]
+fn a_group_of_the_users_counts_in_a_rehearsal() {
+    let site = clean();
+    let text = site.read(CONFIG).replace("user_white_list", "group_white_list = [\"grid\"]\n#");
+    site.config(&text);
+    let (_, told) = checked(&site, &["--as", "pilot"]);
+    assert_eq!(told["rehearsal"]["target"]["name"], "payload1", "{told}");
+}
+
+#[test]
+fn only_root_rehearses_as_somebody_else() {
+    let site = clean();
+    let words = ["/usr/sbin/glexec-admin", "rehearse-as", "pilot"];
+    let ran = site.program(words).by("other").run();
+    assert_eq!(
+        (ran.exited(1).output(), ran.error().contains("cannot become")),
+        (String::new(), true)
+    );
+}

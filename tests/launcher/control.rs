@@ -1,5 +1,6 @@
 //! Orders on the control descriptor.
 
+use glexec::contract::Record;
 use harness::{Process, Site};
 use std::time::{Duration, Instant};
 
@@ -95,4 +96,31 @@ fn a_last_order_without_a_newline_before_the_end_is_no_order() {
     std::fs::File::from(control).write_all(b"KILL").unwrap();
     // The end of the descriptor is what counts: TERM, which the payload answers.
     running.wait().exited(7);
+}
+
+#[test]
+fn a_scheduler_that_signals_every_process_of_the_job_does_not_cut_the_wires() {
+    let site = Site::with_epilogue("");
+    let running = site.glexec(["sh", "-c", LISTENER]).with_status().with_control().start();
+    running.says("ready");
+    let (glexec, payload) = running.started();
+    // Between glexec and the caller's descriptors stands a process with the caller's uid.
+    let between: Vec<Process> = site
+        .processes_of(harness::accounts::PILOT)
+        .into_iter()
+        .filter(|process| process.parent == glexec && process.pid != payload)
+        .collect();
+    assert_eq!(between.len(), 1, "{between:?}");
+    for signal in [1, 2, 10, 12, 14, 15] {
+        let text = format!("kill -{signal} {}", between[0].pid);
+        site.program(["/bin/sh", "-c", &text]).by("root").run().exited(0);
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    running.order("USR1");
+    running.says("usr1");
+    running.order("TERM");
+    let ran = running.wait();
+    ran.exited(7);
+    let last = ran.records.last();
+    assert!(matches!(last, Some(Record::Finished { code: 7, .. })), "{last:?}");
 }

@@ -183,6 +183,51 @@ fn killed_while_the_epilogue_runs_it_runs_again_and_never_beside_itself() {
 }
 
 #[test]
+fn an_epilogue_that_is_ended_from_outside_is_owed_and_run_again() {
+    let script = "#!/bin/sh\necho $$ begin $GLEXEC_EPILOG_ATTEMPT $GLEXEC_EPILOG_TARGET_RC >> /var/lib/site/log\n\
+        [ $GLEXEC_EPILOG_ATTEMPT -gt 1 ] || sleep 5\necho end >> /var/lib/site/log\n";
+    for signal in [15, 9] {
+        let site = Site::with_epilogue_script(script, "");
+        let running = site.glexec(["actor", "exit", "42"]).with_status().start();
+        let log = "/var/lib/site/log";
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !site.read(log).contains("begin") && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let text = format!("kill -{signal} $(cut -d ' ' -f 1 {log})");
+        site.program(["/bin/sh", "-c", &text]).by("root").run().exited(0);
+        running.wait().exited(202);
+        assert_eq!(entries(&site).len(), 1, "signal {signal}");
+        sweep(&site);
+        let lines: Vec<String> = site
+            .read(log)
+            .lines()
+            .map(|l| l.split(' ').skip(1).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(lines, ["begin 1 42", "begin 2 42", ""], "signal {signal}");
+        assert_eq!(entries(&site).len(), 0);
+    }
+}
+
+#[test]
+fn a_sweep_of_one_caller_leaves_the_others_debts() {
+    let site = Site::with_epilogue("user_white_list = [\"pilot\", \"busy\"]");
+    for who in ["pilot", "busy"] {
+        let running = site.glexec(["sleep", "20"]).by(who).with_status().start();
+        running.started();
+        killed(running);
+    }
+    admin(&site, &["sweep", "--caller", &harness::accounts::BUSY.to_string()]).exited(0);
+    let callers: Vec<_> = site
+        .epilogues()
+        .iter()
+        .map(|e| e.variable("GLEXEC_EPILOG_GLEXEC_USER").unwrap().to_owned())
+        .collect();
+    assert_eq!((callers, entries(&site).len()), (vec!["busy".to_owned()], 1));
+    assert_eq!(admin(&site, &["sweep", "--caller", "busy"]).code(), 2);
+}
+
+#[test]
 fn a_sweep_that_is_killed_leaves_the_debt_to_the_next() {
     let script = "#!/bin/sh\necho begin $GLEXEC_EPILOG_ATTEMPT >> /var/lib/site/log\nsleep 0.6\necho end >> /var/lib/site/log\n";
     let site = Site::with_epilogue_script(script, "");

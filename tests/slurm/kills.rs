@@ -128,13 +128,7 @@ fn by_accident() -> Vec<Case> {
             name: "glexec killed",
             options: "",
             script: exec(JUST_DIES),
-            act: |cluster, job| {
-                let ps = cluster.root("glexec-admin ps --json").output();
-                let rows: serde_json::Value = serde_json::from_str(&ps).unwrap();
-                let mine = |row: &&serde_json::Value| row["job"][0][1] == *job.to_string();
-                let row = rows.as_array().unwrap().iter().find(mine).expect("a row");
-                cluster.root(&format!("kill -9 {}", row["pid"])).exited(0);
-            },
+            act: |cluster, job| cluster.kill_glexec(job),
             epilogues: once(&[LOST]),
             exit_code: "0:9",
         },

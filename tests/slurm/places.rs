@@ -49,7 +49,7 @@ fn with_pool_accounts_nothing_of_the_account_outlives_the_job() {
     cluster.says(id, "ready");
     // The wrapper is left, and settles at once: the step does not wait for its output's end.
     let begin = std::time::Instant::now();
-    cluster.root("pkill -9 -x glexec").exited(0);
+    cluster.kill_glexec(id);
     assert_eq!(cluster.ended(id).exit_code(), "137:0");
     assert!(begin.elapsed().as_secs() < 20);
     cluster.wait_until("nothing is owed", Duration::from_secs(20), || {
