@@ -66,11 +66,17 @@ pub(crate) fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.')
 }
 
-/// Under which name a task leaves its note: step and task, as far as they can be told. Both the
-/// wrapper and TaskEpilog see the same variables, true or not.
-pub(crate) fn note_name(variables: &Variables) -> String {
-    let word = |name: &str| variables.text(name).filter(|word| is_plain(word)).unwrap_or("-");
-    format!("note.{}.{}", word("SLURM_STEP_ID"), word("SLURM_PROCID"))
+/// A job's directory of notes. That the uid is the kernel's word in Prolog and epilogue, and the
+/// directory there for jobs only, is what makes a job id that somebody lied about harmless.
+pub(crate) fn notes_of(uid: u32, job: u32) -> String {
+    format!("{uid}.{job}")
+}
+
+/// The name of a task's note: step and task, as far as they can be told. Epilogue and TaskEpilog
+/// see the same words, true or not.
+pub(crate) fn note_name(step: Option<&str>, task: Option<&str>) -> String {
+    let word = |word: Option<&str>| word.filter(|word| is_plain(word)).unwrap_or("-").to_owned();
+    format!("note.{}.{}", word(step), word(task))
 }
 
 /// A line for TaskProlog's stdout that makes slurmstepd set a variable; `None` where the value
@@ -185,6 +191,18 @@ impl Record {
     }
 }
 
+/// One line for a job's stderr.
+pub(crate) fn note(record: &Record) -> String {
+    let Record { target, rc, signal, result, .. } = record;
+    let how = match (signal, result.as_str()) {
+        (_, "lost") => "its end was not seen (137)".to_owned(),
+        (_, "not-started") => format!("not started ({rc})"),
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, _) => format!("exit code {rc}"),
+    };
+    format!("glexec: payload of {target}: {how}")
+}
+
 /// The last record of each run, in the order in which they came.
 pub(crate) fn latest(records: Vec<Record>) -> Vec<Record> {
     let mut kept: Vec<Record> = Vec::new();
@@ -270,8 +288,7 @@ mod tests {
         for bad in ["", "../x", "a/b", ".hidden", "a\nb", &"x".repeat(65)] {
             assert!(!is_plain(bad), "{bad:?}");
         }
-        let task = variables(&[("SLURM_STEP_ID", "../../x"), ("SLURM_PROCID", "3")]);
-        assert_eq!(note_name(&task), "note.-.3");
+        assert_eq!(note_name(Some("../../x"), Some("3")), "note.-.3");
     }
 
     #[test]

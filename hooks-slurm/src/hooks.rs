@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::verdict::{self, Admission, Checked, Fitness, Settlement, Swept};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use glexec::hook::{Answer, Hold, Log, Tool, Urgency, end_as, rehearse};
-use nix::fcntl::OFlag;
+use nix::unistd::Uid;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -57,7 +57,6 @@ pub fn task(words: Vec<OsString>) -> ! {
             if matches!(held.glexec, Some(Ending::Killed { .. })) {
                 settle_own(&settings, &variables);
             }
-            leave_note(&settings, &variables, &verdict::note(&held));
             let end = verdict::task(&held, settings.task.signal_exit);
             if let Some(sentence) = end.sentence {
                 complain(&sentence);
@@ -86,29 +85,6 @@ fn settle_own(settings: &Settings, variables: &Variables) {
     };
     // What it cannot settle, the epilog does.
     let _ = tool.ask();
-}
-
-fn note_file(settings: &Settings, variables: &Variables) -> Option<PathBuf> {
-    let job: u32 = variables.number("SLURM_JOB_ID")?;
-    let name = dialect::note_name(variables);
-    Some(settings.records.notes.join(job.to_string()).join(name))
-}
-
-/// For TaskEpilog; where the prolog has made no directory, nobody asked for notes.
-fn leave_note(settings: &Settings, variables: &Variables, note: &str) {
-    let Some(file) = note_file(settings, variables) else { return };
-    let open = never_waiting().write(true).create(true).truncate(true).mode(0o600).open(file);
-    if let Ok(mut file) = open {
-        let _ = writeln!(file, "{note}");
-    }
-}
-
-/// The directory is the submitter's, who may have put a FIFO there: Slurm has no time limit for
-/// TaskEpilog.
-fn never_waiting() -> fs::OpenOptions {
-    let mut options = fs::OpenOptions::new();
-    options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
-    options
 }
 
 /// TaskProlog: variables for the task, and a veto where glexec would refuse its user.
@@ -151,14 +127,17 @@ fn admit(settings: &Settings, variables: &Variables, out: &mut String) -> u8 {
     }
 }
 
-/// TaskEpilog: one line on the job's stderr with what the payload did.
+/// TaskEpilog: one line on the job's stderr with what the payload did, from the epilogue's note.
 pub fn task_epilog() -> u8 {
     let Ok(settings) = Settings::read() else { return 0 };
-    let Some(file) = note_file(&settings, &variables()) else { return 0 };
+    let variables = variables();
+    let Some(job) = variables.number("SLURM_JOB_ID") else { return 0 };
+    let (step, task) = (variables.text("SLURM_STEP_ID"), variables.text("SLURM_PROCID"));
+    let directory = dialect::notes_of(Uid::current().as_raw(), job);
+    let file = settings.records.notes.join(directory).join(dialect::note_name(step, task));
     let mut note = String::new();
-    if let Ok(open) = never_waiting().read(true).open(&file) {
+    if let Ok(open) = fs::File::open(file) {
         let _ = open.take(LONGEST_NOTE).read_to_string(&mut note);
-        let _ = fs::remove_file(&file);
     }
     if let Some(line) = note.lines().next() {
         let _ = writeln!(std::io::stderr(), "{line}");
@@ -200,10 +179,14 @@ pub fn prolog() -> u8 {
 
 /// Notes for the job's tasks, and the target's private directory.
 fn prepare(settings: &Settings, job: &Job, target: Option<(u32, u32)>) -> Result<(), String> {
+    // Root's: a user who could write below /run could fill it.
+    let notes = dialect::notes_of(job.uid, job.id);
+    Base::open(&settings.records.notes, 0o755)?.give(&notes, (0, job.gid), 0o710)?;
     let name = job.id.to_string();
-    Base::open(&settings.records.notes, 0o755)?.give(&name, (job.uid, job.gid))?;
     match (&settings.scratch, target) {
-        (Some(scratch), Some(target)) => Base::open(&scratch.base, 0o711)?.give(&name, target),
+        (Some(scratch), Some(target)) => {
+            Base::open(&scratch.base, 0o711)?.give(&name, target, 0o700)
+        }
         _ => Ok(()),
     }
 }
@@ -336,9 +319,10 @@ fn put(directory: &Path, name: &str, text: &[u8]) -> std::io::Result<()> {
 }
 
 fn tidy(settings: &Settings, desk: &Desk<'_>) {
-    let name = desk.job.id.to_string();
-    let scratch = settings.scratch.iter().map(|scratch| (&scratch.base, 0o711));
-    for (base, mode) in scratch.chain([(&settings.records.notes, 0o755)]) {
+    let job = desk.job;
+    let notes = (&settings.records.notes, 0o755, dialect::notes_of(job.uid, job.id));
+    let scratch = settings.scratch.iter().map(|at| (&at.base, 0o711, job.id.to_string()));
+    for (base, mode, name) in scratch.chain([notes]) {
         if let Err(sentence) = Base::open(base, mode).and_then(|base| base.remove(&name)) {
             desk.say(Urgency::Warning, &sentence);
         }
@@ -389,9 +373,9 @@ impl Desk<'_> {
 /// The epilogue, or what the site's own epilogue calls: keeps what the payload did.
 pub fn record() -> u8 {
     const LOG: Log = Log::new("glexec-slurm-record");
-    let kept = Settings::read().and_then(|settings| {
-        Record::of(&variables())?
-            .map_or(Ok(()), |record| Store::open(&settings.records.directory)?.add(&record))
+    let kept = Settings::read().and_then(|settings| match Record::of(&variables())? {
+        None => Ok(()),
+        Some(record) => keep(&settings, &record),
     });
     match kept {
         Ok(()) => 0,
@@ -401,6 +385,16 @@ pub fn record() -> u8 {
             1
         }
     }
+}
+
+/// For the epilog, and a note for TaskEpilog, without which nothing is lost.
+fn keep(settings: &Settings, record: &Record) -> Result<(), String> {
+    let name = dialect::note_name(record.step.as_deref(), record.task.as_deref());
+    let text = dialect::note(record) + "\n";
+    let notes = dialect::notes_of(record.caller_uid, record.job);
+    let _ =
+        Base::open(&settings.records.notes, 0o755).and_then(|base| base.put(&notes, &name, &text));
+    Store::open(&settings.records.directory)?.add(record)
 }
 
 /// EpilogSlurmctld: what the nodes' epilogs handed over goes to the accounting. Never a failure.

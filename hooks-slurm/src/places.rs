@@ -4,10 +4,12 @@
 use crate::settings::seconds;
 use glexec::hook::Tool;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -73,24 +75,59 @@ impl Base {
         Ok(names.filter(|name| name != "." && name != "..").collect())
     }
 
-    /// Makes `name` for somebody, and nobody else. What an earlier job of this number left under
-    /// this name is removed first.
+    /// Makes `name` for somebody. What an earlier job of this number left under this name is put
+    /// aside, whatever its owner does to it meanwhile, and removed as far as that goes.
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn give(&self, name: &str, (uid, gid): (u32, u32)) -> Result<(), String> {
+    pub(crate) fn give(&self, name: &str, owner: (u32, u32), mode: u32) -> Result<(), String> {
         let failed = |errno: Errno| format!("{}/{name}: {}", self.shown(), errno.desc());
         let make = || mkdirat(&self.directory, name, Mode::S_IRWXU);
         match make() {
             Err(Errno::EEXIST) => {
-                self.remove(name)?;
+                let aside = format!(".{name}.{}", std::process::id());
+                renameat(&self.directory, name, &self.directory, aside.as_str()).map_err(failed)?;
                 make().map_err(failed)?;
+                let _ = self.remove(&aside);
             }
             made => made.map_err(failed)?,
         }
         let directory = openat(&self.directory, name, DIRECTORY, Mode::empty()).map_err(failed)?;
-        fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
-        fchmod(&directory, Mode::S_IRWXU).map_err(failed)
+        let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+        fchown(&directory, Some(uid), Some(gid)).map_err(failed)?;
+        fchmod(&directory, Mode::from_bits_truncate(mode)).map_err(failed)
+    }
+
+    /// Writes a small file that everybody who gets here may read, into a directory of root's in
+    /// this one; nothing where that is not there, or has too many already.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) fn put(&self, directory: &str, name: &str, text: &str) -> Result<(), String> {
+        const MOST: usize = 1024;
+        let failed = |errno: Errno| format!("{}/{directory}: {}", self.shown(), errno.desc());
+        let within = match openat(&self.directory, directory, DIRECTORY, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        let path = self.path.join(directory);
+        let within = Self { directory: within, path };
+        if within.names().map_err(failed)?.len() >= MOST {
+            return Ok(());
+        }
+        let fresh = format!(".{}", std::process::id());
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_TRUNC
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        let file = openat(&within.directory, fresh.as_str(), flags, mode).map_err(failed)?;
+        fchmod(&file, mode).map_err(failed)?;
+        File::from(file)
+            .write_all(text.as_bytes())
+            .map_err(|error| format!("{}/{name}: {error}", within.shown()))?;
+        renameat(&within.directory, fresh.as_str(), &within.directory, name).map_err(failed)
     }
 
     /// Removes `name` and what is in it, that with its owner's rights.

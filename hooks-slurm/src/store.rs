@@ -5,8 +5,8 @@
 use crate::dialect::Record;
 use crate::places::{self, Base};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -14,9 +14,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// One job's records: more than any job's on one node.
-const MOST_BYTES: u64 = 4 << 20;
-/// One submitter's files: so much may be forged and no more.
+/// One submitter's records, of all jobs on this node: so much may be forged and no more.
+const MOST_BYTES: u64 = 16 << 20;
+/// One submitter's files.
 const MOST_FILES: usize = 1024;
 /// What nobody collected by then, nobody will.
 const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -46,24 +46,31 @@ impl Store {
         let name = name(record.caller_uid, record.job);
         let failed = |why: &str| format!("{}/{name}: {why}", self.0.shown());
         let line = serde_json::to_string(record).map_err(|e| failed(&e.to_string()))? + "\n";
+        let (files, bytes) = self.share_of(record.caller_uid).map_err(|e| failed(e.desc()))?;
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
         let file = match self.locked(&name, flags) {
-            Err(Errno::ENOENT) => {
-                let mine = format!("{}.", record.caller_uid);
-                let there = self.0.names().map_err(|e| failed(e.desc()))?;
-                if there.iter().filter(|other| other.starts_with(&mine)).count() >= MOST_FILES {
-                    return Err(failed("this user's jobs left too many files of records"));
-                }
-                self.locked(&name, flags | OFlag::O_CREAT)
+            Err(Errno::ENOENT) if files >= MOST_FILES => {
+                return Err(failed("this user's jobs left too many files of records"));
             }
+            Err(Errno::ENOENT) => self.locked(&name, flags | OFlag::O_CREAT),
             file => file,
         };
         let mut file = file.map_err(|e| failed(e.desc()))?;
-        let length = file.metadata().map_err(|e| failed(&e.to_string()))?.len();
-        if length + line.len() as u64 > MOST_BYTES {
-            return Err(failed("too many records of one job"));
+        if bytes + line.len() as u64 > MOST_BYTES {
+            return Err(failed("this user's jobs left too many records"));
         }
         file.write_all(line.as_bytes()).map_err(|e| failed(&e.to_string()))
+    }
+
+    /// How many files a submitter has here, and of what size together.
+    fn share_of(&self, uid: u32) -> Result<(usize, u64), Errno> {
+        let mine = format!("{uid}.");
+        let names = self.0.names()?.into_iter().filter(|name| name.starts_with(&mine));
+        let size = |name: String| {
+            let stat = fstatat(self.0.descriptor(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+            stat.ok().and_then(|stat| u64::try_from(stat.st_size).ok()).unwrap_or(0)
+        };
+        Ok(names.fold((0, 0), |(files, bytes), name| (files + 1, bytes + size(name))))
     }
 
     /// Takes the records of a job's own user; they are gone from here then. What cannot be read

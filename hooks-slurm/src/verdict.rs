@@ -56,23 +56,6 @@ fn nothing_ran(held: &Held, glexec: Ending) -> Option<String> {
     }
 }
 
-/// One line for the job's stderr.
-pub(crate) fn note(held: &Held) -> String {
-    let target = held.target().unwrap_or("nobody");
-    if let Some((code, reason, sentence)) = held.refused() {
-        return format!("glexec: not run ({code} {reason}): {sentence}");
-    }
-    let how = match held.payload() {
-        Some(Ending::Exited(code)) => format!("exit code {code}"),
-        Some(Ending::Killed { signal, core }) => {
-            format!("signal {signal}{}", if core { ", core dumped" } else { "" })
-        }
-        None => "its end was not seen".to_owned(),
-    };
-    let epilogue = held.epilogue().map_or("none", EpilogueResult::word);
-    format!("glexec: payload of {target}: {how}; epilogue: {epilogue}")
-}
-
 /// What a rehearsal means for a task.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
@@ -102,7 +85,8 @@ pub(crate) fn admission(records: &[Record]) -> Admission {
 /// Refusals that say nothing of site or user, and are gone a moment later.
 fn is_passing(reason: &str) -> bool {
     let passing = [Reason::TooManyRuns, Reason::NoFreeAccount];
-    passing.iter().any(|known| known.word() == reason)
+    // glexec-admin's word where glexec could not be asked as that user.
+    reason == "no-answer" || passing.iter().any(|known| known.word() == reason)
 }
 
 /// The answer of `glexec-admin check --as USER --json`.
@@ -264,7 +248,6 @@ mod tests {
         let refused = Held { records, glexec: Some(Ending::Exited(203)), orphaned: false };
         let end = task(&refused, SignalExit::Reraise);
         assert_eq!((end.ending, end.sentence), (Ending::Exited(203), None));
-        assert!(note(&refused).contains("no-mapping"));
     }
 
     fn checked(json: &str) -> Fitness {
@@ -281,6 +264,7 @@ mod tests {
         assert!(matches!(rehearsal(203, "no-mapping"), Fitness::UserRefused(_)));
         assert!(matches!(rehearsal(201, "not-found"), Fitness::UserRefused(_)));
         assert!(matches!(rehearsal(202, "no-free-account"), Fitness::Serves(None)));
+        assert!(matches!(rehearsal(202, "no-answer"), Fitness::Serves(None)));
         assert!(matches!(rehearsal(202, "audit"), Fitness::Unfit(_)));
         let broken = checked(
             r#"{"usable":false,"findings":[{"name":"WARNING","text":"w"},{"name":"ERROR","text":"/etc/x is bad"}]}"#,

@@ -1,6 +1,7 @@
 //! What a submitter can write into a job's environment, and what comes of it: nothing.
 
 use harness::{Cluster, LIBEXEC, Shape, accounts};
+use std::time::Duration;
 
 /// The facts' list: what is the submitter's in a task, and looks like Slurm's or glexec's.
 const LIES: &str = "export SLURM_UID=0 SLURM_JOB_UID=0 SLURM_JOB_USER=root SLURM_STEP_ID=77 SLURM_STEPID=77 \
@@ -91,20 +92,40 @@ fn a_job_number_that_is_somebody_elses_gives_nothing() {
 }
 
 #[test]
-fn notes_and_places_of_the_submitters_lead_no_hook_astray() {
+fn the_note_of_an_outcome_is_roots_and_is_shown_to_its_own_job() {
     let cluster = Cluster::start(Shape::default());
     let task = format!("{LIBEXEC}/glexec-slurm-task");
-    // A FIFO where TaskEpilog looks, and a link to what only root may read or remove.
     let script = format!(
-        "d=/run/glexec-slurm/$SLURM_JOB_ID; mkfifo $d/note.-.0; mkdir $d/closed; ln -s /etc $d/closed/etc; chmod 0 $d/closed; \
-         ln -s /etc/shadow $d/note.1.1; exec {task} sh -c 'exit 9'"
+        "d=/run/glexec-slurm/$(id -u).$SLURM_JOB_ID; mkfifo $d/note.-.0; touch $d/x; ls $d; \
+         mkdir /run/glexec-slurm/x; exec {task} sh -c 'exit 9'"
     );
     let job = cluster.sbatch("", &script);
     assert_eq!(cluster.ended(job).exit_code(), "9:0");
-    assert!(cluster.site().path("/etc/passwd").exists());
-    cluster.wait_until("its directory is gone", std::time::Duration::from_secs(10), || {
-        cluster.root("ls /run/glexec-slurm").output().is_empty()
+    let printed = cluster.printed(job);
+    assert_eq!(printed.matches("Permission denied").count(), 4, "{printed}");
+    assert!(printed.contains("glexec: payload of payload1: exit code 9\n"), "{printed}");
+    cluster.wait_until("its directory is gone", Duration::from_secs(10), || {
+        cluster.root("ls -A /run/glexec-slurm").output().is_empty()
     });
+}
+
+#[test]
+fn what_a_target_leaves_in_its_directory_leads_no_hook_astray() {
+    let hooks = "[scratch]\nbase = \"/var/lib/scratch\"\n".to_owned();
+    let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    // Of the next job's number already: a directory that cannot be emptied by its owner.
+    cluster.root("mkdir -p /var/lib/scratch/1/kept /var/lib/scratch/1/sub; chown -R 42002:42002 /var/lib/scratch/1; chown root /var/lib/scratch/1/kept; touch /var/lib/scratch/1/kept/x").exited(0);
+    let payload = "cd $TMPDIR && ls -A && mkdir closed && ln -s /etc closed/etc && ln -s /etc/shadow s && mkfifo f && chmod 0 closed; exit 9";
+    let job = cluster.sbatch("", &format!("exec {task} sh -c '{payload}'"));
+    assert_eq!((job, cluster.ended(job).exit_code()), (1, "9:0"), "{}", cluster.printed(job));
+    assert!(!cluster.printed(job).contains("kept"), "{}", cluster.printed(job));
+    cluster.wait_until("its directory is gone", Duration::from_secs(10), || {
+        !cluster.site().path("/var/lib/scratch/1").exists()
+    });
+    assert!(
+        cluster.site().path("/etc/shadow").exists() && cluster.site().path("/etc/passwd").exists()
+    );
     assert!(!cluster.node_state(0).0.contains("DRAIN"));
 }
 

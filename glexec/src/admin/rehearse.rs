@@ -1,7 +1,7 @@
 //! `glexec-admin check --as USER`: what a run of somebody's would do, asked of glexec itself as
 //! that user.
 
-use crate::contract::{ADMIN_MUST_ACT, Reason, Record};
+use crate::contract::{ADMIN_MUST_ACT, Record};
 use crate::hook::{Answer, Tool, rehearse};
 use nix::unistd::{User, initgroups, setgid, setuid};
 use serde::Serialize;
@@ -14,6 +14,10 @@ const GLEXEC: &str = "/usr/sbin/glexec";
 const LIMIT: Duration = Duration::from_secs(20);
 /// The subcommand by which this program becomes the user.
 pub(super) const AS_USER: &str = "rehearse-as";
+
+/// Why there is no answer says nothing of the configuration, which `check` has looked at itself: a
+/// user who has as many processes as a user may have cannot even be rehearsed for.
+const NO_ANSWER: &str = "no-answer";
 
 /// What glexec answered.
 #[derive(Debug, Serialize)]
@@ -38,7 +42,7 @@ struct Target {
 
 impl Rehearsal {
     fn failed(sentence: String) -> Self {
-        let reason = Some(Reason::Internal.word().to_owned());
+        let reason = Some(NO_ANSWER.to_owned());
         Self { code: ADMIN_MUST_ACT.into(), reason, sentence: Some(sentence), target: None }
     }
 

@@ -37,7 +37,8 @@ pub struct Hold<'a> {
     pub program: &'a Path,
     /// The command; descriptors for status and control are added.
     pub words: Vec<OsString>,
-    /// Open descriptors of this process that the payload gets, above 2.
+    /// Descriptors of this process that the payload gets, above 2; those that are not open are
+    /// left out.
     pub keep: Vec<RawFd>,
     /// Variables that glexec gets besides those of this process.
     pub set: Vec<(OsString, OsString)>,
@@ -68,16 +69,18 @@ impl Hold<'_> {
         front::tell_of_parents_death(PARENT_DIED)?;
         let (control_of_glexec, control) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let (status, status_of_glexec) = pipe2(OFlag::O_CLOEXEC)?;
+        // A variable may name a descriptor that is long gone.
+        let keep: Vec<RawFd> = self.keep.into_iter().filter(|fd| is_open(*fd)).collect();
         for theirs in [control_of_glexec.as_raw_fd(), status_of_glexec.as_raw_fd()]
             .into_iter()
-            .chain(self.keep.iter().copied())
+            .chain(keep.iter().copied())
         {
             inherit(theirs)?;
         }
         let invocation = Invocation {
             status_fd: Some(status_of_glexec.as_raw_fd()),
             control_fd: Some(control_of_glexec.as_raw_fd()),
-            keep_fds: self.keep,
+            keep_fds: keep,
             ..Invocation::run(self.words)
         };
         // Signals stay blocked in the child up to its exec; glexec itself begins with none.
@@ -135,6 +138,10 @@ pub fn rehearse(program: &Path, limit: Duration) -> io::Result<Vec<Record>> {
 fn left(until: Instant) -> PollTimeout {
     let left = until.saturating_duration_since(Instant::now());
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
+
+fn is_open(fd: RawFd) -> bool {
+    fcntl(crate::act::borrowed(fd), FcntlArg::F_GETFD).is_ok()
 }
 
 /// Lets a descriptor pass the exec.
