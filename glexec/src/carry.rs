@@ -135,7 +135,8 @@ pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: Vec<OsString>) -> Re
     let privilege = walk.rights.as_ref().map_err(|reason| powerless(*reason))?;
     // From here on the caller cannot end what it has asked for.
     let root = privilege.become_immune()?;
-    let wanted = Wanted { job, caller: Some(privilege.caller().as_raw()), ..Wanted::default() };
+    let caller = Some(privilege.caller().as_raw());
+    let wanted = Wanted { job, caller, by_caller: true, ..Wanted::default() };
     let settled = sweep(&root, Some(privilege), (config, &wanted), walk.teller)?;
     let owed = settled.iter().filter(|(_, settled)| {
         matches!(settled, Settled::Later(_) | Settled::Failed(_) | Settled::Aside(_))

@@ -5,7 +5,7 @@ use crate::act::state::StateDir;
 use crate::act::sweep::{Settled, Sweep};
 use crate::contract::Reason;
 use crate::decide::config::Config;
-use crate::decide::entry::Story;
+use crate::decide::entry::{Payer, Story};
 use crate::decide::stop::Stop;
 use crate::decide::witness::Witness;
 use crate::lookups::Lookups;
@@ -24,6 +24,8 @@ pub(crate) struct Wanted {
     pub(crate) wait: Option<Duration>,
     /// Without the pauses between attempts.
     pub(crate) now: bool,
+    /// By the caller, whose scheduler may end this, too.
+    pub(crate) by_caller: bool,
 }
 
 /// Pays what is owed.
@@ -50,7 +52,13 @@ pub(crate) fn sweep(
     };
     let until = wanted.wait.map(|wait| Instant::now() + wait);
     // Who asks for one job wants it done, not scheduled.
-    sweep.run(&is_wanted, wanted.now || !job.is_empty(), until)
+    let at_once = wanted.now || !job.is_empty();
+    let payer = match (wanted.by_caller, at_once) {
+        (true, _) => Payer::Caller,
+        (false, true) => Payer::RootAtOnce,
+        (false, false) => Payer::Root,
+    };
+    sweep.run(&is_wanted, payer, until)
 }
 
 fn pair(word: &OsStr) -> Result<(&OsStr, &OsStr), Stop> {

@@ -2,7 +2,7 @@
 
 use crate::dialect::{self, Job, Record, Variables};
 use crate::places::Base;
-use crate::settings::{Accounting, Programs, Settings, seconds};
+use crate::settings::{Accounting, GLEXEC, GLEXEC_ADMIN, Programs, Settings, seconds};
 use crate::store::Store;
 use crate::verdict::{self, Admission, Checked, Fitness, Settlement, Swept};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const REHEARSAL: Duration = Duration::from_secs(20);
 /// scontrol speaks with the controller.
 const CONTROLLER: Duration = Duration::from_secs(10);
+/// The note that names the job's scratch directory.
+const SCRATCH: &str = "scratch";
 /// A note is one line.
 const LONGEST_NOTE: u64 = 4096;
 
@@ -45,7 +47,7 @@ pub fn task(words: Vec<OsString>) -> ! {
     let named = settings.task.keep_descriptors.iter();
     let keep = named.filter_map(|name| variables.number(name)).filter(|fd| *fd > 2).collect();
     let hold = Hold {
-        program: &settings.programs.glexec,
+        program: Path::new(GLEXEC),
         words,
         keep,
         set: Vec::new(),
@@ -64,8 +66,7 @@ pub fn task(words: Vec<OsString>) -> ! {
             end_as(end.ending)
         }
         Err(error) => {
-            let program = settings.programs.glexec.display();
-            complain(&format!("{program} cannot be started: {error}; tell the site"));
+            complain(&format!("{GLEXEC} cannot be started: {error}; tell the site"));
             end_as(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
@@ -76,7 +77,7 @@ pub fn task(words: Vec<OsString>) -> ! {
 fn settle_own(settings: &Settings, variables: &Variables) {
     let Some(job) = variables.number::<u32>("SLURM_JOB_ID") else { return };
     let tool = Tool {
-        program: &settings.programs.glexec,
+        program: Path::new(GLEXEC),
         words: vec!["--settle".into(), format!("SLURM_JOB_ID={job}").into()],
         environment: Vec::new(),
         ids: None,
@@ -110,14 +111,16 @@ fn admit(settings: &Settings, variables: &Variables, out: &mut String) -> u8 {
         .for_each(|line| *out += &line);
     let job: Option<u32> = variables.number("SLURM_JOB_ID");
     if let (Some(scratch), Some(job)) = (&settings.scratch, job) {
-        let directory = scratch.base.join(job.to_string());
+        let notes = dialect::notes_of(Uid::current().as_raw(), job);
+        let name = noted(&settings.records.notes.join(notes).join(SCRATCH));
+        let directory = scratch.base.join(&name);
         let line = directory.to_str().and_then(|value| dialect::export(&scratch.variable, value));
-        *out += &line.filter(|_| directory.is_dir()).unwrap_or_default();
+        *out += &line.filter(|_| !name.is_empty()).unwrap_or_default();
     }
     if !settings.task_prolog.veto {
         return 0;
     }
-    let records = rehearse(&settings.programs.glexec, REHEARSAL).unwrap_or_default();
+    let records = rehearse(Path::new(GLEXEC), REHEARSAL).unwrap_or_default();
     match verdict::admission(&records) {
         Admission::Granted => 0,
         Admission::Vetoed(code, sentence) => {
@@ -134,15 +137,20 @@ pub fn task_epilog() -> u8 {
     let Some(job) = variables.number("SLURM_JOB_ID") else { return 0 };
     let (step, task) = (variables.text("SLURM_STEP_ID"), variables.text("SLURM_PROCID"));
     let directory = dialect::notes_of(Uid::current().as_raw(), job);
-    let file = settings.records.notes.join(directory).join(dialect::note_name(step, task));
+    let line = noted(&settings.records.notes.join(directory).join(dialect::note_name(step, task)));
+    if !line.is_empty() {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+    0
+}
+
+/// The line of a note of root's; empty where there is none.
+fn noted(file: &Path) -> String {
     let mut note = String::new();
     if let Ok(open) = fs::File::open(file) {
         let _ = open.take(LONGEST_NOTE).read_to_string(&mut note);
     }
-    if let Some(line) = note.lines().next() {
-        let _ = writeln!(std::io::stderr(), "{line}");
-    }
-    0
+    note.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Prolog: whether this node can serve, and what the job needs on it.
@@ -158,7 +166,7 @@ pub fn prolog() -> u8 {
         Err(sentence) => return desk.unfit(&Programs::default(), true, &sentence),
     };
     let unfit = |fault: &str| desk.unfit(&settings.programs, settings.prolog.drain, fault);
-    let asked = check(&settings.programs, Some(job.uid), seconds(settings.prolog.time_limit));
+    let asked = check(Some(job.uid), seconds(settings.prolog.time_limit));
     let fitness = match asked {
         Ok(checked) => checked.fitness(),
         Err(sentence) => return unfit(&sentence),
@@ -181,14 +189,13 @@ pub fn prolog() -> u8 {
 fn prepare(settings: &Settings, job: &Job, target: Option<(u32, u32)>) -> Result<(), String> {
     // Root's: a user who could write below /run could fill it.
     let notes = dialect::notes_of(job.uid, job.id);
-    Base::open(&settings.records.notes, 0o755)?.give(&notes, (0, job.gid), 0o710)?;
-    let name = job.id.to_string();
-    match (&settings.scratch, target) {
-        (Some(scratch), Some(target)) => {
-            Base::open(&scratch.base, 0o711)?.give(&name, target, 0o700)
-        }
-        _ => Ok(()),
-    }
+    let base = Base::open(&settings.records.notes, 0o755)?;
+    base.give(&notes, (0, job.gid), 0o710)?;
+    let (Some(scratch), Some(target)) = (&settings.scratch, target) else { return Ok(()) };
+    // A name that no earlier job had: what is left under one may be busy, or its owner's still.
+    let name = format!("{}.{}", job.id, std::process::id());
+    Base::open(&scratch.base, 0o711)?.give(&name, target, 0o700)?;
+    base.put(&notes, SCRATCH, &format!("{name}\n"))
 }
 
 /// Epilog: what is owed of the job is settled, its records are handed on, its places removed.
@@ -206,7 +213,7 @@ pub fn epilog() -> u8 {
     let until = Instant::now() + seconds(settings.epilog.time_limit);
     let fault = settle(&settings, &desk, until);
     hand_on(&settings, &desk);
-    tidy(&settings, &desk);
+    tidy(&settings, &desk, until.max(Instant::now() + seconds(5)));
     match fault {
         None => 0,
         Some(fault) => desk.unfit(&settings.programs, settings.epilog.drain, &fault),
@@ -215,53 +222,48 @@ pub fn epilog() -> u8 {
 
 /// Sweeps the job's runs, then whatever else its user owes; gives the site's fault.
 fn settle(settings: &Settings, desk: &Desk<'_>, until: Instant) -> Option<String> {
-    let (programs, job) = (&settings.programs, desk.job);
+    let job = desk.job;
     let mut words: Vec<OsString> = vec![
         format!("--job=SLURM_JOB_ID={}", job.id).into(),
         format!("--wait={}", settings.epilog.wait).into(),
     ];
-    let settlement = match sweep(programs, job.uid, words, until) {
+    let settlement = match sweep(job.uid, words, until) {
         Ok(settlement) => settlement,
         Err(fault) => Settlement { fault: Some(fault), notes: Vec::new() },
     };
     settlement.notes.iter().for_each(|note| desk.say(Urgency::Notice, note));
     // Runs of this user's that named no job, or another: paid where they are due.
     words = Vec::new();
-    if let Ok(more) = sweep(programs, job.uid, words, until) {
+    if let Ok(more) = sweep(job.uid, words, until) {
         let told = more.notes.iter().filter(|note| !note.starts_with("live"));
         told.for_each(|note| desk.say(Urgency::Notice, note));
     }
     let fault = settlement.fault?;
     // What is wrong, by name, where the configuration or the epilogue is it.
     let left = until.saturating_duration_since(Instant::now()).max(seconds(5));
-    let checked = check(programs, None, left);
+    let checked = check(None, left);
     let named = checked.ok().and_then(|checked| checked.fault().map(str::to_owned));
     Some(named.unwrap_or(fault))
 }
 
-fn sweep(
-    programs: &Programs,
-    uid: u32,
-    mut words: Vec<OsString>,
-    until: Instant,
-) -> Result<Settlement, String> {
+fn sweep(uid: u32, mut words: Vec<OsString>, until: Instant) -> Result<Settlement, String> {
     words.splice(0..0, ["sweep".into(), "--json".into(), format!("--caller={uid}").into()]);
     let left = until.saturating_duration_since(Instant::now());
     // An epilogue that takes longer runs on, in a process group that Slurm does not end.
-    let answer = ask(&programs.glexec_admin, words, (left, false))?;
+    let answer = ask(Path::new(GLEXEC_ADMIN), words, (left, false))?;
     if answer.late {
         let note = "the sweep goes on after the end of this epilog".to_owned();
         return Ok(Settlement { fault: None, notes: vec![note] });
     }
     let rows: Result<Vec<Swept>, _> = serde_json::from_str(&answer.stdout);
-    rows.map(|rows| verdict::settlement(&rows)).map_err(|_| said(&programs.glexec_admin, &answer))
+    rows.map(|rows| verdict::settlement(&rows)).map_err(|_| said(Path::new(GLEXEC_ADMIN), &answer))
 }
 
-fn check(programs: &Programs, user: Option<u32>, limit: Duration) -> Result<Checked, String> {
+fn check(user: Option<u32>, limit: Duration) -> Result<Checked, String> {
     let mut words: Vec<OsString> = vec!["check".into(), "--json".into()];
     words.extend(user.map(|uid| format!("--as={uid}").into()));
-    let answer = ask(&programs.glexec_admin, words, (limit, true))?;
-    serde_json::from_str(&answer.stdout).map_err(|_| said(&programs.glexec_admin, &answer))
+    let answer = ask(Path::new(GLEXEC_ADMIN), words, (limit, true))?;
+    serde_json::from_str(&answer.stdout).map_err(|_| said(Path::new(GLEXEC_ADMIN), &answer))
 }
 
 fn ask(
@@ -290,7 +292,13 @@ fn said(program: &Path, answer: &Answer) -> String {
 fn hand_on(settings: &Settings, desk: &Desk<'_>) {
     let job = desk.job;
     let taken = Store::open(&settings.records.directory).and_then(|store| {
-        store.tidy();
+        match store.tidy() {
+            0 => {}
+            old => desk.say(
+                Urgency::Notice,
+                &format!("{old} files of records removed that no job took in a week"),
+            ),
+        }
         store.take(job.uid, job.id)
     });
     let records = match taken {
@@ -318,14 +326,20 @@ fn put(directory: &Path, name: &str, text: &[u8]) -> std::io::Result<()> {
     done.inspect_err(|_| drop(fs::remove_file(&fresh)))
 }
 
-fn tidy(settings: &Settings, desk: &Desk<'_>) {
+fn tidy(settings: &Settings, desk: &Desk<'_>, until: Instant) {
     let job = desk.job;
-    let notes = (&settings.records.notes, 0o755, dialect::notes_of(job.uid, job.id));
-    let scratch = settings.scratch.iter().map(|at| (&at.base, 0o711, job.id.to_string()));
-    for (base, mode, name) in scratch.chain([notes]) {
-        if let Err(sentence) = Base::open(base, mode).and_then(|base| base.remove(&name)) {
+    let notes = dialect::notes_of(job.uid, job.id);
+    if let Some(scratch) = &settings.scratch {
+        let name = noted(&settings.records.notes.join(&notes).join(SCRATCH));
+        let known = dialect::is_plain(&name);
+        let away = || Base::open(&scratch.base, 0o711)?.remove(&name, until);
+        if let Err(sentence) = if known { away() } else { Ok(()) } {
             desk.say(Urgency::Warning, &sentence);
         }
+    }
+    let away = || Base::open(&settings.records.notes, 0o755)?.remove(&notes, until);
+    if let Err(sentence) = away() {
+        desk.say(Urgency::Warning, &sentence);
     }
 }
 
@@ -394,7 +408,17 @@ fn keep(settings: &Settings, record: &Record) -> Result<(), String> {
     let notes = dialect::notes_of(record.caller_uid, record.job);
     let _ =
         Base::open(&settings.records.notes, 0o755).and_then(|base| base.put(&notes, &name, &text));
-    Store::open(&settings.records.directory)?.add(record)
+    if !Store::open(&settings.records.directory)?.add(record)? {
+        // Nothing that a user does too often may cost a payload its exit code.
+        let line = format!(
+            "job {}: not kept, uid {} has too many records: {}",
+            record.job,
+            record.caller_uid,
+            record.line()
+        );
+        Log::new("glexec-slurm-record").say(Urgency::Warning, &line);
+    }
+    Ok(())
 }
 
 /// EpilogSlurmctld: what the nodes' epilogs handed over goes to the accounting. Never a failure.
@@ -407,6 +431,7 @@ pub fn epilog_ctld() -> u8 {
         let Some(accounting) = &settings.accounting else { return Ok(()) };
         let nodes = variables.number("SLURM_JOB_NUM_NODES").unwrap_or(1);
         let until = Instant::now() + seconds(accounting.time_limit);
+        forget_old(&accounting.spool);
         let records = gather(accounting, (job.id, nodes), until);
         let desk = Desk { log: LOG, job: &job };
         account(&settings, accounting, (&desk, &records), until)
@@ -428,9 +453,9 @@ fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -
         names.map(|entry| entry.path()).collect()
     };
     let mut files = mine();
-    // Half of the time is the accounting's.
-    let half = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
-    while files.len() < nodes && Instant::now() < half {
+    // The rest is the accounting's.
+    let last = until.checked_sub(CONTROLLER).unwrap_or(until);
+    while files.len() < nodes && Instant::now() < last {
         std::thread::sleep(NAP);
         files = mine();
     }
@@ -441,6 +466,19 @@ fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -
         let _ = fs::remove_file(&file);
     }
     records
+}
+
+/// What came too late for its job.
+fn forget_old(spool: &Path) {
+    const OLD: Duration = Duration::from_secs(24 * 3600);
+    for entry in fs::read_dir(spool).into_iter().flatten().flatten() {
+        let age =
+            entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        let ours = entry.file_name().to_string_lossy().contains(".json");
+        if ours && age.is_some_and(|age| age > OLD) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// One call of sacctmgr, repeated until the accounting knows the job.

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -88,7 +89,7 @@ impl Base {
                 let aside = format!(".{name}.{}", std::process::id());
                 renameat(&self.directory, name, &self.directory, aside.as_str()).map_err(failed)?;
                 make().map_err(failed)?;
-                let _ = self.remove(&aside);
+                let _ = self.remove(&aside, Instant::now() + seconds(2));
             }
             made => made.map_err(failed)?,
         }
@@ -133,8 +134,8 @@ impl Base {
     /// Removes `name` and what is in it, that with its owner's rights.
     ///
     /// # Errors
-    /// One sentence; it is there then, and empty as far as its owner could.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), String> {
+    /// One sentence; it is there then, and empty as far as its owner could in that time.
+    pub(crate) fn remove(&self, name: &str, until: Instant) -> Result<(), String> {
         let failed = |errno: Errno| format!("{}/{name}: {}", self.shown(), errno.desc());
         let away = || unlinkat(&self.directory, name, UnlinkatFlags::RemoveDir);
         let stat = match self.look(name) {
@@ -164,8 +165,9 @@ impl Base {
                 words,
                 environment: Vec::new(),
                 ids: Some(owner),
-                limit: seconds(30),
-                end_it: true,
+                limit: until.saturating_duration_since(Instant::now()),
+                // It goes on without us, as its owner.
+                end_it: false,
             };
             tool.ask().map_err(|error| format!("{program}: {error}"))?;
         }

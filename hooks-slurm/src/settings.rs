@@ -22,24 +22,22 @@ pub(crate) struct Settings {
     pub(crate) accounting: Option<Accounting>,
 }
 
+/// glexec's own paths are fixed: what is checked is what runs.
+pub(crate) const GLEXEC: &str = "/usr/sbin/glexec";
+/// Looks after glexec.
+pub(crate) const GLEXEC_ADMIN: &str = "/usr/sbin/glexec-admin";
+
 /// Absolute paths: hooks have no PATH.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Programs {
-    pub(crate) glexec: PathBuf,
-    pub(crate) glexec_admin: PathBuf,
     pub(crate) scontrol: PathBuf,
     pub(crate) sacctmgr: PathBuf,
 }
 
 impl Default for Programs {
     fn default() -> Self {
-        Self {
-            glexec: "/usr/sbin/glexec".into(),
-            glexec_admin: "/usr/sbin/glexec-admin".into(),
-            scontrol: "/usr/bin/scontrol".into(),
-            sacctmgr: "/usr/bin/sacctmgr".into(),
-        }
+        Self { scontrol: "/usr/bin/scontrol".into(), sacctmgr: "/usr/bin/sacctmgr".into() }
     }
 }
 
@@ -84,19 +82,13 @@ impl Default for Prolog {
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TaskProlog {
     /// Whether a task whose user may not map here is stopped.
     pub(crate) veto: bool,
     /// Variables for the task.
     pub(crate) export: BTreeMap<String, String>,
-}
-
-impl Default for TaskProlog {
-    fn default() -> Self {
-        Self { veto: true, export: BTreeMap::new() }
-    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -164,7 +156,7 @@ pub(crate) struct Accounting {
 }
 
 const fn patience() -> u32 {
-    30
+    180
 }
 
 /// Fields of a job's accounting record (sacctmgr(1), "Specifications for Job").
@@ -200,8 +192,6 @@ impl Settings {
     fn checked(self) -> Result<Self, String> {
         let programs = &self.programs;
         let mut paths = vec![
-            ("programs.glexec", &programs.glexec),
-            ("programs.glexec_admin", &programs.glexec_admin),
             ("programs.scontrol", &programs.scontrol),
             ("programs.sacctmgr", &programs.sacctmgr),
             ("records.directory", &self.records.directory),
@@ -211,6 +201,16 @@ impl Settings {
         paths.extend(self.accounting.as_ref().map(|to| ("accounting.spool", &to.spool)));
         if let Some((key, _)) = paths.iter().find(|(_, path)| !path.is_absolute()) {
             return Err(format!("{FILE}: {key} must be an absolute path"));
+        }
+        if let Some(scratch) = &self.scratch {
+            if scratch.base == self.records.notes || scratch.base == self.records.directory {
+                return Err(format!("{FILE}: scratch.base must be a directory of its own"));
+            }
+            if scratch.variable.is_empty()
+                || crate::dialect::export(&scratch.variable, "").is_none()
+            {
+                return Err(format!("{FILE}: scratch.variable is no name of a variable"));
+            }
         }
         for (name, value) in &self.task_prolog.export {
             if crate::dialect::export(name, value).is_none() || name.is_empty() {

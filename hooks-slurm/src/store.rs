@@ -38,28 +38,31 @@ impl Store {
         places::Base::open(directory, 0o700).map(Self)
     }
 
-    /// Adds a record.
+    /// Adds a record; `false` where its submitter has too many already.
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn add(&self, record: &Record) -> Result<(), String> {
+    pub(crate) fn add(&self, record: &Record) -> Result<bool, String> {
         let name = name(record.caller_uid, record.job);
         let failed = |why: &str| format!("{}/{name}: {why}", self.0.shown());
         let line = serde_json::to_string(record).map_err(|e| failed(&e.to_string()))? + "\n";
         let (files, bytes) = self.share_of(record.caller_uid).map_err(|e| failed(e.desc()))?;
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
         let file = match self.locked(&name, flags) {
-            Err(Errno::ENOENT) if files >= MOST_FILES => {
-                return Err(failed("this user's jobs left too many files of records"));
-            }
+            Err(Errno::ENOENT) if files >= MOST_FILES => return Ok(false),
             Err(Errno::ENOENT) => self.locked(&name, flags | OFlag::O_CREAT),
             file => file,
         };
         let mut file = file.map_err(|e| failed(e.desc()))?;
         if bytes + line.len() as u64 > MOST_BYTES {
-            return Err(failed("this user's jobs left too many records"));
+            return Ok(false);
         }
-        file.write_all(line.as_bytes()).map_err(|e| failed(&e.to_string()))
+        let length = file.metadata().map_err(|e| failed(&e.to_string()))?.len();
+        file.write_all(line.as_bytes()).map(|()| true).map_err(|error| {
+            // Half a line would spoil the next one.
+            let _ = file.set_len(length);
+            failed(&error.to_string())
+        })
     }
 
     /// How many files a submitter has here, and of what size together.
@@ -93,8 +96,10 @@ impl Store {
         Ok(records.filter(|record| (record.caller_uid, record.job) == (uid, job)).collect())
     }
 
-    /// Removes what is a week old: records of runs that named no job of Slurm's.
-    pub(crate) fn tidy(&self) {
+    /// Removes what is a week old: records of runs that named no job of Slurm's. Says how many
+    /// files that were.
+    pub(crate) fn tidy(&self) -> usize {
+        let mut removed = 0;
         let old = |name: &str| {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
             let file = openat(self.0.descriptor(), name, flags, Mode::empty()).ok()?;
@@ -102,9 +107,11 @@ impl Store {
         };
         for name in self.0.names().unwrap_or_default() {
             if name.ends_with(".jsonl") && old(&name).is_some_and(|age| age > OLD) {
-                let _ = unlinkat(self.0.descriptor(), name.as_str(), UnlinkatFlags::NoRemoveDir);
+                let gone = unlinkat(self.0.descriptor(), name.as_str(), UnlinkatFlags::NoRemoveDir);
+                removed += usize::from(gone.is_ok());
             }
         }
+        removed
     }
 
     /// A file of this name that is still there once it is locked.
@@ -167,8 +174,8 @@ mod tests {
         for job in 0..u32::try_from(MOST_FILES).unwrap() {
             store.add(&record(1000, job, 1)).unwrap();
         }
-        assert!(store.add(&record(1000, 99_999, 1)).is_err());
-        store.add(&record(1000, 5, 2)).unwrap();
-        store.add(&record(100, 5, 2)).unwrap();
+        assert!(!store.add(&record(1000, 99_999, 1)).unwrap());
+        assert!(store.add(&record(1000, 5, 2)).unwrap());
+        assert!(store.add(&record(100, 5, 2)).unwrap());
     }
 }

@@ -1,7 +1,9 @@
 //! From outcomes to what Slurm is told. Pure, by tables.
 
 use crate::settings::SignalExit;
-use glexec::contract::{ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Reason, Record};
+use glexec::contract::{
+    ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Outcome, Reason, Record,
+};
 use glexec::hook::Held;
 use serde::Deserialize;
 
@@ -17,16 +19,16 @@ pub(crate) struct TaskEnd {
 pub(crate) fn task(held: &Held, rule: SignalExit) -> TaskEnd {
     let glexec = held.glexec.unwrap_or(Ending::Exited(ADMIN_MUST_ACT));
     let Some(payload) = held.payload() else {
-        return TaskEnd { ending: shown(glexec, rule), sentence: nothing_ran(held, glexec) };
+        return TaskEnd { ending: shown(glexec, rule), sentence: died(held, glexec) };
     };
     let failed = match held.epilogue() {
         None | Some(EpilogueResult::Ok) => None,
         Some(failed) => Some(failed),
     };
     match (failed, glexec) {
-        // With `epilogue_failure = "report"` glexec's own code is the payload's.
+        // With `epilogue_failure = "report"` glexec's own code is what it is without an epilogue.
         (Some(failed), Ending::Exited(code @ (ADMIN_MUST_ACT | COLLISION)))
-            if code != payload.code() =>
+            if code != Outcome::of_run(payload, None).exit_code() =>
         {
             let sentence = format!(
                 "the site's epilogue failed ({}); the payload's own exit code was {}",
@@ -35,7 +37,7 @@ pub(crate) fn task(held: &Held, rule: SignalExit) -> TaskEnd {
             );
             TaskEnd { ending: glexec, sentence: Some(sentence) }
         }
-        _ => TaskEnd { ending: shown(payload, rule), sentence: None },
+        _ => TaskEnd { ending: shown(payload, rule), sentence: died(held, glexec) },
     }
 }
 
@@ -47,10 +49,10 @@ fn shown(ending: Ending, rule: SignalExit) -> Ending {
 }
 
 /// glexec itself has said why it refused; of its own death nobody has spoken.
-fn nothing_ran(held: &Held, glexec: Ending) -> Option<String> {
+fn died(held: &Held, glexec: Ending) -> Option<String> {
     match glexec {
         Ending::Killed { signal, .. } if held.refused().is_none() => Some(format!(
-            "glexec was killed by signal {signal}; what it owes is settled at the job's end"
+            "glexec was killed by signal {signal}; what it owes is settled now, or at the job's end"
         )),
         Ending::Killed { .. } | Ending::Exited(_) => None,
     }
@@ -84,7 +86,7 @@ pub(crate) fn admission(records: &[Record]) -> Admission {
 
 /// Refusals that say nothing of site or user, and are gone a moment later.
 fn is_passing(reason: &str) -> bool {
-    let passing = [Reason::TooManyRuns, Reason::NoFreeAccount];
+    let passing = [Reason::TooManyRuns, Reason::NoFreeAccount, Reason::Limits];
     // glexec-admin's word where glexec could not be asked as that user.
     reason == "no-answer" || passing.iter().any(|known| known.word() == reason)
 }
@@ -151,6 +153,10 @@ impl Checked {
         match code {
             0 => Fitness::Serves(target),
             _ if is_passing(&reason) => Fitness::Serves(None),
+            // The site's fault, and about this user alone: other jobs can be served.
+            202 if reason == Reason::EpilogueIdentity.word() => {
+                Fitness::UserRefused(format!("{sentence} ({code} {reason})"))
+            }
             202 => Fitness::Unfit(format!("{sentence} ({reason})")),
             _ => Fitness::UserRefused(format!("{sentence} ({code} {reason})")),
         }
@@ -218,6 +224,8 @@ mod tests {
             (held(KILLED, fine, 139), KILLED),
             (held(Ending::Exited(7), Some(EpilogueResult::Exit(1)), 202), Ending::Exited(202)),
             (held(Ending::Exited(7), Some(EpilogueResult::Exit(203)), 204), Ending::Exited(204)),
+            (held(Ending::Exited(202), Some(EpilogueResult::Exit(1)), 202), Ending::Exited(202)),
+            (held(Ending::Exited(202), Some(EpilogueResult::Exit(1)), 204), Ending::Exited(202)),
             // The site only wants to be told.
             (held(Ending::Exited(7), Some(EpilogueResult::Timeout), 7), Ending::Exited(7)),
             (held(KILLED, Some(EpilogueResult::Timeout), 139), KILLED),
@@ -234,6 +242,8 @@ mod tests {
         let failed =
             task(&held(Ending::Exited(7), Some(EpilogueResult::Exit(1)), 202), SignalExit::Reraise);
         assert!(failed.sentence.unwrap().contains("exit code was 7"));
+        let failed = held(Ending::Exited(202), Some(EpilogueResult::Exit(1)), 202);
+        assert!(task(&failed, SignalExit::Reraise).sentence.unwrap().contains("code was 202"));
     }
 
     #[test]
@@ -265,6 +275,7 @@ mod tests {
         assert!(matches!(rehearsal(201, "not-found"), Fitness::UserRefused(_)));
         assert!(matches!(rehearsal(202, "no-free-account"), Fitness::Serves(None)));
         assert!(matches!(rehearsal(202, "no-answer"), Fitness::Serves(None)));
+        assert!(matches!(rehearsal(202, "epilogue-identity"), Fitness::UserRefused(_)));
         assert!(matches!(rehearsal(202, "audit"), Fitness::Unfit(_)));
         let broken = checked(
             r#"{"usable":false,"findings":[{"name":"WARNING","text":"w"},{"name":"ERROR","text":"/etc/x is bad"}]}"#,

@@ -128,9 +128,9 @@ fn without(fragment: &str, keys: &[&str]) -> String {
     fragment.lines().filter(|line| !own(line)).map(|line| format!("{line}\n")).collect()
 }
 
-/// Of slurm.conf: what these clusters do not set for themselves.
+/// The fragment with the hooks that it offers.
 fn fragment(accounting: bool) -> String {
-    let text = without(SLURM_FRAGMENT, &["KillWait", "ProctrackType", "SchedulerParameters"]);
+    let text = SLURM_FRAGMENT.replace("#Task", "Task");
     if accounting { text.replace("#EpilogSlurmctld", "EpilogSlurmctld") } else { text }
 }
 
@@ -256,7 +256,7 @@ impl Cluster {
              JobAcctGatherType=jobacct_gather/none\nMpiDefault=none\nReturnToService=2\n\
              SlurmdParameters=config_overrides\n\
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n\
-             KillWait={kill_wait}\n\
+             KillWait={kill_wait}\nUnkillableStepTimeout=120\n\
              SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1,default_queue_depth=1000,nohold_on_prolog_fail\n\
              JobCompType=jobcomp/filetxt\nJobCompLoc=/var/log/slurm/jobcomp\n\
              SlurmctldPidFile=/run/slurmctld.pid\nSlurmdPidFile=/run/slurmd.%n.pid\n\

@@ -105,7 +105,11 @@ fn what_a_user_does_wrong_never_drains_a_node() {
 
 #[test]
 fn who_may_not_map_is_told_by_the_task_prolog_and_runs_nothing() {
-    let cluster = Cluster::start(Shape::default());
+    let free = Cluster::start(Shape::default());
+    free.by("other", "srun -n1 true").exited(0);
+    drop(free);
+    let hooks = "[task_prolog]\nveto = true\n".to_owned();
+    let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
     let ran = cluster.by("other", "srun -n1 touch /tmp/ran");
     assert_eq!(ran.code(), 203, "{} {}", ran.output(), ran.error());
     assert!(ran.output().contains("[glexec-slurm]: refused (203 not-listed)"), "{}", ran.output());
@@ -143,4 +147,36 @@ fn an_epilogue_that_takes_long_is_waited_for_by_the_epilog() {
     assert!(looks[0].environment.contains(&"GLEXEC_EPILOG_TARGET_RC=55".to_owned()));
     assert!(cluster.site().read("/var/lib/site/times").ends_with("end\n"));
     assert_eq!(cluster.root("glexec-admin ps --json").output().trim(), "[]");
+}
+
+#[test]
+fn a_user_who_kills_what_runs_as_him_drains_no_node() {
+    // By himself: the storm would reach the same account's processes of tests beside it.
+    let cluster = Cluster::alone(Shape::default());
+    let storm = "perl -e '$SIG{TERM}=\"IGNORE\"; print \"ready\\n\"; $|=1; $t=time; while(time-$t<6){kill 9,grep{$_!=$$ && -O \"/proc/$_\" && open(F,\"/proc/$_/comm\") && <F> =~ /glexec/} map{m{(\\d+)}} glob \"/proc/[0-9]*\"}'";
+    let first = cluster.sbatch("", storm);
+    std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..5 {
+        cluster.by("pilot", "srun -n1 true");
+    }
+    cluster.ended(first);
+    assert!(!cluster.node_state(0).0.contains("DRAIN"), "{:?}", cluster.node_state(0));
+}
+
+#[test]
+fn a_user_cannot_use_the_attempts_at_his_epilogue_up() {
+    let cluster = Cluster::start(Shape::default());
+    cluster.site().epilogue("#!/bin/sh\necho begin $GLEXEC_EPILOG_ATTEMPT >>/var/lib/site/times\nsleep 1\n/usr/libexec/glexec/glexec-slurm-record\necho end >>/var/lib/site/times\n");
+    let script = format!(
+        "srun --overlap -n1 {LIBEXEC}/glexec-slurm-task sh -c 'echo ready; sleep 100' & sleep 1; scancel -s KILL $SLURM_JOB_ID.0; wait; \
+         for i in 1 2 3 4 5 6 7; do srun --overlap -n1 /usr/sbin/glexec --settle SLURM_JOB_ID=$SLURM_JOB_ID & sleep 0.4; scancel -s KILL $SLURM_JOB_ID.$i; wait; done"
+    );
+    let id = cluster.sbatch("", &script);
+    cluster.ended(id);
+    cluster.wait_until("it is paid", Duration::from_secs(30), || {
+        cluster.root("glexec-admin ps --json").output().trim() == "[]"
+    });
+    let times = cluster.site().read("/var/lib/site/times");
+    assert!(times.ends_with("end\n") && times.matches("begin").count() >= 2, "{times}");
+    assert!(!cluster.node_state(0).0.contains("DRAIN"), "{:?}", cluster.node_state(0));
 }

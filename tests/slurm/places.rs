@@ -12,6 +12,15 @@ fn mpis_descriptor_reaches_the_payload() {
     let ran = cluster
         .by("pilot", &format!("srun --mpi=pmi2 -n2 {LIBEXEC}/glexec-slurm-task sh -c '{payload}'"));
     assert_eq!(ran.code(), 21, "{} {}", ran.output(), ran.error());
+    // A number that is none of a descriptor's any more, or would be one of the wrapper's own.
+    for stale in 3..9 {
+        let text = format!(
+            "PMI_FD={stale} srun -n1 {LIBEXEC}/glexec-slurm-task sh -c 'ls /proc/self/fd; exit 5'"
+        );
+        let ran = cluster.by("pilot", &text);
+        assert_eq!(ran.code(), 5, "{stale}: {} {}", ran.output(), ran.error());
+        assert_eq!(ran.output().split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    }
     // Without it nothing above 2 is there, whatever srun left open.
     let bare =
         cluster.by("pilot", &format!("srun -n1 {LIBEXEC}/glexec-slurm-task ls /proc/self/fd"));
@@ -29,7 +38,7 @@ fn the_target_has_a_directory_of_its_own_until_the_job_ends() {
     );
     assert_eq!(cluster.ended(id).exit_code(), "0:0", "{}\n{}", cluster.printed(id), cluster.logs());
     let printed = cluster.printed(id);
-    assert!(printed.contains(&format!("payload1 700\n/var/lib/scratch/{id}\n")), "{printed}");
+    assert!(printed.contains(&format!("payload1 700\n/var/lib/scratch/{id}.")), "{printed}");
     cluster.wait_until("it is gone", Duration::from_secs(10), || {
         cluster.root("ls /var/lib/scratch").output().is_empty()
     });

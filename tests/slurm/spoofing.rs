@@ -114,15 +114,21 @@ fn what_a_target_leaves_in_its_directory_leads_no_hook_astray() {
     let hooks = "[scratch]\nbase = \"/var/lib/scratch\"\n".to_owned();
     let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
     let task = format!("{LIBEXEC}/glexec-slurm-task");
-    // Of the next job's number already: a directory that cannot be emptied by its owner.
-    cluster.root("mkdir -p /var/lib/scratch/1/kept /var/lib/scratch/1/sub; chown -R 42002:42002 /var/lib/scratch/1; chown root /var/lib/scratch/1/kept; touch /var/lib/scratch/1/kept/x").exited(0);
     let payload = "cd $TMPDIR && ls -A && mkdir closed && ln -s /etc closed/etc && ln -s /etc/shadow s && mkfifo f && chmod 0 closed; exit 9";
     let job = cluster.sbatch("", &format!("exec {task} sh -c '{payload}'"));
     assert_eq!((job, cluster.ended(job).exit_code()), (1, "9:0"), "{}", cluster.printed(job));
-    assert!(!cluster.printed(job).contains("kept"), "{}", cluster.printed(job));
     cluster.wait_until("its directory is gone", Duration::from_secs(10), || {
-        !cluster.site().path("/var/lib/scratch/1").exists()
+        cluster.root("ls -A /var/lib/scratch").output().is_empty()
     });
+    // One that its owner cannot empty: it stays, and no job and no node has to suffer for it.
+    let payload =
+        "mkdir $TMPDIR/kept; echo ready; while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 9";
+    let job = cluster.sbatch("--requeue", &format!("exec {task} sh -c '{payload}'"));
+    cluster.says(job, "ready");
+    cluster.root("cd /var/lib/scratch/*; touch kept/x; chown root kept; touch /tmp/go").exited(0);
+    assert_eq!(cluster.ended(job).exit_code(), "9:0");
+    let again = cluster.sbatch("", &format!("exec {task} sh -c 'touch $TMPDIR/y && exit 4'"));
+    assert_eq!(cluster.ended(again).exit_code(), "4:0");
     assert!(
         cluster.site().path("/etc/shadow").exists() && cluster.site().path("/etc/passwd").exists()
     );
@@ -131,7 +137,8 @@ fn what_a_target_leaves_in_its_directory_leads_no_hook_astray() {
 
 #[test]
 fn the_task_prolog_says_only_what_the_site_configured() {
-    let hooks = "[task_prolog.export]\nSITE_WORD = \"one two\"\n".to_owned();
+    let hooks =
+        "[task_prolog]\nveto = true\n[task_prolog.export]\nSITE_WORD = \"one two\"\n".to_owned();
     let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
     let lies = "GLEXEC_ID=\"$(printf 'x\\nexport EVIL=1')\" GLEXEC_TARGET_USER=\"$(printf 'x\\nexport EVIL=2')\"";
     let ran = cluster.by("pilot", &format!("{lies} srun -n1 sh -c 'echo [$SITE_WORD] [$EVIL]'"));

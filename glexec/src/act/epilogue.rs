@@ -63,6 +63,8 @@ pub(super) struct Stage<'a> {
     pub(super) ledger: Option<&'a Ledger>,
     /// Which attempt this is, from 1.
     pub(super) attempt: u32,
+    /// Whether the caller's scheduler may end it.
+    pub(super) within: bool,
 }
 
 impl Stage<'_> {
@@ -86,7 +88,10 @@ pub(super) fn run(
     let start = Instant::now();
     let not_started = |why: &str| {
         let (number, at) = (stage.attempt, now());
-        stage.note(&Phase::Failed { number, at, why: why.to_owned() }, witness);
+        stage.note(
+            &Phase::Failed { number, at, why: why.to_owned(), within: stage.within },
+            witness,
+        );
         witness.log(Level::Error, &format!("the epilogue was not started: {why}"));
         (EpilogueResult::NotStarted, start.elapsed())
     };
@@ -120,7 +125,7 @@ pub(super) fn run(
         None if result.is_owed() => {
             let (number, at) = (stage.attempt, now());
             let why = "it was ended from outside".to_owned();
-            stage.note(&Phase::Failed { number, at, why }, witness);
+            stage.note(&Phase::Failed { number, at, why, within: stage.within }, witness);
             witness.log(Level::Error, "the epilogue was ended from outside; it is owed");
             (result, start.elapsed())
         }
@@ -154,7 +159,7 @@ fn launch(
         Side::Parent(pid) => {
             if let Some(epilogue) = process::birth(pid) {
                 let (number, at) = (stage.attempt, now());
-                stage.note(&Phase::Attempt { number, at, epilogue }, witness);
+                stage.note(&Phase::Attempt { number, at, epilogue, within: stage.within }, witness);
             }
             key.turn();
             Ok((pid, hearing, Output::new(ours)))

@@ -298,6 +298,7 @@ impl<'a> Run<'a> {
             epilogue,
             ledger: self.ledger.as_ref(),
             attempt: 1,
+            within: true,
         };
         let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
         let mut ears = Ears { watch, vigil, hurry };

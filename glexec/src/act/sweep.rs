@@ -14,7 +14,7 @@ use super::sys;
 use super::watch::Watch;
 use crate::contract::{EpilogueResult, Reason, ResourceUsage};
 use crate::decide::config::EpilogueRule;
-use crate::decide::entry::{Bytes, Debt, Place, Story};
+use crate::decide::entry::{Bytes, Debt, Payer, Place, Story};
 use crate::decide::last_word::{EpilogueIdentity, Late, environment};
 use crate::decide::stop::Stop;
 use crate::decide::text::escaped;
@@ -54,6 +54,7 @@ pub(crate) struct Sweep<'a> {
     vigil: Vigil,
     hurry: bool,
     place: Place,
+    payer: Payer,
 }
 
 impl<'a> Sweep<'a> {
@@ -79,20 +80,33 @@ impl<'a> Sweep<'a> {
         let mut vigil = Vigil::new(Clocks { kill_grace, term_grace: None });
         vigil.stage = Progress::After;
         let hurry = false;
-        Ok(Self { root, directory, epilogue, kill_grace, witness, watch, vigil, hurry, place })
+        let payer = Payer::Root;
+        Ok(Self {
+            root,
+            directory,
+            epilogue,
+            kill_grace,
+            witness,
+            watch,
+            vigil,
+            hurry,
+            place,
+            payer,
+        })
     }
 
-    /// Goes through every entry that `wanted` wants. `forced` does not wait for pauses; `until`
-    /// is how long those that live are waited for.
+    /// Goes through every entry that `wanted` wants. `until` is how long those that live are waited
+    /// for.
     ///
     /// # Errors
     /// [`Reason::State`].
     pub(crate) fn run(
         &mut self,
         wanted: &dyn Fn(&Story) -> bool,
-        forced: bool,
+        payer: Payer,
         until: Option<Instant>,
     ) -> Result<Vec<(String, Settled)>, Stop> {
+        self.payer = payer;
         let mut all = Vec::new();
         for name in self.directory.entries()? {
             let mut found = self.directory.examine(&name, true);
@@ -112,7 +126,7 @@ impl<'a> Sweep<'a> {
                 Some(Found::Owed(owed)) if !wanted(&owed.1) => continue,
                 Some(Found::Owed(owed)) => {
                     let (ledger, story) = *owed;
-                    self.settle(ledger, &story, forced)
+                    self.settle(ledger, &story)
                 }
             };
             all.push((name, settled));
@@ -120,8 +134,8 @@ impl<'a> Sweep<'a> {
         Ok(all)
     }
 
-    fn settle(&mut self, mut ledger: Ledger, story: &Story, forced: bool) -> Settled {
-        let due = story.debt((!forced).then(now));
+    fn settle(&mut self, mut ledger: Ledger, story: &Story) -> Settled {
+        let due = story.debt(now(), self.payer);
         let left = self.end_remains(story);
         if left > 0 {
             let text = format!("{left} processes of a lost run cannot be ended");
@@ -222,6 +236,7 @@ impl<'a> Sweep<'a> {
             epilogue: &epilogue,
             ledger: Some(ledger),
             attempt,
+            within: self.payer == Payer::Caller,
         };
         let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
         epilogue::run(self.root, &mut Ears { watch, vigil, hurry }, &stage, self.witness)
@@ -244,20 +259,21 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Waits for a process that is not our child to end; false where the time is up.
+/// Waits for a process that is not our child to end, and looks again now and then: it may be
+/// another sweep, which lets go of this entry and goes on. False where the time is up.
 fn wait_for(holder: Pid, until: Instant) -> bool {
+    const LOOK: Duration = Duration::from_millis(200);
+    const NAP: Duration = Duration::from_millis(50);
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return false;
     }
-    let Ok(pidfd) = sys::pidfd(holder) else {
+    let timeout =
+        |span: Duration| PollTimeout::try_from(left.min(span)).unwrap_or(PollTimeout::ZERO);
+    let _ = match sys::pidfd(holder) {
+        Ok(pidfd) => poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout(LOOK)),
         // Gone already, or its number cannot be seen from here: do not spin.
-        let _ = poll(
-            &mut [],
-            PollTimeout::try_from(left.min(Duration::from_millis(50))).unwrap_or(PollTimeout::ZERO),
-        );
-        return true;
+        Err(_) => poll(&mut [], timeout(NAP)),
     };
-    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-    poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout).is_ok_and(|n| n > 0)
+    true
 }

@@ -77,7 +77,7 @@ pub fn admin() -> ExitCode {
         Command::Ps { json } => runs::ps(json),
         Command::Sweep { job, caller, wait, now, json } => {
             let wait = wait.map(|seconds| std::time::Duration::from_secs(seconds.into()));
-            runs::sweep(&crate::sweep::Wanted { job, caller, wait, now }, json)
+            runs::sweep(&crate::sweep::Wanted { job, caller, wait, now, by_caller: false }, json)
         }
     })
 }

@@ -10,10 +10,11 @@ use std::os::unix::ffi::OsStrExt as _;
 
 /// What this program writes. Others are kept aside, never guessed at.
 pub(crate) const VERSION: u32 = 1;
-/// After so many attempts nobody tries again by itself.
-pub(crate) const MOST_ATTEMPTS: usize = 5;
-/// Seconds before the next attempt, by how many there were: the first was glexec's own.
-const PAUSES: [u64; MOST_ATTEMPTS] = [0, 0, 60, 300, 900];
+/// Seconds before the next attempt of root's, by how many of root's there were; after the last
+/// nobody tries again by itself.
+const PAUSES: [u64; 5] = [0, 60, 300, 900, 900];
+/// Two attempts of the caller's follow at once, the others after so many seconds.
+const CALLERS_PAUSE: u64 = 60;
 
 /// A process that cannot be mistaken for another: its pid, and when it was born, in clock ticks
 /// since the boot (`proc_pid_stat(5)`, starttime).
@@ -124,11 +125,37 @@ pub(crate) enum Phase {
         /// Seconds since 1970.
         at: u64,
         epilogue: Birth,
+        /// In reach of the caller's scheduler, which may end everything of a job: by the run's own
+        /// glexec or by `--settle`. Such attempts do not count, or a user could use them all up.
+        #[serde(default, skip_serializing_if = "is_false")]
+        within: bool,
     },
-    /// An attempt came to nothing: not started, or not trusted.
-    Failed { number: u32, at: u64, why: String },
+    /// An attempt came to nothing: not started, not trusted, or ended from outside.
+    Failed {
+        number: u32,
+        at: u64,
+        why: String,
+        #[serde(default, skip_serializing_if = "is_false")]
+        within: bool,
+    },
     /// The epilogue has run to its own end or was timed out: paid.
     Done { result: String, code: Option<u8> },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// Who would pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payer {
+    /// Root, what is due.
+    Root,
+    /// Root, who asks for this very run and does not wait for pauses.
+    RootAtOnce,
+    /// The caller, by `--settle`.
+    Caller,
 }
 
 /// Bytes as a JSON string: each byte the character of that number.
@@ -230,25 +257,30 @@ impl Story {
         Ok(Self { entry, phases })
     }
 
-    /// What is owed at this time. Who asks for this very run (`now` is `None`) does not wait.
-    pub(crate) fn debt(&self, now: Option<u64>) -> Debt {
+    /// What this payer owes at this time (seconds since 1970).
+    pub(crate) fn debt(&self, now: u64, payer: Payer) -> Debt {
         if self.phases.iter().any(|phase| matches!(phase, Phase::Done { .. })) {
             return Debt::Paid;
         }
-        let mut attempts = self.phases.iter().filter_map(|phase| match phase {
-            Phase::Attempt { number, at, .. } | Phase::Failed { number, at, .. } => {
-                Some((*number, *at))
-            }
-            Phase::Started { .. } | Phase::Ended { .. } | Phase::Done { .. } => None,
-        });
-        let (made, last) = attempts.next_back().unwrap_or((0, 0));
-        let made_before = usize::try_from(made).unwrap_or(usize::MAX);
-        let Some(pause) = PAUSES.get(made_before) else { return Debt::Hopeless };
-        let due = last.saturating_add(*pause);
-        match now {
-            Some(now) if now < due => Debt::Later(due),
-            Some(_) | None => Debt::Owed(made.saturating_add(1)),
+        let attempts: Vec<(u32, u64, bool)> =
+            self.phases.iter().filter_map(Phase::as_attempt).collect();
+        let next = attempts.last().map_or(0, |(number, ..)| *number).saturating_add(1);
+        if payer == Payer::Caller {
+            let last = attempts.last().map_or(0, |(_, at, _)| *at);
+            let due = if next <= 2 { 0 } else { last.saturating_add(CALLERS_PAUSE) };
+            return if now < due { Debt::Later(due) } else { Debt::Owed(next) };
         }
+        // An attempt and its failure have one number: the later of the two, counted from the last.
+        let mut roots: Vec<(u32, u64)> = attempts
+            .iter()
+            .rev()
+            .filter(|(.., within)| !within)
+            .map(|(number, at, _)| (*number, *at))
+            .collect();
+        roots.dedup_by_key(|(number, _)| *number);
+        let Some(pause) = PAUSES.get(roots.len()) else { return Debt::Hopeless };
+        let due = roots.first().map_or(0, |(_, at)| at.saturating_add(*pause));
+        if payer == Payer::Root && now < due { Debt::Later(due) } else { Debt::Owed(next) }
     }
 
     /// The payload, where it may have run.
@@ -314,6 +346,16 @@ impl Story {
 }
 
 impl Phase {
+    /// Number, time, and whether it was within reach of the caller's scheduler.
+    fn as_attempt(&self) -> Option<(u32, u64, bool)> {
+        match self {
+            Self::Attempt { number, at, within, .. } | Self::Failed { number, at, within, .. } => {
+                Some((*number, *at, *within))
+            }
+            Self::Started { .. } | Self::Ended { .. } | Self::Done { .. } => None,
+        }
+    }
+
     /// The phase of a payload that has ended at `end`.
     pub(crate) fn ended(
         ending: Result<Ending, u8>,
@@ -369,7 +411,11 @@ mod tests {
     }
 
     fn attempt(number: u32, at: u64) -> Phase {
-        Phase::Attempt { number, at, epilogue: Birth { pid: 30, start: 31 } }
+        Phase::Attempt { number, at, epilogue: Birth { pid: 30, start: 31 }, within: false }
+    }
+
+    fn within(number: u32, at: u64) -> Phase {
+        Phase::Attempt { number, at, epilogue: Birth { pid: 30, start: 31 }, within: true }
     }
 
     const STARTED: Phase = Phase::Started { payload: Birth { pid: 20, start: 21 }, cgroup: None };
@@ -403,18 +449,34 @@ mod tests {
 
     #[test]
     fn a_debt_is_paid_once_and_tried_with_growing_pauses() {
-        let debt = |phases: &[Phase], now| Story::read(&text(phases)).unwrap().debt(now);
-        assert_eq!(debt(&[], Some(5)), Debt::Owed(1));
-        assert_eq!(debt(&[STARTED], Some(5)), Debt::Owed(1));
-        assert_eq!(debt(&[STARTED, attempt(1, 100)], Some(100)), Debt::Owed(2));
-        let two = [STARTED, attempt(1, 100), attempt(2, 200)];
-        assert_eq!(debt(&two, Some(259)), Debt::Later(260));
-        assert_eq!(debt(&two, Some(260)), Debt::Owed(3));
-        assert_eq!(debt(&two, None), Debt::Owed(3), "who asks for it does not wait");
-        let failed = Phase::Failed { number: 5, at: 9, why: "x".to_owned() };
-        assert_eq!(debt(&[failed], None), Debt::Hopeless);
+        let debt =
+            |phases: &[Phase], now, payer| Story::read(&text(phases)).unwrap().debt(now, payer);
+        let root = |phases: &[Phase], now| debt(phases, now, Payer::Root);
+        assert_eq!(root(&[], 5), Debt::Owed(1));
+        assert_eq!(root(&[STARTED], 5), Debt::Owed(1));
+        assert_eq!(root(&[STARTED, within(1, 100)], 100), Debt::Owed(2));
+        let two = [STARTED, within(1, 100), attempt(2, 200)];
+        assert_eq!(root(&two, 259), Debt::Later(260));
+        assert_eq!(root(&two, 260), Debt::Owed(3));
+        assert_eq!(debt(&two, 201, Payer::RootAtOnce), Debt::Owed(3), "who asks does not wait");
+        let failed = Phase::Failed { number: 2, at: 201, why: "x".to_owned(), within: false };
+        let two = [STARTED, attempt(2, 200), failed];
+        assert_eq!(root(&two, 260), Debt::Later(261), "it is one attempt");
+        let five: Vec<Phase> = (1..=5).map(|n| attempt(n, n.into())).collect();
+        assert_eq!(debt(&five, 9999, Payer::RootAtOnce), Debt::Hopeless);
         let done = Phase::Done { result: "ok".to_owned(), code: Some(0) };
-        assert_eq!(debt(&[STARTED, attempt(1, 1), done], Some(1)), Debt::Paid);
+        assert_eq!(root(&[STARTED, attempt(1, 1), done], 1), Debt::Paid);
+    }
+
+    #[test]
+    fn what_a_caller_spoils_is_never_hopeless_and_not_repeated_without_end() {
+        let many: Vec<Phase> = (1..=50).map(|n| within(n, 100)).collect();
+        let debt =
+            |phases: &[Phase], now, payer| Story::read(&text(phases)).unwrap().debt(now, payer);
+        assert_eq!(debt(&many, 101, Payer::Root), Debt::Owed(51));
+        assert_eq!(debt(&many, 159, Payer::Caller), Debt::Later(160));
+        assert_eq!(debt(&many, 160, Payer::Caller), Debt::Owed(51));
+        assert_eq!(debt(&many[..1], 101, Payer::Caller), Debt::Owed(2));
     }
 
     #[test]

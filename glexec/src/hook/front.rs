@@ -8,6 +8,7 @@ use crate::decide::heard::{SIGNAL_INFO, Signal};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, pipe2, read, write};
 use std::ffi::OsString;
@@ -37,8 +38,8 @@ pub struct Hold<'a> {
     pub program: &'a Path,
     /// The command; descriptors for status and control are added.
     pub words: Vec<OsString>,
-    /// Descriptors of this process that the payload gets, above 2; those that are not open are
-    /// left out.
+    /// Descriptors of this process that the payload gets, above 2; what is not an
+    /// open pipe or socket is left out.
     pub keep: Vec<RawFd>,
     /// Variables that glexec gets besides those of this process.
     pub set: Vec<(OsString, OsString)>,
@@ -64,13 +65,16 @@ impl Hold<'_> {
     /// # Errors
     /// Where glexec could not be started; nothing has run then.
     pub fn run(self) -> io::Result<Held> {
+        // Before anything of ours is open: a variable may name a descriptor that is long gone, and
+        // whose number would be ours then.
+        let mut keep: Vec<RawFd> = self.keep.into_iter().filter(|fd| is_open(*fd)).collect();
+        keep.sort_unstable();
+        keep.dedup();
         let parent = getppid();
         let signals = front::listen()?;
         front::tell_of_parents_death(PARENT_DIED)?;
         let (control_of_glexec, control) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let (status, status_of_glexec) = pipe2(OFlag::O_CLOEXEC)?;
-        // A variable may name a descriptor that is long gone.
-        let keep: Vec<RawFd> = self.keep.into_iter().filter(|fd| is_open(*fd)).collect();
         for theirs in [control_of_glexec.as_raw_fd(), status_of_glexec.as_raw_fd()]
             .into_iter()
             .chain(keep.iter().copied())
@@ -140,8 +144,14 @@ fn left(until: Instant) -> PollTimeout {
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
+/// An open pipe or socket above 2: what glexec takes.
 fn is_open(fd: RawFd) -> bool {
-    fcntl(crate::act::borrowed(fd), FcntlArg::F_GETFD).is_ok()
+    let kind = |stat: nix::sys::stat::FileStat| {
+        SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+    };
+    let stat = (fd > 2).then(|| fstat(crate::act::borrowed(fd)));
+    stat.and_then(Result::ok)
+        .is_some_and(|stat| [SFlag::S_IFIFO, SFlag::S_IFSOCK].contains(&kind(stat)))
 }
 
 /// Lets a descriptor pass the exec.
