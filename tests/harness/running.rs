@@ -171,6 +171,13 @@ impl<'a> Running<'a> {
         raw::kill_as((who.uid, who.gid), self.pid(), signal)
     }
 
+    /// The same, for a run that may have ended: whether anybody could hear it.
+    pub fn orders_if_heard(&self, line: &str) -> bool {
+        let control = self.control.as_ref().expect("with_control()");
+        let mut file = File::from(control.try_clone().expect("a copy"));
+        file.write_all(format!("{line}\n").as_bytes()).is_ok()
+    }
+
     /// Writes a line to the control descriptor.
     pub fn order(&self, line: &str) {
         let control = self.control.as_ref().expect("with_control()");

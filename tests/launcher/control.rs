@@ -124,3 +124,17 @@ fn a_scheduler_that_signals_every_process_of_the_job_does_not_cut_the_wires() {
     let last = ran.records.last();
     assert!(matches!(last, Some(Record::Finished { code: 7, .. })), "{last:?}");
 }
+
+#[test]
+fn in_100_rounds_orders_that_meet_the_payloads_end_do_not_lose_its_code() {
+    let site = Site::with_epilogue("");
+    for round in 0..100 {
+        let payload = format!("sleep 0.0{:02}; exit 7", round % 10);
+        let running = site.glexec(["sh", "-c", &payload]).with_status().with_control().start();
+        running.started();
+        let start = Instant::now();
+        while running.orders_if_heard("CONT") && start.elapsed() < Duration::from_secs(3) {}
+        running.wait().exited(7);
+    }
+    assert_eq!(site.epilogues().len(), 100);
+}

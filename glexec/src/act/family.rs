@@ -21,6 +21,8 @@ pub(super) struct Spared {
     pub(super) asides: [Option<Birth>; 3],
     /// The payload, which stays unreaped so that its pid and group stay reserved.
     pub(super) payload: Option<Pid>,
+    /// The payload while somebody waits for its status: listed like others, and never reaped.
+    pub(super) awaited: Option<Pid>,
     /// Whose processes are spared: the target's, where the site spares stragglers and only what
     /// an epilogue left is to be ended.
     pub(super) owner: Option<Uid>,
@@ -94,12 +96,15 @@ pub(super) fn reap_orphans(payload: Pid) {
 /// Our children that have not ended, without the spared ones. Those that have ended are reaped.
 pub(super) fn living_children(spared: &Spared) -> Vec<Pid> {
     let all = process::children_of(Pid::this()).into_iter();
+    let is_over = |pid: Pid| {
+        if spared.awaited == Some(pid) { ended(pid).is_some() } else { reap(pid).is_some() }
+    };
     all.filter(|pid| !spared.spares(*pid) && !is_over(*pid)).collect()
 }
 
-/// Reaps it where it has ended; whether it has.
-fn is_over(pid: Pid) -> bool {
-    reap(pid).is_some()
+/// Whether it is no child of ours any more: its status is gone.
+pub(super) fn is_no_child(pid: Pid) -> bool {
+    matches!(sys::wait(Some(pid), libc::WEXITED | libc::WNOWAIT), Err(Errno::ECHILD))
 }
 
 /// One of the run's processes, and under whom it was found.

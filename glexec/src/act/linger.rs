@@ -208,7 +208,8 @@ impl<'a> Run<'a> {
     /// Ends or counts what was left behind, then reaps the payload. Its status is final now,
     /// whatever a tracer that was among them did.
     fn clear(&mut self) -> (Leftovers, Option<(Ending, ResourceUsage)>) {
-        let mut spared = Spared { asides: self.asides, payload: Some(self.payload), owner: None };
+        let mut spared =
+            Spared { asides: self.asides, payload: Some(self.payload), ..Spared::default() };
         if self.charge.linger.stragglers == config::Stragglers::Ignore {
             let found = u32::try_from(family::descendants(&spared, true).len()).unwrap_or(u32::MAX);
             return (Leftovers { found, ended: 0 }, family::reap(self.payload));
@@ -290,6 +291,7 @@ impl<'a> Run<'a> {
             spared: Spared {
                 asides: self.asides,
                 payload: self.gave_up.then_some(self.payload),
+                awaited: None,
                 owner: spares.then(|| self.charge.plan.target.uid()),
             },
             graces: self.graces(),

@@ -16,6 +16,8 @@ use nix::unistd::Pid;
 use std::os::fd::AsFd as _;
 use std::time::Instant;
 
+/// What is told of a payload whose status is gone.
+const LOST: Ending = Ending::Killed { signal: 9, core: false };
 /// What is told of a payload that did not end by KILL in time.
 const GIVEN_UP: (Ending, ResourceUsage) = (
     Ending::Killed { signal: 9, core: false },
@@ -87,7 +89,10 @@ impl Run<'_> {
     fn ended(&self, over: bool) -> Option<(Ending, ResourceUsage)> {
         family::ended(self.payload).or_else(|| {
             let ending = over.then(|| family::ended_under_tracer(&self.root, self.payload));
-            ending.flatten().map(|ending| (ending, ResourceUsage::default()))
+            // Nobody else may reap it; if somebody has, that is no reason to wait for ever.
+            let gone = || family::is_no_child(self.payload).then_some(LOST);
+            let ending = over.then(|| ending.flatten().or_else(gone)).flatten();
+            ending.map(|ending| (ending, ResourceUsage::default()))
         })
     }
 
@@ -134,7 +139,8 @@ impl Run<'_> {
                 self.until = clock.map(|clock| Instant::now() + clock).or(self.until);
             }
             Action::Everybody(number) => {
-                let spared = Spared { asides: self.asides, ..Spared::default() };
+                let awaited = Some(self.payload);
+                let spared = Spared { asides: self.asides, awaited, ..Spared::default() };
                 for kin in family::descendants(&spared, false) {
                     family::order(&self.root, kin, number.into());
                 }
