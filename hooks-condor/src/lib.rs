@@ -1,1 +1,5 @@
-//! Adapters between glexec and HTCondor. Nothing is here yet: the work on it has not begun.
+//! Adapters between glexec and HTCondor.
+
+mod legacy;
+
+pub use legacy::{condor_glexec, selftest};

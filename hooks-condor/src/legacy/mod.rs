@@ -1,0 +1,32 @@
+//! The programs that HTCondor 7.1.3 to 8.8 called where `GLEXEC_JOB` was on, for a starter that
+//! still does; and a pilot factory's self-test. docs/htcondor-legacy.md is the guide. "Facts" with
+//! a number are the sections of the project's facts about HTCondor.
+//!
+//! `dialect`, `environment` and `verdict` are pure; `stream`, `pack` and `unpack` carry a sandbox
+//! from one account to another; `programs` run as the pilot, `target` and `wrapper` as the target.
+
+mod dialect;
+mod environment;
+mod pack;
+mod programs;
+mod selftest;
+mod stream;
+mod target;
+mod unpack;
+mod verdict;
+mod wrapper;
+
+pub use programs::condor_glexec;
+pub use selftest::selftest;
+
+use std::io::Write as _;
+
+/// What the target says when it has unpacked a whole sandbox.
+const UNPACKED: &[u8] = b"unpacked\n";
+/// What the pilot says when it has a whole sandbox.
+const TAKEN: &[u8] = b"taken\n";
+
+/// One line on standard error, which the starter puts into the hold reason.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "[condor_glexec]: {text}");
+}

@@ -1,0 +1,249 @@
+//! Reads a [`stream`](super::stream) into a directory. Whoever wrote it gets no further than that
+//! directory: every entry is made anew in a directory that was just made, by its plain name, and
+//! nothing that is there is opened, followed or replaced.
+
+use super::pack::{LeftOut, about};
+use super::stream::{Entry, Head, expect_begin, take_pieces};
+use super::verdict::stays_inside;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::symlinkat;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// More than [`pack`](super::pack::pack) writes.
+const DEEPEST: usize = 256;
+
+/// What is not taken from a stream.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// This name at the top.
+    pub(crate) skip: Option<&'a OsStr>,
+    /// Links that lead out of this directory, as which it will be known.
+    pub(crate) inside: Option<&'a Path>,
+}
+
+fn bad(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+const fn times(head: &Head) -> TimeSpec {
+    TimeSpec::new(head.modified.0, head.modified.1)
+}
+
+fn permissions(head: &Head) -> Mode {
+    Mode::from_bits_truncate(head.mode)
+}
+
+/// One unpacking: the directories from the top to where the stream is now.
+struct Unpacker<'a> {
+    top: BorrowedFd<'a>,
+    below: Vec<(OwnedFd, Head)>,
+    rules: Rules<'a>,
+    left: LeftOut,
+}
+
+/// Reads a stream to its end. A stream that ends early is an error.
+pub(crate) fn unpack(
+    top: BorrowedFd<'_>,
+    input: &mut impl Read,
+    rules: Rules<'_>,
+) -> io::Result<LeftOut> {
+    expect_begin(input)?;
+    let mut unpacker = Unpacker { top, below: Vec::new(), rules, left: LeftOut::default() };
+    loop {
+        match Entry::take(input)? {
+            Entry::Directory(head) => unpacker.down(head)?,
+            Entry::File(head) => unpacker.file(&head, input)?,
+            Entry::Link(head, target) => unpacker.link(&head, &target)?,
+            Entry::Up => unpacker.up()?,
+            Entry::End if unpacker.below.is_empty() => return Ok(unpacker.left),
+            Entry::End => return Err(bad("it ends in a directory")),
+        }
+    }
+}
+
+impl Unpacker<'_> {
+    fn here(&self) -> BorrowedFd<'_> {
+        self.below.last().map_or(self.top, |(directory, _)| directory.as_fd())
+    }
+
+    fn is_skipped(&self, head: &Head) -> bool {
+        self.below.is_empty() && self.rules.skip == Some(&head.name)
+    }
+
+    fn down(&mut self, head: Head) -> io::Result<()> {
+        if self.below.len() >= DEEPEST {
+            return Err(bad("directories are nested too deep"));
+        }
+        if self.is_skipped(&head) {
+            return Err(bad("a directory has the proxy's name"));
+        }
+        let here = self.here();
+        let name = head.name.as_os_str();
+        mkdirat(here, name, Mode::S_IRWXU).map_err(about(name))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let inner = openat(here, name, flags, Mode::empty()).map_err(about(name))?;
+        self.below.push((inner, head));
+        Ok(())
+    }
+
+    fn up(&mut self) -> io::Result<()> {
+        let Some((directory, head)) = self.below.pop() else {
+            return Err(bad("it leaves the sandbox"));
+        };
+        futimens(&directory, &times(&head), &times(&head)).map_err(about(&head.name))?;
+        fchmod(&directory, permissions(&head)).map_err(about(&head.name))
+    }
+
+    fn file(&self, head: &Head, input: &mut impl Read) -> io::Result<()> {
+        if self.is_skipped(head) {
+            return take_pieces(input, &mut io::sink());
+        }
+        let name = head.name.as_os_str();
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = openat(self.here(), name, flags | OFlag::O_CLOEXEC, mode);
+        let mut file = File::from(file.map_err(about(name))?);
+        take_pieces(input, &mut file)
+            .map_err(|error| io::Error::new(error.kind(), format!("{name:?}: {error}")))?;
+        fchmod(&file, permissions(head)).map_err(about(name))?;
+        futimens(&file, &times(head), &times(head)).map_err(about(name))
+    }
+
+    fn link(&mut self, head: &Head, target: &OsStr) -> io::Result<()> {
+        let leaves = |sandbox| !stays_inside(target, self.below.len(), sandbox);
+        if self.is_skipped(head) || self.rules.inside.is_some_and(leaves) {
+            self.left.links += 1;
+            return Ok(());
+        }
+        let name = head.name.as_os_str();
+        symlinkat(target, self.here(), name).map_err(about(name))?;
+        let flag = UtimensatFlags::NoFollowSymlink;
+        utimensat(self.here(), name, &times(head), &times(head), flag).map_err(about(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::{clear, open_directory, pack, remove};
+    use super::super::stream::{begin, put_piece};
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use tempfile::TempDir;
+
+    fn packed(directory: &Path) -> (Vec<u8>, LeftOut) {
+        let mut bytes = Vec::new();
+        let left = pack(open_directory(directory).unwrap().as_fd(), &mut bytes, None).unwrap();
+        (bytes, left)
+    }
+
+    fn unpacked(bytes: &[u8], rules: Rules<'_>) -> (TempDir, io::Result<LeftOut>) {
+        let to = TempDir::new().unwrap();
+        let result = unpack(open_directory(to.path()).unwrap().as_fd(), &mut &*bytes, rules);
+        (to, result)
+    }
+
+    #[test]
+    fn a_tree_comes_out_as_it_went_in() {
+        let from = TempDir::new().unwrap();
+        let at = |name: &str| from.path().join(name);
+        fs::create_dir_all(at("-d/ü e/f")).unwrap();
+        for (name, mode) in
+            [("a b", 0o600), ("-rf", 0o755), ("new\nline", 0o640), ("-d/ü e/x", 0o4711)]
+        {
+            fs::write(at(name), name.repeat(20_000)).unwrap();
+            fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+        }
+        fs::set_permissions(at("-d/ü e"), Permissions::from_mode(0o500)).unwrap();
+        symlink("-d/ü e/x", at("link")).unwrap();
+        symlink("/nowhere", at("away")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+        let (bytes, left) = packed(from.path());
+        assert_eq!(left, LeftOut { special: 1, ..LeftOut::default() });
+        let (to, result) = unpacked(&bytes, Rules::default());
+        assert!(result.unwrap().is_nothing());
+        for name in ["a b", "-rf", "new\nline", "-d/ü e/x", "-d/ü e"] {
+            let (old, new) =
+                (fs::metadata(at(name)).unwrap(), fs::metadata(to.path().join(name)).unwrap());
+            assert_eq!(new.mode() & 0o7777, old.mode() & 0o777, "{name:?}");
+            assert_eq!((new.mtime(), new.mtime_nsec()), (old.mtime(), old.mtime_nsec()));
+        }
+        assert_eq!(fs::read(to.path().join("link")).unwrap(), "-d/ü e/x".repeat(20_000).as_bytes());
+        assert_eq!(fs::read_link(to.path().join("away")).unwrap(), Path::new("/nowhere"));
+        remove(to.path()).unwrap();
+        assert!(!to.path().exists());
+    }
+
+    #[test]
+    fn directories_nested_without_end_are_left_out_and_removed() {
+        let from = TempDir::new().unwrap();
+        let mut at = open_directory(from.path()).unwrap();
+        for _ in 0..1000 {
+            mkdirat(&at, "d", Mode::S_IRWXU).unwrap();
+            at = openat(&at, "d", OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        }
+        let (bytes, left) = packed(from.path());
+        assert_eq!(left.deep, 1);
+        unpacked(&bytes, Rules::default()).1.unwrap();
+        clear(open_directory(from.path()).unwrap().as_fd(), None).unwrap();
+        assert_eq!(fs::read_dir(from.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_forged_stream_writes_nothing_outside() {
+        let head = |name: &str| Head { name: name.into(), mode: 0o644, modified: (0, 0) };
+        let outside = TempDir::new().unwrap();
+        let forged = |entries: &[Entry]| {
+            let mut bytes = Vec::new();
+            begin(&mut bytes).unwrap();
+            for entry in entries {
+                entry.put(&mut bytes).unwrap();
+                if matches!(entry, Entry::File(_)) {
+                    put_piece(&mut bytes, b"bad").unwrap();
+                    put_piece(&mut bytes, b"").unwrap();
+                }
+            }
+            bytes
+        };
+        let link = |name: &str| Entry::Link(head(name), outside.path().into());
+        let (a, f) = (|| Entry::Directory(head("a")), |name: &str| Entry::File(head(name)));
+        let all: [&[Entry]; 9] = [
+            &[Entry::Up, f("x"), Entry::End],
+            &[link("a"), a(), f("x"), Entry::Up, Entry::End],
+            &[Entry::Link(head("l"), outside.path().join("x").into()), f("l"), Entry::End],
+            &[f("../x"), Entry::End],
+            &[f("/tmp/x"), Entry::End],
+            &[Entry::Directory(head("..")), f("x"), Entry::Up, Entry::End],
+            &[f("x"), f("x"), Entry::End],
+            &[a(), Entry::End],
+            &[f("x")],
+        ];
+        for entries in all {
+            let (_to, result) = unpacked(&forged(entries), Rules::default());
+            assert!(result.is_err(), "{entries:?}");
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        }
+        let rules = Rules { skip: Some(OsStr::new("proxy")), inside: Some(Path::new("/s")) };
+        let entries = [f("proxy"), link("a"), a(), f("x"), Entry::Up, Entry::End];
+        let (to, result) = unpacked(&forged(&entries), rules);
+        assert_eq!(result.unwrap().links, 1);
+        assert!(to.path().join("a/x").is_file() && !to.path().join("proxy").exists());
+    }
+
+    #[test]
+    fn a_length_that_nothing_follows_is_an_early_end() {
+        let mut bytes = b"sandbox1F\0\x01x\0\0\x01\xa4".to_vec();
+        bytes.extend([0; 16]);
+        bytes.extend([0xff; 4]);
+        bytes.extend([1; 100]);
+        assert!(unpacked(&bytes, Rules::default()).1.is_err());
+        assert!(unpacked(b"sandbox1F\xff\xff", Rules::default()).1.is_err());
+        assert!(unpacked(b"", Rules::default()).1.is_err());
+    }
+}
