@@ -115,15 +115,19 @@ fn setup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
         return FINAL;
     }
     let code = persist(patience, || send(glexec, sandbox));
+    if code != DONE {
+        // As if nothing had been tried; where the target's half is in the way, both stay.
+        let _ = move_no_replace(&sandbox.pilots, &sandbox.path);
+        return code;
+    }
     let emptied = open_directory(&sandbox.pilots)
         .and_then(|directory| clear(directory.as_fd(), sandbox.proxy.as_deref()));
-    match (code, emptied) {
-        (DONE, Ok(())) => DONE,
-        (DONE, Err(error)) => {
+    match emptied {
+        Ok(()) => DONE,
+        Err(error) => {
             complain(&format!("{:?} cannot be emptied: {error}", sandbox.pilots));
             FINAL
         }
-        (code, _) => code,
     }
 }
 

@@ -136,6 +136,13 @@ impl Line {
         let mut bytes: Vec<u8> = text.bytes().filter(|b| *b != 0).take(LONGEST_TEXT - 1).collect();
         bytes.push(0);
         let _ = self.say(&bytes);
+        // Hanging up on what was not read would be an error for who reads the text.
+        let mut unread = [0; 4096];
+        for _ in 0..64 {
+            if !matches!(recv(self.0, &mut unread, MsgFlags::MSG_DONTWAIT), Ok(1..)) {
+                break;
+            }
+        }
     }
 
     fn read(&self, length: usize) -> Result<Vec<u8>, String> {
