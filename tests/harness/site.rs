@@ -24,7 +24,7 @@ pub const CONFIG: &str = "/etc/glexec.toml";
 /// Where the adapters are installed.
 pub const LIBEXEC: &str = "/usr/libexec/glexec";
 /// The adapters.
-const HOOKS: [&str; 7] = [
+const HOOKS: [&str; 9] = [
     "glexec-slurm-task",
     "glexec-slurm-prolog",
     "glexec-slurm-epilog",
@@ -32,7 +32,11 @@ const HOOKS: [&str; 7] = [
     "glexec-slurm-task-epilog",
     "glexec-slurm-record",
     "glexec-slurm-epilog-ctld",
+    "condor_glexec",
+    "glexec-condor-selftest",
 ];
+/// The names under which HTCondor's starter and procd call `condor_glexec`.
+const LEGACY: [&str; 6] = ["setup", "run", "job_wrapper", "kill", "cleanup", "update_proxy"];
 /// Where the tests put the site's epilogue.
 pub const EPILOGUE: &str = "/usr/libexec/site/epilogue";
 /// The program that plays payloads and epilogues.
@@ -388,6 +392,9 @@ pub(crate) fn install_built(tree: &Tree) -> Result<()> {
     tree.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
     for tool in HOOKS {
         tree.install(&built.join(tool), &format!("{LIBEXEC}/{tool}"), 0o755)?;
+    }
+    for name in LEGACY {
+        tree.link("condor_glexec", &format!("{LIBEXEC}/condor_glexec_{name}"));
     }
     let actor = std::env::current_exe()?.ancestors().nth(2).map(|d| d.join("actor"));
     if let Some(actor) = actor.filter(|a| a.exists()) {

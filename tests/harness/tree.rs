@@ -3,7 +3,7 @@
 use crate::raw;
 use anyhow::{Context as _, Result};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -43,6 +43,12 @@ impl Tree {
         fs::create_dir_all(self.path(inside)).unwrap_or_else(|e| panic!("{inside}: {e}"));
         self.own(inside, owner);
         self.mode(inside, mode);
+    }
+
+    pub(crate) fn link(&self, target: &str, inside: &str) {
+        let path = self.path(inside);
+        let _ = fs::remove_file(&path);
+        symlink(target, &path).unwrap_or_else(|e| panic!("{inside}: {e}"));
     }
 
     pub(crate) fn own(&self, inside: &str, (uid, gid): (u32, u32)) {
