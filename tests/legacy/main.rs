@@ -6,7 +6,7 @@ mod starter;
 use harness::accounts::{PAYLOAD1, PILOT};
 use harness::{GLEXEC, LIBEXEC, Site};
 use starter::{
-    EXECUTE, PILOTS, Run, SANDBOX, job, look, moving, program, put, site_with, wait_for,
+    EXECUTE, PILOTS, Run, SANDBOX, fill, job, look, moving, program, put, site_with, wait_for,
 };
 use std::fs;
 use std::io::Read as _;
@@ -300,6 +300,17 @@ fn a_forged_answer_writes_nothing_outside_and_is_no_success() {
     }
     moving(&site, "cleanup").exited(0);
     assert_eq!(site.read(&format!("{SANDBOX}/input")), "six\n", "and nothing was lost");
+}
+
+#[test]
+fn what_the_target_did_counts_though_an_epilogue_failed() {
+    let site = Site::with_epilogue_script("#!/bin/sh\nexit 1\n", "");
+    fill(&site);
+    moving(&site, "setup").exited(0);
+    moving(&site, "cleanup").exited(0);
+    assert_eq!(site.read(&format!("{SANDBOX}/input")), "six\n");
+    let ends = site.log().iter().filter(|line| line.contains("exit_code=202")).count();
+    assert_eq!(ends, 2, "{:?}", site.log());
 }
 
 #[test]

@@ -18,11 +18,15 @@ pub(crate) const PILOTS: &str = "/var/lib/condor/execute/dir_4711.condor";
 /// A site with a job's sandbox as the starter has filled it.
 pub(crate) fn site_with(lines: &str) -> Site {
     let site = Site::with(lines);
+    fill(&site);
+    site
+}
+
+pub(crate) fn fill(site: &Site) {
     site.directory(EXECUTE, (0, 0), 0o1777);
     site.directory(SANDBOX, (PILOT, PILOT), 0o755);
-    put(&site, "x509", "the proxy\n", 0o600);
-    put(&site, "input", "six\n", 0o600);
-    site
+    put(site, "x509", "the proxy\n", 0o600);
+    put(site, "input", "six\n", 0o600);
 }
 
 pub(crate) fn put(site: &Site, name: &str, text: &str, mode: u32) {

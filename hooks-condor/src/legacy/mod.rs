@@ -3,11 +3,12 @@
 //! a number are the sections of the project's facts about HTCondor.
 //!
 //! `dialect`, `environment` and `verdict` are pure; `stream`, `pack` and `unpack` carry a sandbox
-//! from one account to another; `programs` run as the pilot, `target` and `wrapper` as the target.
+//! from one account to another, `patient` waits for it; `programs` run as the pilot, `target` and `wrapper` as the target.
 
 mod dialect;
 mod environment;
 mod pack;
+mod patient;
 mod programs;
 mod selftest;
 mod stream;

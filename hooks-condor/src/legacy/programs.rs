@@ -2,6 +2,7 @@
 
 use super::dialect::{self, AS_TARGET, Glexec, Patience, Sandbox, Update};
 use super::pack::{LeftOut, clear, open_directory, pack};
+use super::patient::{Patient, end_of};
 use super::unpack::{Rules, unpack};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
 use super::{TAKEN, UNPACKED, complain, target, wrapper};
@@ -14,6 +15,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 /// Everything that is called `condor_glexec…`: from the words of a call, its own name the first,
 /// to the exit code (facts 1.3, the table).
@@ -85,10 +87,17 @@ fn call(glexec: &Glexec, words: &[&OsStr]) -> io::Result<Command> {
     Ok(command)
 }
 
+/// How long nothing may come of the target's files before cleanup is given up.
+const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+
 fn judge(what: &str, status: io::Result<ExitStatus>) -> Attempt {
     let status = match status {
         Ok(status) => status,
-        Err(error) => return Attempt::Final(format!("{what}: glexec cannot be started: {error}")),
+        Err(error) => {
+            return Attempt::Final(format!(
+                "{what}: glexec did not start, or does not end: {error}"
+            ));
+        }
     };
     match after(status.code()) {
         After::Done => Attempt::Done,
@@ -208,13 +217,13 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
     let pipe = child.stdout.take();
     let rules = Rules { skip: sandbox.proxy.as_deref(), inside: Some(&sandbox.path) };
     let taken = pipe.ok_or(io::Error::from(io::ErrorKind::BrokenPipe)).and_then(|pipe| {
-        let mut input = BufReader::new(pipe);
+        let mut input = BufReader::new(Patient(pipe, LONGEST_SILENCE));
         let left = unpack(directory.as_fd(), &mut input, rules)?;
         child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(TAKEN))?;
         Ok(left)
     });
     drop(child.stdin.take());
-    let status = child.wait();
+    let status = end_of(&mut child, LONGEST_SILENCE);
     match taken {
         Ok(left) if !sandbox.path.exists() => {
             mention(left);
