@@ -95,6 +95,12 @@ fn a_job_ends_as_it_ended() {
 #[test]
 fn a_job_gets_its_environment_and_its_broken_pipes() {
     let site = prepared();
+    let long = "long ".repeat(25_000);
+    let mut run =
+        Run::start(&site, &["input", "_out", "_err", "/bin/sh", "-c", "echo \"$L\" | wc -c"]);
+    assert_eq!(run.talk(&format!("L='{long}'")), "");
+    run.glexec.wait().exited(0);
+    assert_eq!(site.read(&format!("{SANDBOX}/_out")).trim(), (long.len() + 1).to_string());
     let script = "echo \"$A|$B|$C|$HOME|$PATH\"; grep SigIgn /proc/self/status";
     let mut run = Run::start(&site, &["/dev/null", "_out", "_err", "/bin/sh", "-c", script]);
     assert_eq!(run.talk("A=1 'B=it''s two' C='a\"b'' ' HOME=/tmp"), "");
@@ -208,10 +214,13 @@ fn why_a_job_did_not_start_is_told_over_the_socket() {
         failing(&["input", "o", "e", "./junk"]).contains("Exec format error"),
         "no shell tries it"
     );
-    let mut run = Run::with_wrapper(&site, "/no/wrapper", &["-", "-", "-", "/bin/true"]);
-    assert!(!run.hello());
-    let ran = run.glexec.wait();
-    assert!(ran.exited(1).error().contains("/no/wrapper"), "{ran:?}");
+    site.file("/usr/local/bin/closed", "", 0o700);
+    for wrapper in ["/no/wrapper", "/usr/local/bin/closed", "true"] {
+        let mut run = Run::with_wrapper(&site, wrapper, &["-", "-", "-", "/bin/true"]);
+        assert!(!run.hello());
+        let ran = run.glexec.wait();
+        assert!(ran.exited(1).error().contains(wrapper), "{ran:?}");
+    }
 }
 
 #[test]
@@ -287,12 +296,14 @@ fn a_forged_answer_writes_nothing_outside_and_is_no_success() {
         link("a", EXECUTE) + &entry("D", "a") + &file("escaped"),
         entry("D", "..") + &file("escaped") + "UE",
     ];
-    for stream in forged {
+    let path = "a name is a path";
+    let why = [path, path, "it leaves the sandbox", "failed to fill whole buffer", path];
+    for (stream, why) in forged.into_iter().zip(why) {
         let fake = format!("#!/bin/sh\nprintf 'sandbox1{stream}'\nexec cat > /dev/null\n");
         site.file("/usr/local/bin/forged", fake, 0o755);
         let ran =
             program(&site, "cleanup", &["/usr/local/bin/forged", "x509", SANDBOX, "0", "0"]).run();
-        ran.exited(1);
+        assert!(ran.exited(1).error().contains(why), "{stream}: {ran:?}");
         let mut names: Vec<_> =
             fs::read_dir(site.path(EXECUTE)).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
