@@ -18,6 +18,7 @@ mod sweep;
 pub use admin::admin;
 
 use act::leases::{self, Lease};
+use act::probe::Looker;
 use act::root::{Privilege, Root};
 use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
@@ -136,7 +137,14 @@ impl Walk<'_> {
         let target = lookups.target(&granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
         let candidates = plan::candidates(&request, &config.path)?;
-        let looker = (!config.log_only).then_some(&target);
+        let given = plan::given(config, &request.environ, caller.uid() == target.uid());
+        let looker = match self.rights {
+            Ok(privilege) if !config.log_only && plan::within(&given, &candidates) => {
+                Looker::Caller(privilege.caller())
+            }
+            _ if config.log_only => Looker::Own,
+            _ => Looker::Target(&target),
+        };
         let command = act::probe::find(&root, looker, &candidates)?;
         let environ = request.environ.clone();
         let mut plan = plan::lay(config, request, (caller, target), command)?;

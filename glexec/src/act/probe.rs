@@ -16,22 +16,34 @@ use std::ffi::{CStr, CString, OsString};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 
-/// Finds the first candidate that the target may execute. `target` is `None` in log-only mode:
-/// then the rights are the caller's own.
+/// Whose rights the look is taken with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Looker<'t> {
+    /// The target's.
+    Target(&'t Target),
+    /// The caller's: the command lies in a directory that is not the target's yet.
+    Caller(Uid),
+    /// Those that this process has: in log-only mode there are no others.
+    Own,
+}
+
+/// Finds the first candidate that the looker may execute.
 ///
 /// The process takes the target's effective ids for the look and puts them back; with the
 /// caller's real and root's saved ids it belongs to neither meanwhile.
 ///
 /// # Errors
 /// [`Reason::CommandNotFound`], [`Reason::CommandNotExecutable`]; [`Reason::Switch`].
-pub(crate) fn find(
-    root: &Root,
-    target: Option<&Target>,
-    candidates: &[CString],
-) -> Result<Found, Stop> {
-    let searched = match target {
-        None => search(candidates),
-        Some(target) => as_target(root, target, || search(candidates))?,
+pub(crate) fn find(root: &Root, looker: Looker<'_>, candidates: &[CString]) -> Result<Found, Stop> {
+    let searched = match looker {
+        Looker::Own => search(candidates),
+        Looker::Target(target) => as_target(root, target, || search(candidates))?,
+        Looker::Caller(uid) => {
+            set_effective(uid);
+            let searched = search(candidates);
+            set_effective(Uid::from_raw(0));
+            searched
+        }
     };
     searched.map_err(|trouble| match trouble {
         Some((path, errno)) => {

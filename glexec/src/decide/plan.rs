@@ -175,6 +175,26 @@ pub(crate) fn candidates(request: &Request, path: &str) -> Result<Vec<CString>, 
     Ok(found.into_iter().flatten().collect())
 }
 
+/// The directories to be handed over, as the caller names them. Who runs its payload as itself has
+/// its directories anyway.
+pub(crate) fn given(config: &Config, environ: &Environ, as_itself: bool) -> Vec<Vec<u8>> {
+    let names = if as_itself { &[][..] } else { &config.hand_over };
+    let given = names.iter().filter_map(|name| environ.get(name)).map(<[u8]>::to_vec);
+    given.filter(|path| !path.is_empty()).collect()
+}
+
+/// Whether the command is in a directory that is handed over: then the target cannot look for it
+/// yet, and will have what its owner has.
+pub(crate) fn within(given: &[Vec<u8>], candidates: &[CString]) -> bool {
+    let below = |path: &[u8]| {
+        given.iter().any(|directory| {
+            let directory = directory.strip_suffix(b"/").unwrap_or(directory);
+            path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+        })
+    };
+    candidates.iter().any(|candidate| below(candidate.as_bytes()))
+}
+
 /// Compares the mapping with the ids of the deprecated verify mode.
 ///
 /// # Errors
@@ -209,10 +229,7 @@ pub(crate) fn lay(
             .hint("the site allows it with keep_descriptors = true"));
     }
     let words = request.invocation.words.into_iter();
-    // Who runs its payload as itself has its directories anyway.
-    let given = if caller.uid() == target.uid() { &[][..] } else { &config.hand_over };
-    let given = given.iter().filter_map(|name| request.environ.get(name)).map(<[u8]>::to_vec);
-    let hand_over: Vec<Vec<u8>> = given.filter(|path| !path.is_empty()).collect();
+    let hand_over = given(config, &request.environ, caller.uid() == target.uid());
     let launch = match (config.log_only, config.linger) {
         (true, _) => Launch::LogOnly,
         (false, false) => Launch::Replace,
