@@ -138,10 +138,16 @@ pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: Vec<OsString>) -> Re
     let caller = Some(privilege.caller().as_raw());
     let wanted = Wanted { job, caller, by_caller: true, ..Wanted::default() };
     let settled = sweep(&root, Some(privilege), (config, &wanted), walk.teller)?;
-    let owed = settled.iter().filter(|(_, settled)| {
+    let count = |of: fn(&Settled) -> bool| {
+        u32::try_from(settled.iter().filter(|(_, settled)| of(settled)).count()).unwrap_or(u32::MAX)
+    };
+    let paid = count(|settled| matches!(settled, Settled::Paid(_)));
+    let live = count(|settled| matches!(settled, Settled::Live(_)));
+    let owed = count(|settled| {
         matches!(settled, Settled::Later(_) | Settled::Failed(_) | Settled::Aside(_))
     });
-    match owed.count() {
+    walk.teller.status(&Record::Settled { paid, live, owed });
+    match owed {
         0 => Ok(0),
         count => Err(Stop::new(Reason::State, format!("{count} runs still owe their epilogue"))
             .hint("the log says why; the site has to act")),

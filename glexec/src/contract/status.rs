@@ -150,6 +150,15 @@ pub enum Record {
         #[serde(default)]
         dropped: u32,
     },
+    /// A `--settle` has gone through the runs that match.
+    Settled {
+        /// Runs whose epilogue has run to its end now, or had before.
+        paid: u32,
+        /// Runs whose glexec lives: it pays itself.
+        live: u32,
+        /// Runs that still owe.
+        owed: u32,
+    },
     /// No payload was run.
     Refused {
         /// 201, 202 or 203.

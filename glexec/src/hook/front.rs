@@ -111,11 +111,20 @@ impl Hold<'_> {
 /// # Errors
 /// Where it cannot be started.
 pub fn rehearse(program: &Path, limit: Duration) -> io::Result<Vec<Record>> {
+    // Any command that every target may execute: it is looked up and not run.
+    let invocation = Invocation { mode: Mode::Rehearse, ..Invocation::run(["true"]) };
+    read_records(program, invocation, limit)
+}
+
+/// The records of a call that runs no payload; what it prints goes nowhere.
+pub(super) fn read_records(
+    program: &Path,
+    invocation: Invocation,
+    limit: Duration,
+) -> io::Result<Vec<Record>> {
     let (status, theirs) = pipe2(OFlag::O_CLOEXEC)?;
     inherit(theirs.as_raw_fd())?;
-    let status_fd = Some(theirs.as_raw_fd());
-    // Any command that every target may execute: it is looked up and not run.
-    let invocation = Invocation { mode: Mode::Rehearse, status_fd, ..Invocation::run(["true"]) };
+    let invocation = Invocation { status_fd: Some(theirs.as_raw_fd()), ..invocation };
     #[expect(clippy::disallowed_methods, reason = "an absolute path, and no rights to lose")]
     let mut command = Command::new(program);
     command.args(invocation.build()).stdin(Stdio::null()).stdout(Stdio::null());
@@ -126,9 +135,12 @@ pub fn rehearse(program: &Path, limit: Duration) -> io::Result<Vec<Record>> {
     while let Some(file) = &stream.status {
         let mut told = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
         match poll(&mut told, left(until)) {
+            // Who is immune by now finishes alone: nobody waits for it.
             Ok(0) => {
-                child.kill()?;
-                break;
+                return match child.kill() {
+                    Ok(()) => child.wait().map(|_| stream.records),
+                    Err(_) => Ok(stream.records),
+                };
             }
             Ok(_) => stream.read(),
             Err(Errno::EINTR) => {}

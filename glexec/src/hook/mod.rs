@@ -4,10 +4,12 @@
 
 mod front;
 mod log;
+mod settle;
 mod site;
 mod tool;
 
 pub use front::{Held, Hold, end_as, rehearse};
 pub use log::{Log, Urgency};
+pub use settle::{Settlement, settle};
 pub use site::read_site_file;
 pub use tool::{Answer, Tool};
