@@ -1,6 +1,7 @@
 //! glexec under HTCondor: real pools, in which root has the machine, or a pilot.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod jobs;
 mod smoke;
 
 use harness::{Pool, SharedPool};
@@ -11,7 +12,35 @@ static ROOT: SharedPool = SharedPool::new(|| with_glexec(Pool::root("")));
 /// The machine is the pilot's.
 static PILOT: SharedPool = SharedPool::new(|| with_glexec(Pool::pilot("")));
 
+/// With the hooks, as conf/condor has them, and root's daemons.
+static HOOKED_ROOT: SharedPool = SharedPool::new(|| with_hooks(Pool::root(ROOTS_CONFIG)));
+
+/// The same, and the machine is the pilot's.
+static HOOKED_PILOT: SharedPool = SharedPool::new(|| with_hooks(Pool::pilot(PILOTS_CONFIG)));
+
+const ROOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec.config");
+const PILOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec-pilot.config");
+
+/// The site's epilogue: looks around for the tests, and calls ours as docs/htcondor.md says.
+const EPILOGUE: &str = "#!/bin/sh
+/usr/libexec/glexec/glexec-condor-record
+exec /usr/local/bin/actor look-into
+";
+
 fn with_glexec(pool: Pool) -> Pool {
     pool.install_glexec("epilogue = \"/usr/libexec/site/epilogue\"");
+    pool
+}
+
+fn with_hooks(pool: Pool) -> Pool {
+    let ours = include_str!("../../conf/condor/glexec.toml.condor");
+    let ours = ours.replace("/usr/libexec/glexec/glexec-condor-record", harness::EPILOGUE);
+    pool.install_glexec(&ours);
+    pool.file(harness::EPILOGUE, EPILOGUE, 0o755);
+    pool.file(
+        "/etc/glexec-condor.toml",
+        include_str!("../../conf/condor/glexec-condor.toml"),
+        0o644,
+    );
     pool
 }

@@ -24,7 +24,7 @@ pub const CONFIG: &str = "/etc/glexec.toml";
 /// Where the adapters are installed.
 pub const LIBEXEC: &str = "/usr/libexec/glexec";
 /// The adapters.
-const HOOKS: [&str; 9] = [
+const HOOKS: [&str; 13] = [
     "glexec-slurm-task",
     "glexec-slurm-prolog",
     "glexec-slurm-epilog",
@@ -34,6 +34,10 @@ const HOOKS: [&str; 9] = [
     "glexec-slurm-epilog-ctld",
     "condor_glexec",
     "glexec-condor-selftest",
+    "glexec-condor-wrapper",
+    "glexec-condor-prepare",
+    "glexec-condor-exit",
+    "glexec-condor-record",
 ];
 /// The names under which HTCondor's starter and procd call `condor_glexec`.
 const LEGACY: [&str; 6] = ["setup", "run", "job_wrapper", "kill", "cleanup", "update_proxy"];

@@ -1,0 +1,5 @@
+//! USER_JOB_WRAPPER: `glexec-condor-wrapper COMMAND [ARG…]`, as the user that the starter chose.
+
+fn main() {
+    hooks_condor::wrapper(std::env::args_os().skip(1).collect())
+}

@@ -1,0 +1,193 @@
+//! HTCondor's words, in and out. Pure.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// The job's key: both the wrapper and the hooks get it from the starter, it names one sandbox of
+/// one job, and it is the directory that is handed over.
+pub(crate) const KEY: &str = "_CONDOR_SCRATCH_DIR";
+
+/// `HookStatusCode` from here on sends the job back to the queue; below it is held.
+const IDLE: u32 = 300;
+
+/// Whether this variable is the starter's own: session keys, sockets, where its daemons are.
+pub(crate) fn is_secret(name: &OsStr) -> bool {
+    const NAMES: [&[u8]; 6] = [
+        b"CONDOR_INHERIT",
+        b"CONDOR_PARENT_ID",
+        b"CONDOR_PROCD_ADDRESS",
+        b"CONDOR_PROCD_ADDRESS_BASE",
+        b"_CONDOR_EXECUTE",
+        b"_CONDOR_PROCD_ADDRESS",
+    ];
+    let name = name.as_bytes();
+    NAMES.contains(&name)
+        || name.starts_with(b"CONDOR_PRIVATE_")
+        || name.starts_with(b"_CONDOR_PRIVATE_")
+}
+
+/// A ClassAd string literal. What would end the line or the string is replaced.
+pub(crate) fn literal(text: &str) -> String {
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            character if character.is_control() => out.push(' '),
+            character => out.push(character),
+        }
+    }
+    out + "\""
+}
+
+/// What becomes of a job before it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is held, with this subcode and sentence.
+    Hold(u8, String),
+    /// It goes back to the queue.
+    Idle(u8, String),
+}
+
+impl Fate {
+    /// The lines for the hook's stdout.
+    pub(crate) fn lines(&self) -> String {
+        let (code, sentence) = match self {
+            Self::Hold(code, sentence) => (u32::from(*code), sentence),
+            Self::Idle(code, sentence) => (IDLE + u32::from(*code), sentence),
+        };
+        format!("HookStatusCode = {code}\nHookStatusMessage = {}\n", literal(sentence))
+    }
+}
+
+/// The job ad as the starter writes it to a hook's stdin: lines `Name = value`.
+#[derive(Debug, Default)]
+pub(crate) struct Ad(Vec<(String, String)>);
+
+impl Ad {
+    pub(crate) fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+        Self(pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect())
+    }
+
+    /// An attribute that is a string, without its quotes.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        let inner = value.strip_prefix('"')?.strip_suffix('"')?;
+        let mut out = String::new();
+        let mut characters = inner.chars();
+        while let Some(character) = characters.next() {
+            match character {
+                '\\' => out.extend(characters.next()),
+                character => out.push(character),
+            }
+        }
+        Some(out)
+    }
+
+    /// The job's arguments in the newer syntax, whichever it has them in.
+    pub(crate) fn arguments(&self) -> String {
+        self.text("Arguments").unwrap_or_else(|| {
+            let old = self.text("Args").unwrap_or_default();
+            old.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+        })
+    }
+}
+
+/// One word in the raw syntax of `Arguments`: blanks between words, quoted by `'`.
+fn word(text: &str) -> String {
+    let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '\'');
+    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
+}
+
+/// The lines that make the job run `wrapper` with `command` and the job's arguments behind it.
+pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> String {
+    let arguments = format!("{} {}", word(command), ad.arguments());
+    format!("Cmd = {}\nArguments = {}\n", literal(wrapper), literal(arguments.trim_end()))
+}
+
+/// The `KEY=VALUE` by which glexec finds the runs of this job.
+pub(crate) fn key_word(scratch: &OsStr) -> OsString {
+    let mut word = OsString::from(format!("{KEY}="));
+    word.push(scratch);
+    word
+}
+
+/// An attribute of the job's ad and its value, an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attribute {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+}
+
+impl Attribute {
+    pub(crate) fn text(name: &'static str, text: &str) -> Self {
+        Self { name, value: literal(text) }
+    }
+
+    pub(crate) fn number(name: &'static str, number: u64) -> Self {
+        Self { name, value: number.to_string() }
+    }
+
+    /// Microseconds as seconds.
+    pub(crate) fn seconds(name: &'static str, microseconds: u64) -> Self {
+        let (whole, rest) = (microseconds / 1_000_000, microseconds % 1_000_000);
+        Self { name, value: format!("{whole}.{rest:06}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_starters_own_is_known_and_the_jobs_is_not() {
+        for name in
+            ["CONDOR_INHERIT", "CONDOR_PRIVATE_INHERIT", "CONDOR_PRIVATE_SHARED_PORT_COOKIE"]
+        {
+            assert!(is_secret(OsStr::new(name)), "{name}");
+        }
+        for name in [KEY, "_CONDOR_ANCESTOR_7", "CONDOR_CONFIG", "_CONDOR_JOB_AD", "PATH"] {
+            assert!(!is_secret(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn held_and_idle_are_told_by_the_number() {
+        let held = Fate::Hold(203, "no \"mapping\"\nfor you".to_owned());
+        assert_eq!(
+            held.lines(),
+            "HookStatusCode = 203\nHookStatusMessage = \"no \\\"mapping\\\" for you\"\n"
+        );
+        assert!(Fate::Idle(202, String::new()).lines().starts_with("HookStatusCode = 502\n"));
+    }
+
+    #[test]
+    fn a_rewritten_job_has_its_words_one_by_one() {
+        let new = Ad::parse("Cmd = \"/x/a b\"\nArguments = \"-c 'exit 7'\"\n");
+        assert_eq!(
+            rewritten(&new, "/w", "/x/a b"),
+            "Cmd = \"/w\"\nArguments = \"'/x/a b' -c 'exit 7'\"\n"
+        );
+        let old = Ad::parse("Cmd = \"c\"\nArgs = \"a it's\"\n");
+        assert_eq!(rewritten(&old, "/w", "/c"), "Cmd = \"/w\"\nArguments = \"/c a 'it''s'\"\n");
+        let none = Ad::parse("Cmd = \"c\"\n");
+        assert_eq!(rewritten(&none, "/w", "/c"), "Cmd = \"/w\"\nArguments = \"/c\"\n");
+    }
+
+    #[test]
+    fn seconds_have_their_fraction() {
+        assert_eq!(Attribute::seconds("A", 1_000_042).value, "1.000042");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_second_line(text in ".*") {
+            let lines = Fate::Hold(201, text.clone()).lines();
+            prop_assert_eq!(lines.lines().count(), 2);
+            let back = Ad::parse(&lines).text("HookStatusMessage").unwrap();
+            let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            prop_assert_eq!(back, clean);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! One function for each program: from the process's environment to its exit code.
+
+use crate::dialect::{self, Ad, Attribute, Fate, KEY};
+use crate::record::{self, Record};
+use crate::settings::{By, Prepare, Settings, seconds};
+use crate::verdict::{self, Admission};
+use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
+use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
+use nix::unistd::Uid;
+use std::env::{var_os, vars_os};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A rehearsal reads files, and at most asks the account helper.
+const REHEARSAL: Duration = Duration::from_secs(20);
+/// An ad is some ten KiB.
+const LONGEST_AD: u64 = 4 << 20;
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "[glexec-condor]: {text}");
+}
+
+fn scratch() -> Option<PathBuf> {
+    var_os(KEY).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// As the kernel calls it; no secret of the site's.
+fn node() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "this node".to_owned() } else { name.to_owned() }
+}
+
+/// `USER_JOB_WRAPPER`: runs the command by glexec and ends as it ended.
+pub fn wrapper(words: Vec<OsString>) -> ! {
+    let settings = Settings::read().unwrap_or_else(|sentence| {
+        not_run(&format!("{}: {sentence}; tell the site (202)", node()));
+        end_as(Ending::Exited(ADMIN_MUST_ACT))
+    });
+    if words.is_empty() {
+        complain("usage: glexec-condor-wrapper COMMAND [ARG...]");
+        end_as(Ending::Exited(CALLER_MUST_ACT));
+    }
+    let temporary = match (var_os("GLEXEC_TMPDIR"), var_os("TMPDIR")) {
+        (None, Some(directory)) => vec![("GLEXEC_TMPDIR".into(), directory)],
+        _ => Vec::new(),
+    };
+    let secrets = vars_os().map(|(name, _)| name).filter(|name| dialect::is_secret(name));
+    let hold = Hold {
+        program: &settings.programs.glexec,
+        words,
+        keep: Vec::new(),
+        set: temporary,
+        unset: secrets.collect(),
+    };
+    match hold.run() {
+        Ok(held) => ended(&settings, &held),
+        Err(error) => {
+            let program = settings.programs.glexec.display();
+            not_run(&format!("{}: {program} cannot be started: {error} (202)", node()));
+            let reason = Attribute::text("Refused", "not-started");
+            tell(&settings, &[reason, Attribute::number("RefusedCode", ADMIN_MUST_ACT.into())]);
+            end_as(Ending::Exited(ADMIN_MUST_ACT))
+        }
+    }
+}
+
+/// glexec has ended: everybody is told, and the job ends.
+fn ended(settings: &Settings, held: &Held) -> ! {
+    let end = verdict::job(held, settings.wrapper.signal_exit);
+    // The stream has said it all; what is left would be taken for the job's output.
+    scratch().and_then(|scratch| record::take(&scratch));
+    tell(settings, &verdict::attributes(held));
+    if let Some(why) = &end.not_run {
+        not_run(&format!("glexec on {}: {why}", node()));
+    }
+    if let Some(sentence) = &end.sentence {
+        complain(sentence);
+    }
+    end_as(end.ending)
+}
+
+/// Where the payload did not run the starter is told by its own file, so that the job goes back
+/// to the queue instead of being done.
+fn not_run(sentence: &str) {
+    complain(sentence);
+    let Some(file) = var_os("_CONDOR_WRAPPER_ERROR_FILE") else { return };
+    let line = sentence.replace(|c: char| c.is_control(), " ");
+    if let Err(error) = fs::write(&file, format!("{line}\n")) {
+        complain(&format!("{}: {error}", Path::new(&file).display()));
+    }
+}
+
+/// Attributes into the job's ad; the job does not depend on it.
+fn tell(settings: &Settings, attributes: &[Attribute]) {
+    let rule = &settings.attributes;
+    let Some(chirp) = chirp(settings).filter(|_| rule.send) else { return };
+    let until = Instant::now() + seconds(rule.time_limit);
+    let names = [KEY, "_CONDOR_CHIRP_CONFIG", "_CHIRP_DELAYED_UPDATE_PREFIX"];
+    let found = |name: &&str| var_os(name).map(|value| (OsString::from(name), value));
+    let environment: Vec<_> = names.iter().filter_map(found).collect();
+    for Attribute { name, value } in attributes {
+        let limit = until.saturating_duration_since(Instant::now());
+        let name = format!("{}{name}", rule.prefix);
+        let tool = Tool {
+            program: &chirp,
+            words: vec![rule.by.word().into(), name.clone().into(), value.into()],
+            environment: environment.clone(),
+            ids: None,
+            limit,
+            end_it: true,
+        };
+        let told = !limit.is_zero() && tool.ask().is_ok_and(|answer| answer.code == Some(0));
+        if !told {
+            let need = match rule.by {
+                By::Delayed => "CHIRP_DELAYED_UPDATE_PREFIX must admit it",
+                By::Direct => "the job needs WantIOProxy = true",
+            };
+            complain(&format!("the job's ad has no {name}: {need}"));
+            return;
+        }
+    }
+}
+
+fn chirp(settings: &Settings) -> Option<PathBuf> {
+    if let Some(path) = &settings.programs.condor_chirp {
+        return Some(path.clone());
+    }
+    let bin = var_os("_CONDOR_BIN").map(PathBuf::from).filter(|bin| bin.is_absolute());
+    let beside = bin.iter().flat_map(|bin| {
+        ["condor_chirp", "../libexec/condor/condor_chirp", "../libexec/condor_chirp"]
+            .map(|name| bin.join(name))
+    });
+    let usual = ["/usr/libexec/condor/condor_chirp", "/usr/bin/condor_chirp"].map(PathBuf::from);
+    beside.chain(usual).find(|path| path.is_file())
+}
+
+/// `PREPARE_JOB` and `PREPARE_JOB_BEFORE_TRANSFER`: whether glexec would run the job. The starter
+/// reads stdout for attributes: nothing else is written there.
+pub fn prepare() -> u8 {
+    let mut ad = String::new();
+    let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_string(&mut ad);
+    let out = match Settings::read() {
+        Err(sentence) => verdict::site_fault(&node(), &sentence).lines(),
+        Ok(settings) => match admit(&settings) {
+            Some(fate) => fate.lines(),
+            None if settings.prepare.rewrite => {
+                rewritten(&settings, &Ad::parse(&ad)).unwrap_or_default()
+            }
+            None => String::new(),
+        },
+    };
+    let _ = std::io::stdout().write_all(out.as_bytes());
+    0
+}
+
+/// `None` where it may run.
+fn admit(settings: &Settings) -> Option<Fate> {
+    let Prepare { time_limit, retries, retry_delay, hold_on_initial_failure: hold, .. } =
+        settings.prepare;
+    let until = Instant::now() + seconds(time_limit);
+    let left = || until.saturating_duration_since(Instant::now());
+    let mut tries = 0;
+    loop {
+        let records = match rehearse(&settings.programs.glexec, REHEARSAL.min(left())) {
+            Ok(records) => records,
+            Err(error) => {
+                let program = settings.programs.glexec.display();
+                let what = format!("{program} cannot be started: {error}");
+                return Some(verdict::site_fault(&node(), &what));
+            }
+        };
+        let (code, sentence) = match verdict::admission(&records, &node()) {
+            Admission::Granted => return None,
+            Admission::Final(fate) => return Some(fate),
+            Admission::Passing(code, sentence) => (code, sentence),
+        };
+        tries += 1;
+        let pause = verdict::pause(seconds(retry_delay), tries, random());
+        if tries > retries || left() <= pause {
+            return Some(verdict::given_up(code, sentence, hold));
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// Enough for jobs that start together not to come back together.
+fn random() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.subsec_micros()) ^ std::process::id()
+}
+
+/// The wrapper as the job's command; `None` where it is that already, or where the command is not
+/// there yet (`PREPARE_JOB_BEFORE_TRANSFER`).
+fn rewritten(settings: &Settings, ad: &Ad) -> Option<String> {
+    let wrapper = settings.programs.wrapper.to_str()?;
+    let command = ad.text("Cmd").filter(|command| command != wrapper)?;
+    let path = Path::new(&command);
+    let sent = scratch().zip(path.file_name()).map(|(scratch, name)| scratch.join(name));
+    let sent = sent.filter(|sent| sent.is_file());
+    let path = sent.or_else(|| (path.is_absolute() && path.is_file()).then(|| path.to_owned()))?;
+    Some(dialect::rewritten(ad, wrapper, path.to_str()?))
+}
+
+/// `JOB_EXIT`: what the job still owes is settled before its sandbox goes. Never a failure.
+pub fn exit() -> u8 {
+    let mut ad = Vec::new();
+    let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_end(&mut ad);
+    let settings = Settings::read().unwrap_or_else(|sentence| {
+        complain(&sentence);
+        Settings::default()
+    });
+    if let Some(scratch) = scratch() {
+        settle_job(&settings, &scratch);
+    }
+    if settings.exit.stay {
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+    0
+}
+
+fn settle_job(settings: &Settings, scratch: &Path) {
+    let keys = [dialect::key_word(scratch.as_os_str())];
+    let settled = settle(&settings.programs.glexec, &keys, seconds(settings.exit.wait));
+    let settlement = settled.unwrap_or_else(|error| {
+        complain(&format!("{} cannot be started: {error}", settings.programs.glexec.display()));
+        None
+    });
+    if settlement.is_none() {
+        complain("glexec has not said what the job owes; a sweep will pay it");
+    }
+    let mut told = Vec::new();
+    if let Some(Record { target, rc, signal, result, .. }) = record::take(scratch) {
+        let ending =
+            signal.map_or(Ending::Exited(rc), |signal| Ending::Killed { signal, core: false });
+        told.push(Attribute::text("TargetUser", &target));
+        told.extend(verdict::ending(ending));
+        told.push(Attribute::text("Result", &result));
+    }
+    told.extend(verdict::settled(settlement).map(|word| Attribute::text("Epilogue", word)));
+    tell(settings, &told);
+}
+
+/// The epilogue, or what the site's own epilogue calls: one line for the log, and a record for the
+/// hook that comes after a killed wrapper. A run of no job of HTCondor's has the line alone.
+pub fn record() -> u8 {
+    const LOG: Log = Log::new("glexec-condor-record");
+    let record = match Record::of(|name| std::env::var(name).ok()) {
+        Ok(record) => record,
+        Err(sentence) => {
+            LOG.say(Urgency::Error, &sentence);
+            complain(&sentence);
+            return 1;
+        }
+    };
+    let sandbox = var_os(format!("GLEXEC_EPILOG_JOB_{KEY}")).map(PathBuf::from);
+    let shown = sandbox.as_ref().and_then(|path| path.file_name()).unwrap_or_default();
+    LOG.say(Urgency::Notice, &format!("{}: {}", shown.to_string_lossy(), record.line()));
+    let caller = std::env::var("GLEXEC_EPILOG_GLEXEC_UID").ok().and_then(|uid| uid.parse().ok());
+    if let (Some(sandbox), Some(caller)) = (sandbox, caller) {
+        if let Err(sentence) = record::leave(&record, &sandbox, Uid::from_raw(caller)) {
+            LOG.say(Urgency::Notice, &sentence);
+        }
+    }
+    0
+}

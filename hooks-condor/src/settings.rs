@@ -1,0 +1,218 @@
+//! The site's file for the hooks: `/etc/glexec-condor.toml`. Without it all defaults hold.
+
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where it is.
+pub(crate) const FILE: &str = "/etc/glexec-condor.toml";
+
+/// The whole file.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) programs: Programs,
+    pub(crate) wrapper: Wrapper,
+    pub(crate) prepare: Prepare,
+    pub(crate) exit: Exit,
+    pub(crate) attributes: Attributes,
+}
+
+/// Absolute paths: hooks have no PATH.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Programs {
+    pub(crate) glexec: PathBuf,
+    /// None: looked for beside the daemons and where distributions have it.
+    pub(crate) condor_chirp: Option<PathBuf>,
+    /// What a rewritten job runs.
+    pub(crate) wrapper: PathBuf,
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        Self {
+            glexec: "/usr/sbin/glexec".into(),
+            condor_chirp: None,
+            wrapper: "/usr/libexec/glexec/glexec-condor-wrapper".into(),
+        }
+    }
+}
+
+/// How a payload's death by a signal is shown.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum SignalExit {
+    /// `ExitBySignal` and `ExitSignal`.
+    #[default]
+    #[serde(rename = "reraise")]
+    Reraise,
+    /// `ExitCode` is 128+n.
+    #[serde(rename = "128")]
+    Code,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Wrapper {
+    pub(crate) signal_exit: SignalExit,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Prepare {
+    /// Seconds for all of it: HTCondor has no limit.
+    pub(crate) time_limit: u32,
+    /// How often what may pass is tried again.
+    pub(crate) retries: u32,
+    /// Seconds before the first of these; longer before each later one.
+    pub(crate) retry_delay: u32,
+    /// Whether what has not passed by then holds the job, instead of sending it back to the queue.
+    pub(crate) hold_on_initial_failure: bool,
+    /// Whether the job's command becomes the wrapper with the command behind it.
+    pub(crate) rewrite: bool,
+}
+
+impl Default for Prepare {
+    fn default() -> Self {
+        Self {
+            time_limit: 120,
+            retries: 3,
+            retry_delay: 5,
+            hold_on_initial_failure: true,
+            rewrite: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Exit {
+    /// Seconds that the job's living runs are waited for.
+    pub(crate) wait: u32,
+    /// Whether the hook stays until the starter ends it: HTCondor from 25.4 on.
+    pub(crate) stay: bool,
+}
+
+impl Default for Exit {
+    fn default() -> Self {
+        Self { wait: 25, stay: false }
+    }
+}
+
+/// What the job's ad is told.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Attributes {
+    pub(crate) send: bool,
+    /// What their names begin with.
+    pub(crate) prefix: String,
+    pub(crate) by: By,
+    /// Seconds for all of them.
+    pub(crate) time_limit: u32,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self { send: true, prefix: "Glexec".to_owned(), by: By::default(), time_limit: 10 }
+    }
+}
+
+/// Commands of `condor_chirp`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum By {
+    /// With the job's next update; needs CHIRP_DELAYED_UPDATE_PREFIX.
+    #[default]
+    #[serde(rename = "set_job_attr_delayed")]
+    Delayed,
+    /// At once; needs WantIOProxy in the job.
+    #[serde(rename = "set_job_attr")]
+    Direct,
+}
+
+impl By {
+    /// As `condor_chirp` calls it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Delayed => "set_job_attr_delayed",
+            Self::Direct => "set_job_attr",
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the site's file.
+    ///
+    /// # Errors
+    /// One sentence that names the file, the line, or the key.
+    pub(crate) fn read() -> Result<Self, String> {
+        let settings: Self = glexec::hook::read_site_file(FILE)?.unwrap_or_default();
+        settings.checked()
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        let programs = &self.programs;
+        let mut paths =
+            vec![("programs.glexec", &programs.glexec), ("programs.wrapper", &programs.wrapper)];
+        paths.extend(programs.condor_chirp.as_ref().map(|path| ("programs.condor_chirp", path)));
+        if let Some((key, _)) = paths.iter().find(|(_, path)| !path.is_absolute()) {
+            return Err(format!("{FILE}: {key} must be an absolute path"));
+        }
+        let prefix = &self.attributes.prefix;
+        let name = prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && prefix.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !name {
+            return Err(format!(
+                "{FILE}: attributes.prefix must be letters, digits and _, a letter first"
+            ));
+        }
+        if self.prepare.time_limit == 0 || self.attributes.time_limit == 0 {
+            return Err(format!("{FILE}: a time_limit must be at least 1 second"));
+        }
+        Ok(self)
+    }
+}
+
+/// Seconds as a span.
+pub(crate) const fn seconds(number: u32) -> Duration {
+    Duration::from_secs(number as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        let settings: Result<Settings, _> = toml::from_str(text);
+        settings.map_err(|e| e.message().to_owned())?.checked()
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        let settings = parse("").unwrap();
+        assert_eq!(settings.wrapper.signal_exit, SignalExit::Reraise);
+        assert_eq!((settings.prepare.retries, settings.prepare.retry_delay), (3, 5));
+        assert!(settings.prepare.hold_on_initial_failure && !settings.exit.stay);
+    }
+
+    #[test]
+    fn unknown_keys_relative_paths_and_odd_prefixes_are_errors() {
+        for (text, word) in [
+            ("[wrapper]\nsignal_exti = \"128\"", "signal_exti"),
+            ("[programs]\nglexec = \"glexec\"", "programs.glexec"),
+            ("[attributes]\nprefix = \"A B\"", "attributes.prefix"),
+            ("[attributes]\nprefix = \"\"", "attributes.prefix"),
+            ("[prepare]\ntime_limit = 0", "time_limit"),
+        ] {
+            assert!(parse(text).unwrap_err().contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_sample_is_understood_and_says_the_defaults() {
+        let sample = include_str!("../../conf/condor/glexec-condor.toml");
+        let written = parse(sample).unwrap();
+        assert_eq!(format!("{written:?}"), format!("{:?}", parse("").unwrap()));
+        let all = sample.replace("\n#condor_chirp", "\ncondor_chirp");
+        assert!(parse(&all).unwrap().programs.condor_chirp.is_some());
+    }
+}

@@ -1,0 +1,286 @@
+//! From outcomes to what HTCondor is told. Pure, by tables.
+
+use crate::dialect::{Attribute, Fate};
+use crate::settings::SignalExit;
+use glexec::contract::{ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Fault, Reason, Record};
+use glexec::hook::{Held, Settlement};
+use std::time::Duration;
+
+/// How a job ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct JobEnd {
+    pub(crate) ending: Ending,
+    /// What is said on the job's stderr.
+    pub(crate) sentence: Option<String>,
+    /// What goes into the wrapper's error file: the payload did not run at all.
+    pub(crate) not_run: Option<String>,
+}
+
+/// The job ends as the payload did. Where the epilogue failed and the site's rule is "fail", it
+/// ends as glexec did, and says what the payload's own end was.
+pub(crate) fn job(held: &Held, rule: SignalExit) -> JobEnd {
+    let glexec = held.glexec.unwrap_or(Ending::Exited(ADMIN_MUST_ACT));
+    let end = |ending, sentence| JobEnd { ending, sentence, not_run: None };
+    let Some(payload) = held.payload() else {
+        return JobEnd { not_run: nothing_ran(held), ..end(shown(glexec, rule), None) };
+    };
+    let failed = held.epilogue().filter(|result| *result != EpilogueResult::Ok);
+    match (failed, glexec) {
+        // With `epilogue_failure = "report"` glexec's own code is the payload's.
+        (Some(failed), Ending::Exited(code @ (ADMIN_MUST_ACT | COLLISION)))
+            if code != payload.code() =>
+        {
+            let sentence = format!(
+                "the site's epilogue failed ({}); the payload's own exit code was {}",
+                failed.word(),
+                payload.code()
+            );
+            end(glexec, Some(sentence))
+        }
+        _ => end(shown(payload, rule), None),
+    }
+}
+
+fn shown(ending: Ending, rule: SignalExit) -> Ending {
+    match rule {
+        SignalExit::Reraise => ending,
+        SignalExit::Code => Ending::Exited(ending.code()),
+    }
+}
+
+/// Why no payload ran; `None` where one was started and nobody saw it end.
+fn nothing_ran(held: &Held) -> Option<String> {
+    if let Some((code, reason, sentence)) = held.refused() {
+        return Some(format!("{sentence} ({code} {reason})"));
+    }
+    held.target().is_none().then(|| "glexec ended before it started anything (202)".to_owned())
+}
+
+/// What a run tells the job's ad.
+pub(crate) fn attributes(held: &Held) -> Vec<Attribute> {
+    let mut all = Vec::new();
+    if let Some((code, reason, sentence)) = held.refused() {
+        all.push(Attribute::text("Refused", reason));
+        all.push(Attribute::number("RefusedCode", u64::from(code)));
+        all.push(Attribute::text("RefusedSentence", sentence));
+        return all;
+    }
+    all.extend(held.target().map(|name| Attribute::text("TargetUser", name)));
+    if let Some(payload) = held.payload() {
+        all.extend(ending(payload));
+    }
+    let usage = held.records.iter().find_map(|record| {
+        let Record::Payload { usage, .. } = record else { return None };
+        Some(usage)
+    });
+    if let Some(usage) = usage {
+        let cpu = usage.user_us.saturating_add(usage.system_us);
+        all.push(Attribute::seconds("CpuSeconds", cpu));
+        all.push(Attribute::number("MaxRssKiB", usage.max_rss_kib));
+    }
+    if let Some(result) = held.epilogue() {
+        let number = match result {
+            EpilogueResult::Exit(n) | EpilogueResult::Signal(n) => format!(" {n}"),
+            EpilogueResult::Ok | EpilogueResult::Timeout | EpilogueResult::NotStarted => {
+                String::new()
+            }
+        };
+        all.push(Attribute::text("Epilogue", &format!("{}{number}", result.word())));
+    }
+    all
+}
+
+/// `TargetRC`, and `TargetSignal` where there is one.
+pub(crate) fn ending(payload: Ending) -> Vec<Attribute> {
+    let rc = Attribute::number("TargetRC", u64::from(payload.code()));
+    let signal = match payload {
+        Ending::Killed { signal, .. } => Some(Attribute::number("TargetSignal", u64::from(signal))),
+        Ending::Exited(_) => None,
+    };
+    [Some(rc), signal].into_iter().flatten().collect()
+}
+
+/// What became of the epilogue of a run whose wrapper was killed: a word for the ad.
+pub(crate) fn settled(settlement: Option<Settlement>) -> Option<&'static str> {
+    match settlement? {
+        Settlement { owed: 1.., .. } => Some("owed"),
+        Settlement { live: 1.., .. } => Some("running"),
+        Settlement { paid: 1.., .. } => Some("settled"),
+        Settlement { .. } => None,
+    }
+}
+
+/// What a rehearsal means for a job.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It may run.
+    Granted,
+    /// It may not, whoever asks again.
+    Final(Fate),
+    /// It may, perhaps, a moment later.
+    Passing(u8, String),
+}
+
+/// From the records of `glexec --check` on this node.
+pub(crate) fn admission(records: &[Record], node: &str) -> Admission {
+    for record in records {
+        if let Record::Rehearsed { .. } = record {
+            return Admission::Granted;
+        } else if let Record::Refused { code, reason, sentence } = record {
+            let sentence = format!("glexec on {node}: {sentence} ({code} {reason})");
+            let passing = [Reason::TooManyRuns, Reason::NoFreeAccount];
+            return if passing.iter().any(|known| known.word() == reason) {
+                Admission::Passing(*code, sentence)
+            } else {
+                Admission::Final(Fate::Hold(*code, sentence))
+            };
+        }
+    }
+    let sentence = format!("glexec on {node} has not answered (202); tell the site");
+    Admission::Passing(ADMIN_MUST_ACT, sentence)
+}
+
+/// What has not passed.
+pub(crate) fn given_up(code: u8, sentence: String, hold: bool) -> Fate {
+    if hold { Fate::Hold(code, sentence) } else { Fate::Idle(code, sentence) }
+}
+
+/// A fault of the site's on this node, found by the hook itself.
+pub(crate) fn site_fault(node: &str, what: &str) -> Fate {
+    Fate::Hold(
+        Fault::Internal.exit_code(),
+        format!("glexec on {node}: {what}; the site has to act (202)"),
+    )
+}
+
+/// How long to wait before attempt `n` (from 1), as the old scripts did: the delay, times one more
+/// than a number below `n`.
+pub(crate) fn pause(delay: Duration, n: u32, random: u32) -> Duration {
+    const MOST: u32 = 100;
+    delay.saturating_mul(1 + random % n.clamp(1, MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glexec::contract::ResourceUsage;
+
+    const SEGV: Ending = Ending::Killed { signal: 11, core: false };
+
+    fn held(payload: Ending, epilogue: Option<EpilogueResult>, code: u8) -> Held {
+        let target = "pool001".to_owned();
+        let mut records = vec![Record::Started { glexec_pid: 7, payload_pid: 8, target }];
+        let usage = ResourceUsage { user_us: 1_500_000, system_us: 1, max_rss_kib: 42 };
+        records.push(Record::payload(payload, usage));
+        records.extend(epilogue.map(|result| Record::epilogue(result, 0.1)));
+        records.push(Record::Finished { code, dropped: 0 });
+        Held { records, glexec: Some(Ending::Exited(code)), orphaned: false }
+    }
+
+    fn refused(code: u8, reason: &str) -> Vec<Record> {
+        let (reason, sentence) = (reason.to_owned(), "a sentence".to_owned());
+        vec![Record::Refused { code, reason, sentence }]
+    }
+
+    fn pairs(all: &[Attribute]) -> Vec<String> {
+        all.iter().map(|a| format!("{}={}", a.name, a.value)).collect()
+    }
+
+    #[test]
+    fn a_job_ends_as_its_payload() {
+        let fine = Some(EpilogueResult::Ok);
+        let table = [
+            (held(Ending::Exited(0), fine, 0), Ending::Exited(0)),
+            (held(Ending::Exited(255), None, 255), Ending::Exited(255)),
+            // Not 204: who holds the status stream need not fold.
+            (held(Ending::Exited(203), fine, 204), Ending::Exited(203)),
+            (held(SEGV, fine, 139), SEGV),
+            (held(Ending::Exited(7), Some(EpilogueResult::Exit(1)), 202), Ending::Exited(202)),
+            (held(Ending::Exited(7), Some(EpilogueResult::Exit(203)), 204), Ending::Exited(204)),
+            // The site only wants to be told.
+            (held(Ending::Exited(7), Some(EpilogueResult::Timeout), 7), Ending::Exited(7)),
+            (held(SEGV, Some(EpilogueResult::Timeout), 139), SEGV),
+        ];
+        for (held, ending) in table {
+            let end = job(&held, SignalExit::Reraise);
+            assert_eq!((end.ending, end.not_run), (ending, None), "{held:?}");
+        }
+        assert_eq!(job(&held(SEGV, fine, 139), SignalExit::Code).ending, Ending::Exited(139));
+    }
+
+    #[test]
+    fn only_what_never_ran_is_an_error_of_the_wrapper() {
+        let records = refused(203, "no-mapping");
+        let not_run = Held { records, glexec: Some(Ending::Exited(203)), orphaned: false };
+        let end = job(&not_run, SignalExit::Reraise);
+        assert_eq!(end.ending, Ending::Exited(203));
+        assert_eq!(end.not_run.unwrap(), "a sentence (203 no-mapping)");
+        assert!(job(&Held::default(), SignalExit::Reraise).not_run.is_some());
+        let mut lost = held(SEGV, None, 0);
+        lost.records.truncate(1);
+        lost.glexec = Some(Ending::Killed { signal: 9, core: false });
+        let end = job(&lost, SignalExit::Reraise);
+        assert_eq!((end.ending.code(), end.not_run), (137, None));
+    }
+
+    #[test]
+    fn the_ad_is_told_what_the_stream_told() {
+        assert_eq!(
+            pairs(&attributes(&held(SEGV, Some(EpilogueResult::Exit(3)), 202))),
+            [
+                "TargetUser=\"pool001\"",
+                "TargetRC=139",
+                "TargetSignal=11",
+                "CpuSeconds=1.500001",
+                "MaxRssKiB=42",
+                "Epilogue=\"exit 3\""
+            ]
+        );
+        let not_run = Held { records: refused(203, "banned"), ..Held::default() };
+        assert_eq!(
+            pairs(&attributes(&not_run)),
+            ["Refused=\"banned\"", "RefusedCode=203", "RefusedSentence=\"a sentence\""]
+        );
+    }
+
+    #[test]
+    fn what_passes_is_tried_again_and_nothing_else_is() {
+        for (code, reason, passes) in [
+            (201, "hand-over", false),
+            (202, "malformed", false),
+            (202, "no-free-account", true),
+            (202, "too-many-runs", true),
+            (203, "no-mapping", false),
+        ] {
+            let found = admission(&refused(code, reason), "node7");
+            match found {
+                Admission::Passing(..) => assert!(passes, "{reason}"),
+                Admission::Final(Fate::Hold(subcode, sentence)) => {
+                    assert!(!passes && subcode == code && sentence.contains("node7"), "{reason}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(admission(&[], "n"), Admission::Passing(202, _)));
+        let granted = [Record::Rehearsed { target: "p".to_owned(), uid: 5, gid: 5 }];
+        assert_eq!(admission(&granted, "n"), Admission::Granted);
+    }
+
+    #[test]
+    fn pauses_grow_as_they_did() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(second, 1, 12345), second);
+        assert!((0..50).all(|random| pause(second, 3, random) <= 3 * second));
+        assert_eq!(pause(second, 3, 2), 3 * second);
+    }
+
+    #[test]
+    fn a_settlement_has_one_word() {
+        let of = |paid, live, owed| settled(Some(Settlement { paid, live, owed }));
+        assert_eq!(of(1, 0, 0), Some("settled"));
+        assert_eq!(of(1, 0, 1), Some("owed"));
+        assert_eq!(of(0, 1, 0), Some("running"));
+        assert_eq!(of(0, 0, 0), None);
+        assert_eq!(settled(None), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! What becomes of jobs whose wrapper and hooks are glexec's, with the files of conf/condor.
+
+use crate::{HOOKED_PILOT, HOOKED_ROOT};
+use harness::{Ad, JobId, Pool};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(90);
+
+/// The lines of a submission that all jobs have; `account` is the target.
+pub(crate) fn job(account: &str, lines: &str) -> String {
+    format!(
+        "executable = /bin/sh\ntransfer_executable = False\n\
+         should_transfer_files = YES\nwhen_to_transfer_output = ON_EXIT\n\
+         environment = \"GLEXEC_TARGET_USER={account}\"\n\
+         output = out.$(Cluster).$(Process)\nerror = err.$(Cluster).$(Process)\n\
+         log = log.$(Cluster)\nrequest_cpus = 1\nrequest_memory = 16\nrequest_disk = 1024\n{lines}\n"
+    )
+}
+
+/// Waits for one job's end.
+pub(crate) fn done(pool: &Pool, job: JobId) -> Ad {
+    pool.wait_for(job, |ad| ad.is_completed() || ad.is_held() || ad.is_removed(), LONG)
+}
+
+fn exit_codes(pool: &Pool) {
+    const CODES: [u8; 15] = [0, 1, 2, 7, 126, 127, 128, 137, 143, 200, 201, 202, 203, 204, 255];
+    let list: Vec<String> = CODES.iter().map(u8::to_string).collect();
+    let lines = format!("arguments = \"-c 'exit $(Code)'\"\nqueue Code in ({})", list.join(" "));
+    let first = pool.submit("pilot", &job("payload1", &lines));
+    for (at, code) in (0u32..).zip(CODES) {
+        let ad = done(pool, JobId { process: at, ..first });
+        assert!(ad.is_completed(), "{ad:?}\n{}", pool.diagnosis());
+        assert_eq!(ad.number("ExitCode"), Some(code.into()), "{ad:?}");
+        assert_eq!(ad.get("ExitBySignal"), Some("false"), "{ad:?}");
+        assert_eq!(ad.number("GlexecTargetRC"), Some(code.into()), "{:?}", all(&ad));
+        assert_eq!(ad.get("GlexecTargetUser"), Some("payload1"), "{:?}", all(&ad));
+        assert_eq!(ad.get("GlexecEpilogue"), Some("ok"), "{:?}", all(&ad));
+        assert!(ad.get("GlexecCpuSeconds").is_some() && ad.number("GlexecMaxRssKiB") > Some(0));
+    }
+}
+
+/// What the adapters told the ad.
+pub(crate) fn all(ad: &Ad) -> Vec<(&str, &str)> {
+    ad.all().filter(|(name, _)| name.starts_with("Glexec")).collect()
+}
+
+fn signals(pool: &Pool) {
+    const SIGNALS: [u8; 6] = [1, 9, 10, 11, 15, 24];
+    let list: Vec<String> = SIGNALS.iter().map(u8::to_string).collect();
+    let lines = format!("arguments = \"-c 'kill -$(N) $$'\"\nqueue N in ({})", list.join(" "));
+    let first = pool.submit("pilot", &job("payload1", &lines));
+    for (at, signal) in (0u32..).zip(SIGNALS) {
+        let ad = done(pool, JobId { process: at, ..first });
+        let told = (ad.get("ExitBySignal"), ad.number("ExitSignal"));
+        assert_eq!(told, (Some("true"), Some(signal.into())), "{ad:?}\n{}", pool.diagnosis());
+        assert_eq!(ad.number("GlexecTargetSignal"), Some(signal.into()), "{:?}", all(&ad));
+        assert_eq!(ad.number("GlexecTargetRC"), Some(128 + i64::from(signal)), "{:?}", all(&ad));
+    }
+}
+
+#[test]
+fn exit_codes_and_what_the_payload_did_are_in_the_ad() {
+    exit_codes(&HOOKED_ROOT.get());
+}
+
+#[test]
+fn exit_codes_and_what_the_payload_did_are_in_the_ad_with_a_pilot() {
+    exit_codes(&HOOKED_PILOT.get());
+}
+
+#[test]
+fn deaths_by_signals_are_in_the_ad() {
+    signals(&HOOKED_ROOT.get());
+}
+
+#[test]
+fn deaths_by_signals_are_in_the_ad_with_a_pilot() {
+    signals(&HOOKED_PILOT.get());
+}
