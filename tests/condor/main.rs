@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod jobs;
+mod kills;
+mod refusals;
+mod sandbox;
 mod smoke;
 
 use harness::{Pool, SharedPool};
@@ -18,8 +21,8 @@ static HOOKED_ROOT: SharedPool = SharedPool::new(|| with_hooks(Pool::root(ROOTS_
 /// The same, and the machine is the pilot's.
 static HOOKED_PILOT: SharedPool = SharedPool::new(|| with_hooks(Pool::pilot(PILOTS_CONFIG)));
 
-const ROOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec.config");
-const PILOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec-pilot.config");
+pub(crate) const ROOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec.config");
+pub(crate) const PILOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec-pilot.config");
 
 /// The site's epilogue: looks around for the tests, and calls ours as docs/htcondor.md says.
 const EPILOGUE: &str = "#!/bin/sh
@@ -32,7 +35,7 @@ fn with_glexec(pool: Pool) -> Pool {
     pool
 }
 
-fn with_hooks(pool: Pool) -> Pool {
+pub(crate) fn with_hooks(pool: Pool) -> Pool {
     let ours = include_str!("../../conf/condor/glexec.toml.condor");
     let ours = ours.replace("/usr/libexec/glexec/glexec-condor-record", harness::EPILOGUE);
     pool.install_glexec(&ours);

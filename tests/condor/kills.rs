@@ -1,0 +1,107 @@
+//! Every way in which HTCondor ends a job: one epilogue each, nothing left, the sandbox given back.
+
+use crate::jobs::{all, job};
+use crate::{HOOKED_PILOT, HOOKED_ROOT};
+use harness::{JobId, Look, Pool, accounts};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(90);
+const SANDBOX: &str = "GLEXEC_EPILOG_JOB__CONDOR_SCRATCH_DIR";
+
+/// A way to end a job of an account of its own, and what the epilogue must have seen.
+struct Way {
+    account: &'static str,
+    command: &'static str,
+    stubborn: bool,
+    rc: &'static str,
+    result: &'static str,
+}
+
+const fn way(
+    (account, command, stubborn): (&'static str, &'static str, bool),
+    (rc, result): (&'static str, &'static str),
+) -> Way {
+    Way { account, command, stubborn, rc, result }
+}
+
+fn begin(pool: &Pool, way: &Way) -> JobId {
+    let script = if way.stubborn { "trap : TERM; while :; do sleep 1; done" } else { "sleep 600" };
+    let lines = format!("arguments = \"-c '{script}'\"\njob_max_vacate_time = 3");
+    let id = pool.submit("pilot", &job(way.account, &lines));
+    let uid = accounts::named(way.account).uid;
+    pool.wait_until(LONG, || {
+        pool.processes_of(uid).iter().any(|process| process.name == "sleep").then_some(())
+    });
+    id
+}
+
+fn epilogues(pool: &Pool, account: &str) -> Vec<Look> {
+    let mut all = pool.epilogues();
+    all.retain(|look| look.variable("GLEXEC_EPILOG_TARGET_USER") == Some(account));
+    all
+}
+
+fn ends(pool: &Pool, ways: &[Way]) {
+    let jobs: Vec<JobId> = ways.iter().map(|way| begin(pool, way)).collect();
+    for (way, job) in ways.iter().zip(&jobs) {
+        let told = pool.shell("root", &format!("{} {job}", way.command));
+        assert!(told.status.success(), "{told:?}");
+    }
+    for (way, job) in ways.iter().zip(&jobs) {
+        let first = pool.wait_until(LONG, || epilogues(pool, way.account).into_iter().next());
+        let seen = ["RC", "RESULT"].map(|name| match name {
+            "RC" => first.variable("GLEXEC_EPILOG_TARGET_RC"),
+            _ => first.variable("GLEXEC_EPILOG_RESULT"),
+        });
+        assert_eq!(seen, [Some(way.rc), Some(way.result)], "{} {}", way.command, way.stubborn);
+        // A vacated job runs again.
+        let _ = pool.shell("root", &format!("condor_rm {job}"));
+    }
+    for (way, job) in ways.iter().zip(&jobs) {
+        pool.wait_for(*job, harness::Ad::is_removed, LONG);
+        let uid = accounts::named(way.account).uid;
+        pool.wait_until(LONG, || pool.processes_of(uid).is_empty().then_some(()));
+        let runs = epilogues(pool, way.account);
+        let mut sandboxes: Vec<&str> =
+            runs.iter().filter_map(|run| run.variable(SANDBOX)).collect();
+        assert_eq!(sandboxes.len(), runs.len(), "{}", way.command);
+        for sandbox in &sandboxes {
+            pool.wait_until(LONG, || {
+                let there = pool.shell("root", &format!("test -e {sandbox}"));
+                (!there.status.success()).then_some(())
+            });
+        }
+        sandboxes.sort_unstable();
+        sandboxes.dedup();
+        assert_eq!(sandboxes.len(), runs.len(), "{}: one epilogue for each run", way.command);
+        let ad = pool.ad(*job);
+        assert_eq!(ad.get("GlexecTargetUser"), Some(way.account), "{} {:?}", way.command, all(&ad));
+    }
+    assert!(!pool.log_text("StarterLog").contains("giving up"), "{}", pool.log_text("StarterLog"));
+}
+
+#[test]
+fn however_a_job_is_ended_it_has_one_epilogue_and_nothing_is_left() {
+    let ways = [
+        way(("payload2", "condor_rm", false), ("143", "killed")),
+        way(("payload3", "condor_hold", false), ("143", "killed")),
+        way(("payload4", "condor_vacate_job", false), ("143", "killed")),
+        // Root's starter kills glexec along with its payload: the hook after the job pays.
+        way(("payload5", "condor_vacate_job -fast", false), ("137", "lost")),
+        way(("payload6", "condor_rm", true), ("137", "lost")),
+    ];
+    ends(&HOOKED_ROOT.get(), &ways);
+}
+
+#[test]
+fn however_a_job_is_ended_it_has_one_epilogue_and_nothing_is_left_with_a_pilot() {
+    let ways = [
+        way(("payload2", "condor_rm", false), ("143", "killed")),
+        way(("payload3", "condor_hold", false), ("143", "killed")),
+        way(("payload4", "condor_vacate_job", false), ("143", "killed")),
+        // The pilot's starter can kill the wrapper only: glexec sees its end, and does the rest.
+        way(("payload5", "condor_vacate_job -fast", false), ("143", "killed")),
+        way(("payload6", "condor_rm", true), ("137", "killed")),
+    ];
+    ends(&HOOKED_PILOT.get(), &ways);
+}

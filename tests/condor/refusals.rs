@@ -1,0 +1,55 @@
+//! What is refused is held with a sentence, and does not loop.
+
+use crate::jobs::{all, done, job};
+use crate::{HOOKED_ROOT, PILOTS_CONFIG, with_hooks};
+use harness::{CONFIG, Pool};
+
+/// On hold with this code and words, and it was started once at most.
+fn held(pool: &Pool, user: &str, (subcode, words): (i64, &[&str])) {
+    let id = pool.submit(user, &job("payload1", "arguments = \"-c 'exit 0'\""));
+    let ad = done(pool, id);
+    assert!(ad.is_held(), "{ad:?}\n{}", pool.diagnosis());
+    let told = (ad.number("HoldReasonCode"), ad.number("HoldReasonSubCode"));
+    assert_eq!(told, (Some(19), Some(subcode)), "{ad:?}");
+    let reason = ad.get("HoldReason").unwrap_or_default();
+    assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
+    assert!(ad.number("NumJobStarts").unwrap_or(0) <= 1, "{ad:?}");
+}
+
+#[test]
+fn who_is_on_no_list_is_held_with_the_sentence() {
+    held(&HOOKED_ROOT.get(), "other", (203, &["glexec on pool", "refused", "not-listed"]));
+}
+
+#[test]
+fn with_a_pilot_refusals_and_a_broken_configuration_are_held_and_do_not_loop() {
+    let pool = with_hooks(Pool::pilot(PILOTS_CONFIG));
+    let good = pool.read(CONFIG);
+    pool.file(CONFIG, &good.replace("\"pilot\", ", ""), 0o644);
+    held(&pool, "other", (203, &["glexec on pool", "not-listed"]));
+    pool.file(CONFIG, "[glexec\n", 0o644);
+    held(&pool, "other", (202, &["glexec on pool", "malformed"]));
+    pool.file("/etc/glexec-condor.toml", "[preparation]\n", 0o644);
+    held(&pool, "other", (202, &["/etc/glexec-condor.toml:1", "preparation"]));
+}
+
+/// The hook before does not know the job's own variables: it is the run that is refused.
+#[test]
+fn what_is_refused_after_the_rehearsal_is_held_by_its_attributes() {
+    let pool = HOOKED_ROOT.get();
+    let id = pool.submit("pilot", &job("nobody-knows", "arguments = \"-c 'exit 0'\""));
+    let ad = done(&pool, id);
+    assert!(ad.is_held(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
+    assert_eq!(ad.number("GlexecRefusedCode"), Some(203), "{:?}", all(&ad));
+}
+
+#[test]
+fn an_epilogue_that_fails_is_in_the_ad() {
+    let pool = with_hooks(Pool::pilot(PILOTS_CONFIG));
+    pool.file(harness::EPILOGUE, "#!/bin/sh\nexit 3\n", 0o755);
+    let id = pool.submit("other", &job("payload1", "arguments = \"-c 'exit 7'\""));
+    let ad = done(&pool, id);
+    assert_eq!(ad.number("ExitCode"), Some(202), "{ad:?}");
+    assert_eq!(ad.number("GlexecTargetRC"), Some(7), "{:?}", all(&ad));
+    assert_eq!(ad.get("GlexecEpilogue"), Some("exit 3"), "{:?}", all(&ad));
+}

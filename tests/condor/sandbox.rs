@@ -1,0 +1,52 @@
+//! The sandbox: input and output by file transfer, and what must not be seen.
+
+use crate::jobs::{all, done, job};
+use crate::{HOOKED_PILOT, HOOKED_ROOT};
+use harness::Pool;
+
+const SCRIPT: &str = "#!/bin/sh
+set -e
+test -O . && test -r input
+cat input > 'out put'
+cat input > ärger
+(umask 077; cat input > private)
+cp input program; chmod 755 program
+mkdir deep; cp input deep/file; ln -s file deep/link
+/usr/local/bin/actor look > look.json
+exit 9
+";
+
+fn transfers(pool: &Pool, home: &str) {
+    pool.file(&format!("{home}/script"), SCRIPT, 0o755);
+    pool.file(&format!("{home}/input"), "the input\n", 0o644);
+    let lines = "transfer_input_files = input\n\
+        transfer_output_files = out put, ärger, private, program, deep, look.json";
+    let text = job("payload1", lines)
+        .replace("executable = /bin/sh", "executable = script")
+        .replace("transfer_executable = False", "transfer_executable = True");
+    let id = pool.submit("pilot", &text);
+    let ad = done(pool, id);
+    assert!(ad.is_completed(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
+    assert_eq!(ad.number("ExitCode"), Some(9), "{ad:?} {}", pool.diagnosis());
+    for name in ["out put", "ärger", "private", "program", "deep/file", "deep/link"] {
+        assert_eq!(pool.read(&format!("{home}/{name}")), "the input\n", "{name}");
+    }
+    let modes = pool.shell("root", &format!("stat -c %a {home}/private {home}/program"));
+    assert_eq!(String::from_utf8_lossy(&modes.stdout), "600\n755\n");
+    let look = pool.read(&format!("{home}/look.json"));
+    assert!(look.contains("_CONDOR_SCRATCH_DIR") && look.contains("TMPDIR="), "{look}");
+    let seen = pool.read(harness::SAW);
+    for secret in ["CONDOR_PRIVATE_", "CONDOR_INHERIT"] {
+        assert!(!look.contains(secret) && !seen.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn the_payload_reads_its_input_and_its_output_comes_back() {
+    transfers(&HOOKED_ROOT.get(), "/home/pilot");
+}
+
+#[test]
+fn the_payload_reads_its_input_and_its_output_comes_back_with_a_pilot() {
+    transfers(&HOOKED_PILOT.get(), "/home/pilot");
+}
