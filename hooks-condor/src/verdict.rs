@@ -22,6 +22,13 @@ pub(crate) fn job(held: &Held, rule: SignalExit) -> JobEnd {
     let glexec = held.glexec.unwrap_or(Ending::Exited(ADMIN_MUST_ACT));
     let end = |ending, sentence| JobEnd { ending, sentence, not_run: None };
     let Some(payload) = held.payload() else {
+        if let Some(code) = not_started(held) {
+            let sentence = format!(
+                "the command could not be executed by the mapped account ({code}); check its \
+                 permissions and those of the directories above it"
+            );
+            return end(Ending::Exited(code), Some(sentence));
+        }
         return JobEnd { not_run: nothing_ran(held), ..end(shown(glexec, rule), None) };
     };
     let failed = held.epilogue().filter(|result| *result != EpilogueResult::Ok);
@@ -46,6 +53,15 @@ fn shown(ending: Ending, rule: SignalExit) -> Ending {
         SignalExit::Reraise => ending,
         SignalExit::Code => Ending::Exited(ending.code()),
     }
+}
+
+/// The code, 126 or 127, of a command that exec would not have: trying again changes nothing, so
+/// the job is done with it, as a shell's would be.
+fn not_started(held: &Held) -> Option<u8> {
+    held.records.iter().find_map(|record| {
+        let Record::Payload { result, code, .. } = record else { return None };
+        code.filter(|_| result == "not-started")
+    })
 }
 
 /// Why no payload ran; `None` where one was started and nobody saw it end.
@@ -216,6 +232,9 @@ mod tests {
         assert_eq!(end.ending, Ending::Exited(203));
         assert_eq!(end.not_run.unwrap(), "a sentence (203 no-mapping)");
         assert!(job(&Held::default(), SignalExit::Reraise).not_run.is_some());
+        let records = vec![Record::not_started(126), Record::Finished { code: 126, dropped: 0 }];
+        let end = job(&Held { records, ..Held::default() }, SignalExit::Reraise);
+        assert_eq!((end.ending, end.not_run), (Ending::Exited(126), None));
         let mut lost = held(SEGV, None, 0);
         lost.records.truncate(1);
         lost.glexec = Some(Ending::Killed { signal: 9, core: false });
