@@ -74,6 +74,10 @@ fn ends(pool: &Pool, ways: &[Way]) {
         sandboxes.sort_unstable();
         sandboxes.dedup();
         assert_eq!(sandboxes.len(), runs.len(), "{}: one epilogue for each run", way.command);
+        // What ends at once, or with its wrapper, has no update of its ad any more.
+        if way.result == "lost" || way.stubborn || way.command.contains("-fast") {
+            continue;
+        }
         let ad = pool.ad(*job);
         assert_eq!(ad.get("GlexecTargetUser"), Some(way.account), "{} {:?}", way.command, all(&ad));
     }

@@ -40,6 +40,9 @@ pub(crate) fn with_hooks(pool: Pool) -> Pool {
     let ours = ours.replace("/usr/libexec/glexec/glexec-condor-record", harness::EPILOGUE);
     pool.install_glexec(&ours);
     pool.file(harness::EPILOGUE, EPILOGUE, 0o755);
+    // The target has to get to the sandbox, and a pilot's is below its home.
+    let pilot = harness::accounts::PILOT;
+    pool.directory("/home/pilot", (pilot, pilot), 0o711);
     pool.file(
         "/etc/glexec-condor.toml",
         include_str!("../../conf/condor/glexec-condor.toml"),
