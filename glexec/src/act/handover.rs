@@ -56,6 +56,9 @@ struct Hold {
     name: String,
 }
 
+/// Major and minor number of a file system's device.
+type Device = (u32, u32);
+
 /// Between whom: uid and gid.
 #[derive(Debug, Clone, Copy)]
 struct Parties {
@@ -88,7 +91,7 @@ pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Stop> 
     let mut opened: Vec<HandOver> = Vec::new();
     for path in &linger.hand_over {
         let refused = |what: &str| refused(path, what);
-        let (directory, mounts) =
+        let (directory, devices) =
             reach(path, None).map_err(|e| refused(&format!("cannot be opened ({})", e.desc())))?;
         let fuse = fstatfs(&directory).is_ok_and(|fs| fs.filesystem_type() == FUSE_SUPER_MAGIC);
         let status = sys::status_of(directory.as_fd(), true).map_err(|e| refused(e.desc()))?;
@@ -103,7 +106,7 @@ pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Stop> 
             device: status.device,
             inode: status.inode,
             born: status.born,
-            mounts,
+            devices,
         };
         if opened.iter().all(|other| !other.handed.is_same(&handed)) {
             opened.push(HandOver { directory, handed });
@@ -112,34 +115,35 @@ pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Stop> 
     Ok(opened)
 }
 
-/// From the root directory down, each name on its own, and no link followed. Where the mounts are
-/// told, no file system is asked for anything that is not one of them: a user may have put one
-/// there that never answers.
-fn reach(path: &[u8], told: Option<&[u64]>) -> Result<(OwnedFd, Vec<u64>), Errno> {
+/// From the root directory down, each name on its own, and no link followed. Where the file
+/// systems are told, none is asked for anything that is not one of them: a user may have put one
+/// there that never answers. They go by their devices, for a scheduler's job may have had a mount
+/// namespace of its own, in which every mount has another number.
+fn reach(path: &[u8], told: Option<&[Device]>) -> Result<(OwnedFd, Vec<Device>), Errno> {
     let rest = path.strip_prefix(b"/").ok_or(Errno::EINVAL)?;
     let names = rest.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut mounts = Vec::new();
+    let mut devices = Vec::new();
     let mut at = openat(AT_FDCWD, "/", flags, Mode::empty())?;
     for name in names {
         if name == b".." || name == b"." {
             return Err(Errno::EINVAL);
         }
         at = openat(&at, OsStr::from_bytes(name), flags, Mode::empty())?;
-        let mount = sys::status_of(at.as_fd(), false)?.mount;
-        if told.is_some_and(|told| told.get(mounts.len()) != Some(&mount)) {
+        let device = sys::status_of(at.as_fd(), false)?.device;
+        if told.is_some_and(|told| told.get(devices.len()) != Some(&device)) {
             return Err(Errno::EXDEV);
         }
-        mounts.push(mount);
+        devices.push(device);
     }
-    if mounts.is_empty() { Err(Errno::EINVAL) } else { Ok((at, mounts)) }
+    if devices.is_empty() { Err(Errno::EINVAL) } else { Ok((at, devices)) }
 }
 
 impl HandOver {
     /// The directory of a lost run, where it is the one that was written down, and no other that
-    /// has its name now. The mounts of another boot say nothing.
+    /// has its name now. The devices of another boot say nothing.
     fn again(handed: &Handed, same_boot: bool) -> Option<Self> {
-        let (directory, _) = reach(&handed.path.0, same_boot.then_some(&handed.mounts)).ok()?;
+        let (directory, _) = reach(&handed.path.0, same_boot.then_some(&handed.devices)).ok()?;
         let status = sys::status_of(directory.as_fd(), false).ok()?;
         let now = (status.device, status.inode, status.born);
         let same = now == (handed.device, handed.inode, handed.born);

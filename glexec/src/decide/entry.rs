@@ -51,8 +51,8 @@ pub(crate) struct Handed {
     pub(crate) inode: u64,
     /// When it was made: seconds and nanoseconds.
     pub(crate) born: (u64, u32),
-    /// The mounts of all directories on the way, itself the last.
-    pub(crate) mounts: Vec<u64>,
+    /// The devices of all directories on the way, itself the last.
+    pub(crate) devices: Vec<(u32, u32)>,
 }
 
 impl Handed {

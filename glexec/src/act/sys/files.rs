@@ -88,8 +88,6 @@ pub(in crate::act) struct Status {
     pub(in crate::act) inode: u64,
     /// Major and minor.
     pub(in crate::act) device: (u32, u32),
-    /// 0 before Linux 5.8.
-    pub(in crate::act) mount: u64,
     /// Seconds and nanoseconds; zeros where the file system does not know.
     pub(in crate::act) born: (u64, u32),
 }
@@ -98,8 +96,8 @@ pub(in crate::act) struct Status {
 /// system is asked) or as it is.
 pub(in crate::act) fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Status, Errno> {
     const AT_STATX_DONT_SYNC: c_int = 0x4000;
-    // STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID.
-    const WANTED: u32 = 0x7ff | 0x800 | 0x1000;
+    // STATX_BASIC_STATS, STATX_BTIME.
+    const WANTED: u32 = 0x7ff | 0x800;
     let mut answer = [0u32; 64];
     let flags = libc::AT_EMPTY_PATH | if asks { 0 } else { AT_STATX_DONT_SYNC };
     let fd = file.as_raw_fd();
@@ -120,7 +118,6 @@ pub(in crate::act) fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Stat
         links: word(4),
         inode: two(8),
         device: (word(34), word(35)),
-        mount: two(36),
         born: (two(20), word(22)),
     })
 }
