@@ -102,7 +102,11 @@ fn word(text: &str) -> String {
 /// The lines that make the job run `wrapper` with `command` and the job's arguments behind it.
 pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> String {
     let arguments = format!("{} {}", word(command), ad.arguments());
-    format!("Cmd = {}\nArguments = {}\n", literal(wrapper), literal(arguments.trim_end()))
+    format!(
+        "Cmd = {}\nArguments = {}\nTransferExecutable = false\n",
+        literal(wrapper),
+        literal(arguments.trim_end())
+    )
 }
 
 /// The `KEY=VALUE` by which glexec finds the runs of this job.
@@ -167,12 +171,18 @@ mod tests {
         let new = Ad::parse("Cmd = \"/x/a b\"\nArguments = \"-c 'exit 7'\"\n");
         assert_eq!(
             rewritten(&new, "/w", "/x/a b"),
-            "Cmd = \"/w\"\nArguments = \"'/x/a b' -c 'exit 7'\"\n"
+            "Cmd = \"/w\"\nArguments = \"'/x/a b' -c 'exit 7'\"\nTransferExecutable = false\n"
         );
         let old = Ad::parse("Cmd = \"c\"\nArgs = \"a it's\"\n");
-        assert_eq!(rewritten(&old, "/w", "/c"), "Cmd = \"/w\"\nArguments = \"/c a 'it''s'\"\n");
+        assert_eq!(
+            rewritten(&old, "/w", "/c"),
+            "Cmd = \"/w\"\nArguments = \"/c a 'it''s'\"\nTransferExecutable = false\n"
+        );
         let none = Ad::parse("Cmd = \"c\"\n");
-        assert_eq!(rewritten(&none, "/w", "/c"), "Cmd = \"/w\"\nArguments = \"/c\"\n");
+        assert_eq!(
+            rewritten(&none, "/w", "/c"),
+            "Cmd = \"/w\"\nArguments = \"/c\"\nTransferExecutable = false\n"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What becomes of jobs whose wrapper and hooks are glexec's, with the files of conf/condor.
 
-use crate::{HOOKED_PILOT, HOOKED_ROOT};
+use crate::{HOOKED_PILOT, HOOKED_ROOT, PILOTS_CONFIG, with_hooks};
 use harness::{Ad, JobId, Pool};
 use std::time::Duration;
 
@@ -55,6 +55,26 @@ fn signals(pool: &Pool) {
         assert_eq!(told, (Some("true"), Some(signal.into())), "{ad:?}\n{}", pool.diagnosis());
         assert_eq!(ad.number("GlexecTargetSignal"), Some(signal.into()), "{:?}", all(&ad));
         assert_eq!(ad.number("GlexecTargetRC"), Some(128 + i64::from(signal)), "{:?}", all(&ad));
+    }
+}
+
+/// Without USER_JOB_WRAPPER: the hook before the job makes the wrapper its command.
+#[test]
+fn a_rewritten_job_needs_no_wrapper_of_the_pools() {
+    let config = PILOTS_CONFIG.replace("USER_JOB_WRAPPER", "# USER_JOB_WRAPPER");
+    let pool = with_hooks(Pool::pilot(&config));
+    let hooks = include_str!("../../conf/condor/glexec-condor.toml");
+    let hooks = hooks.replace("rewrite = false", "rewrite = true");
+    pool.file("/etc/glexec-condor.toml", &hooks, 0o644);
+    pool.file("/home/pilot/script", "#!/bin/sh\ntest $# = 2 && id -un && exit 9\n", 0o755);
+    let text = job("payload1", "arguments = \"'a b' c\"")
+        .replace("executable = /bin/sh", "executable = script")
+        .replace("transfer_executable = False", "transfer_executable = True");
+    for text in [job("payload1", "arguments = \"-c 'id -un; exit 9'\""), text] {
+        let id = pool.submit("pilot", &text);
+        let ad = done(&pool, id);
+        assert_eq!(ad.number("ExitCode"), Some(9), "{ad:?}\n{}", pool.diagnosis());
+        assert_eq!(pool.read(&format!("/home/pilot/out.{id}")), "payload1\n");
     }
 }
 

@@ -81,6 +81,13 @@ fn ends(pool: &Pool, ways: &[Way]) {
         let ad = pool.ad(*job);
         assert_eq!(ad.get("GlexecTargetUser"), Some(way.account), "{} {:?}", way.command, all(&ad));
     }
+    // Root's starter would remove a sandbox whoever has it: the epilogue knows who had it.
+    let unreached: Vec<String> = pool
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("the job's ad will not have it"))
+        .collect();
+    assert!(unreached.is_empty(), "{unreached:#?}");
     assert!(!pool.log_text("StarterLog").contains("giving up"), "{}", pool.log_text("StarterLog"));
 }
 
