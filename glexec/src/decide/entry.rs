@@ -51,7 +51,9 @@ pub(crate) struct Handed {
     pub(crate) inode: u64,
     /// When it was made: seconds and nanoseconds.
     pub(crate) born: (u64, u32),
-    /// The devices of all directories on the way, itself the last.
+    /// The devices of all directories on the way, itself the last. An entry of before has none: its
+    /// directory is not touched, and its epilogue is paid.
+    #[serde(default)]
     pub(crate) devices: Vec<(u32, u32)>,
 }
 
