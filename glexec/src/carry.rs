@@ -210,6 +210,7 @@ const PLAIN: Linger = Linger {
     stragglers: Stragglers::Ignore,
     kill_grace: Duration::ZERO,
     term_grace: None,
+    suspend_with_caller: false,
     epilogue: None,
     state: None,
     hand_over: Vec::new(),

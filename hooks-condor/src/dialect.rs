@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStringExt as _;
 
 /// The job's key: both the wrapper and the hooks get it from the starter, it names one sandbox of
 /// one job, and it is the directory that is handed over.
@@ -109,6 +110,15 @@ pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> String {
     )
 }
 
+/// The variables of the job that are glexec's own: what it will be asked for when the job runs. An
+/// environment that cannot be read has none; the run meets it.
+pub(crate) fn own_of_glexec(ad: &Ad) -> Vec<(OsString, OsString)> {
+    let text = ad.text("Environment").unwrap_or_default();
+    let all = crate::legacy::parse(text.as_bytes()).unwrap_or_default().into_iter();
+    let own = all.filter(|(name, _)| name.starts_with(b"GLEXEC_"));
+    own.map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value))).collect()
+}
+
 /// The `KEY=VALUE` by which glexec finds the runs of this job.
 pub(crate) fn key_word(scratch: &OsStr) -> OsString {
     let mut word = OsString::from(format!("{KEY}="));
@@ -142,6 +152,14 @@ impl Attribute {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rehearsal_has_the_jobs_own_wishes_and_no_more() {
+        let ad = Ad::parse("Environment = \"PATH=/evil 'GLEXEC_TARGET_USER=a b' LD_PRELOAD=/x\"\n");
+        let own = own_of_glexec(&ad);
+        assert_eq!(own, [(OsString::from("GLEXEC_TARGET_USER"), OsString::from("a b"))]);
+        assert!(own_of_glexec(&Ad::parse("Environment = \"'open\"\n")).is_empty());
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -145,27 +145,30 @@ pub fn prepare() -> u8 {
     let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_string(&mut ad);
     let out = match Settings::read() {
         Err(sentence) => verdict::site_fault(&node(), &sentence).lines(),
-        Ok(settings) => match admit(&settings) {
-            Some(fate) => fate.lines(),
-            None if settings.prepare.rewrite => {
-                rewritten(&settings, &Ad::parse(&ad)).unwrap_or_default()
+        Ok(settings) => {
+            let ad = Ad::parse(&ad);
+            match admit(&settings, &ad) {
+                Some(fate) => fate.lines(),
+                None if settings.prepare.rewrite => rewritten(&settings, &ad).unwrap_or_default(),
+                None => String::new(),
             }
-            None => String::new(),
-        },
+        }
     };
     let _ = std::io::stdout().write_all(out.as_bytes());
     0
 }
 
 /// `None` where it may run.
-fn admit(settings: &Settings) -> Option<Fate> {
+fn admit(settings: &Settings, ad: &Ad) -> Option<Fate> {
+    let set = dialect::own_of_glexec(ad);
     let Prepare { time_limit, retries, retry_delay, hold_on_initial_failure: hold, .. } =
         settings.prepare;
     let until = Instant::now() + seconds(time_limit);
     let left = || until.saturating_duration_since(Instant::now());
     let mut tries = 0;
     loop {
-        let records = match rehearse(&settings.programs.glexec, REHEARSAL.min(left())) {
+        let records = match rehearse(&settings.programs.glexec, set.clone(), REHEARSAL.min(left()))
+        {
             Ok(records) => records,
             Err(error) => {
                 let program = settings.programs.glexec.display();

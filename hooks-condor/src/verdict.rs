@@ -2,7 +2,7 @@
 
 use crate::dialect::{Attribute, Fate};
 use crate::settings::SignalExit;
-use glexec::contract::{ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Fault, Reason, Record};
+use glexec::contract::{ADMIN_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record};
 use glexec::hook::{Held, Settlement};
 use std::time::Duration;
 
@@ -31,12 +31,8 @@ pub(crate) fn job(held: &Held, rule: SignalExit) -> JobEnd {
         }
         return JobEnd { not_run: nothing_ran(held), ..end(shown(glexec, rule), None) };
     };
-    let failed = held.epilogue().filter(|result| *result != EpilogueResult::Ok);
-    match (failed, glexec) {
-        // With `epilogue_failure = "report"` glexec's own code is the payload's.
-        (Some(failed), Ending::Exited(code @ (ADMIN_MUST_ACT | COLLISION)))
-            if code != payload.code() =>
-        {
+    match held.failed_epilogue() {
+        Some(failed) => {
             let sentence = format!(
                 "the site's epilogue failed ({}); the payload's own exit code was {}",
                 failed.word(),
@@ -44,7 +40,7 @@ pub(crate) fn job(held: &Held, rule: SignalExit) -> JobEnd {
             );
             end(glexec, Some(sentence))
         }
-        _ => end(shown(payload, rule), None),
+        None => end(shown(payload, rule), None),
     }
 }
 

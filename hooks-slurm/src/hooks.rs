@@ -120,7 +120,7 @@ fn admit(settings: &Settings, variables: &Variables, out: &mut String) -> u8 {
     if !settings.task_prolog.veto {
         return 0;
     }
-    let records = rehearse(Path::new(GLEXEC), REHEARSAL).unwrap_or_default();
+    let records = rehearse(Path::new(GLEXEC), Vec::new(), REHEARSAL).unwrap_or_default();
     match verdict::admission(&records) {
         Admission::Granted => 0,
         Admission::Vetoed(code, sentence) => {

@@ -1,9 +1,7 @@
 //! From outcomes to what Slurm is told. Pure, by tables.
 
 use crate::settings::SignalExit;
-use glexec::contract::{
-    ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Outcome, Reason, Record,
-};
+use glexec::contract::{ADMIN_MUST_ACT, Ending, Reason, Record};
 use glexec::hook::Held;
 use serde::Deserialize;
 
@@ -21,15 +19,8 @@ pub(crate) fn task(held: &Held, rule: SignalExit) -> TaskEnd {
     let Some(payload) = held.payload() else {
         return TaskEnd { ending: shown(glexec, rule), sentence: died(held, glexec) };
     };
-    let failed = match held.epilogue() {
-        None | Some(EpilogueResult::Ok) => None,
-        Some(failed) => Some(failed),
-    };
-    match (failed, glexec) {
-        // With `epilogue_failure = "report"` glexec's own code is what it is without an epilogue.
-        (Some(failed), Ending::Exited(code @ (ADMIN_MUST_ACT | COLLISION)))
-            if code != Outcome::of_run(payload, None).exit_code() =>
-        {
+    match held.failed_epilogue() {
+        Some(failed) => {
             let sentence = format!(
                 "the site's epilogue failed ({}); the payload's own exit code was {}",
                 failed.word(),
@@ -37,7 +28,7 @@ pub(crate) fn task(held: &Held, rule: SignalExit) -> TaskEnd {
             );
             TaskEnd { ending: glexec, sentence: Some(sentence) }
         }
-        _ => TaskEnd { ending: shown(payload, rule), sentence: died(held, glexec) },
+        None => TaskEnd { ending: shown(payload, rule), sentence: died(held, glexec) },
     }
 }
 
@@ -202,7 +193,7 @@ pub(crate) fn settlement(rows: &[Swept]) -> Settlement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glexec::contract::ResourceUsage;
+    use glexec::contract::{EpilogueResult, ResourceUsage};
 
     const KILLED: Ending = Ending::Killed { signal: 11, core: false };
 

@@ -116,3 +116,34 @@ fn however_a_job_is_ended_it_has_one_epilogue_and_nothing_is_left_with_a_pilot()
     ];
     ends(&HOOKED_PILOT.get(), &ways);
 }
+
+/// Suspends a job and lets it go on; its payload does the same.
+fn is_suspended(pool: &Pool) {
+    let way = way(("friend", "condor_rm", false), ("143", "killed"));
+    let id = begin(pool, &way);
+    let uid = accounts::named(way.account).uid;
+    let become_all = |stopped: bool| {
+        pool.wait_until(LONG, || {
+            let all = pool.processes_of(uid);
+            let so = all.iter().all(|process| (process.state == 'T') == stopped);
+            (so && !all.is_empty()).then_some(())
+        });
+    };
+    assert!(pool.shell("root", &format!("condor_suspend {id}")).status.success());
+    become_all(true);
+    assert!(pool.shell("root", &format!("condor_continue {id}")).status.success());
+    become_all(false);
+    let _ = pool.shell("root", &format!("condor_rm {id}"));
+    pool.wait_for(id, harness::Ad::is_removed, LONG);
+    pool.wait_until(LONG, || pool.processes_of(uid).is_empty().then_some(()));
+}
+
+#[test]
+fn a_payload_is_suspended_with_its_job() {
+    is_suspended(&HOOKED_ROOT.get());
+}
+
+#[test]
+fn a_payload_is_suspended_with_its_job_with_a_pilot() {
+    is_suspended(&HOOKED_PILOT.get());
+}

@@ -33,14 +33,25 @@ fn with_a_pilot_refusals_and_a_broken_configuration_are_held_and_do_not_loop() {
     held(&pool, "other", (202, &["/etc/glexec-condor.toml:1", "preparation"]));
 }
 
-/// The hook before does not know the job's own variables: it is the run that is refused.
 #[test]
-fn what_is_refused_after_the_rehearsal_is_held_by_its_attributes() {
+fn a_job_that_asks_for_an_account_that_is_none_of_its_own_is_held_before_it_runs() {
     let pool = HOOKED_ROOT.get();
     let id = pool.submit("pilot", &job("nobody-knows", "arguments = \"-c 'exit 0'\""));
     let ad = done(&pool, id);
     assert!(ad.is_held(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
-    assert_eq!(ad.number("GlexecRefusedCode"), Some(203), "{:?}", all(&ad));
+    let told = (ad.number("HoldReasonCode"), ad.number("HoldReasonSubCode"));
+    assert_eq!(told, (Some(19), Some(203)), "{ad:?}");
+}
+
+/// The hook before does not know the job's command: it is the run that is refused.
+#[test]
+fn what_is_refused_after_the_rehearsal_is_held_by_its_attributes() {
+    let pool = HOOKED_ROOT.get();
+    let text = job("payload1", "").replace("/bin/sh", "/etc/passwd");
+    let id = pool.submit("pilot", &text);
+    let ad = done(&pool, id);
+    assert!(ad.is_held(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
+    assert_eq!(ad.number("GlexecRefusedCode"), Some(201), "{:?}", all(&ad));
 }
 
 #[test]

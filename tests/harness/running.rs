@@ -157,6 +157,11 @@ impl<'a> Running<'a> {
             .unwrap_or_else(|| panic!("it never said {text:?}; {}", self.state()));
     }
 
+    /// What it has said by now.
+    pub fn output_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
+    }
+
     /// Waits for the end of the output; when that was, by [`raw::now_ns`].
     pub fn output_end(&self) -> u64 {
         self.stdout.wait(self.limit, |read| read.end).expect("an end of the output")

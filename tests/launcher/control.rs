@@ -138,3 +138,28 @@ fn in_100_rounds_orders_that_meet_the_payloads_end_do_not_lose_its_code() {
     }
     assert_eq!(site.epilogues().len(), 100);
 }
+
+#[test]
+fn where_the_site_says_so_the_payload_is_suspended_with_who_started_it() {
+    for (rule, follows) in [("suspend_with_caller = true", true), ("", false)] {
+        let site = Site::with_epilogue(rule);
+        // The shell is the one that a pilot's starter may stop; glexec it may not.
+        let text = "$GLEXEC sh -c 'sleep 100 & echo $$ $!; wait'; exit $?";
+        let running = site.shell(text).start();
+        running.says("\n");
+        let pids: Vec<i32> =
+            running.output_so_far().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        running.signal_by("pilot", 19).unwrap();
+        std::thread::sleep(Duration::from_millis(1200));
+        for pid in &pids {
+            assert_eq!(state(*pid) == 'T', follows, "{rule}: {pid} is {}", state(*pid));
+        }
+        running.signal_by("pilot", 18).unwrap();
+        for pid in &pids {
+            becomes(*pid, "SR");
+        }
+        site.program(["/bin/kill", "-9", &pids[1].to_string()]).by("root").run().exited(0);
+        running.wait().exited(0);
+        assert_eq!(site.epilogues().len(), 1);
+    }
+}

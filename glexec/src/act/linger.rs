@@ -2,6 +2,7 @@
 
 use super::cgroups::Leaf;
 use super::channel::Hearing;
+use super::companion::Companion;
 use super::epilogue::{self, Stage};
 use super::family::{self, Spared};
 use super::handover::{self, HandOver, Hands};
@@ -135,6 +136,8 @@ pub(super) struct Run<'a> {
     pub(super) hands: Option<Hands>,
     /// The payload's own control group.
     pub(super) leaf: Option<Leaf>,
+    /// Whose suspension the payload shares.
+    pub(super) companion: Option<Companion>,
 }
 
 impl<'a> Run<'a> {
@@ -147,6 +150,7 @@ impl<'a> Run<'a> {
         let detach = plan.detach_terminal && process::has_terminal();
         let owed = linger.state.is_some();
         let opened = handover::open(plan, linger)?;
+        let companion = Companion::wanted(linger.suspend_with_caller);
         let strangers = family::has_children();
         let lifeline = strangers.then(|| mirror::split(privilege, owed)).transpose()?;
         let messenger = match owed {
@@ -162,8 +166,7 @@ impl<'a> Run<'a> {
         let since = now();
         let hands = Hands::hold(&root, (plan, linger.state.as_ref()), opened)?;
         let leaf = leaf(&root, linger, witness);
-        let parent = Some(Pid::this());
-        let start = Start { plan, restore, place, parent, leaf: leaf.as_ref() };
+        let start = Start { plan, restore, place, parent: Some(Pid::this()), leaf: leaf.as_ref() };
         let begun = begin(charge, (&root, &start, since), (hands, witness));
         let Begun { launched, ledger, hands } = match begun {
             Ok(begun) => begun,
@@ -178,13 +181,12 @@ impl<'a> Run<'a> {
             let _ = setpgid(payload, payload);
         }
         let oom_score = settle_in(&root, linger, owed, witness);
-        let clocks = Clocks { kill_grace: linger.kill_grace, term_grace: linger.term_grace };
         let run = Self {
             charge,
             root,
             witness,
             watch,
-            vigil: Vigil::new(clocks),
+            vigil: Vigil::new(Clocks::of(linger.kill_grace, linger.term_grace)),
             payload,
             pidfd: sys::pidfd(payload).ok(),
             until: None,
@@ -201,6 +203,7 @@ impl<'a> Run<'a> {
             ledger,
             hands,
             leaf,
+            companion,
         };
         Ok((run, hearing, since))
     }

@@ -2,6 +2,7 @@
 
 mod cgroups;
 pub(crate) mod channel;
+mod companion;
 pub(crate) mod epilogue;
 mod family;
 pub(crate) mod front;

@@ -1,6 +1,7 @@
 //! While the payload runs: waiting for its end, forwarding and obeying meanwhile.
 
 use super::channel::{Failure, Hearing, Step, Verdict};
+use super::companion::Companion;
 use super::family::{self, Spared};
 use super::linger::Run;
 use super::process;
@@ -16,6 +17,8 @@ use nix::unistd::Pid;
 use std::os::fd::AsFd as _;
 use std::time::Instant;
 
+const CONT: u8 = 18;
+const STOP: u8 = 19;
 /// What is told of a payload whose status is gone.
 const LOST: Ending = Ending::Killed { signal: 9, core: false };
 /// What is told of a payload that did not end by KILL in time.
@@ -35,7 +38,9 @@ impl Run<'_> {
             let mut others = vec![];
             others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
             others.extend(hearing.as_ref().map(|h| h.as_fd()));
-            let news = self.watch.wait(&others, self.until);
+            let look = self.companion.as_ref().map(Companion::next);
+            let next = [self.until, look].into_iter().flatten().min();
+            let news = self.watch.wait(&others, next);
             drop(others);
             match hearing.as_ref().map(Hearing::verdict) {
                 Some(Verdict::Pending) | None => {}
@@ -59,6 +64,11 @@ impl Run<'_> {
             // An order walks the whole tree: said twice at a time it is done once.
             heard.dedup();
             heard.into_iter().for_each(|heard| self.attend(heard));
+            match self.companion.as_mut().and_then(Companion::look) {
+                Some(true) => self.act(Action::Everybody(STOP)),
+                Some(false) => self.act(Action::Everybody(CONT)),
+                None => {}
+            }
             if self.until.is_some_and(|until| Instant::now() >= until) {
                 self.until = None;
                 let action = self.vigil.hear(Event::TimeUp);

@@ -118,7 +118,7 @@ pub(super) fn become_user(user: &str) -> Result<String, String> {
     if let Err(errno) = become_it() {
         return Err(format!("cannot become {user} (root can): {}", errno.desc()));
     }
-    let records = rehearse(Path::new(GLEXEC), LIMIT);
+    let records = rehearse(Path::new(GLEXEC), Vec::new(), LIMIT);
     let records = records.map_err(|error| format!("{GLEXEC} cannot be executed: {error}"))?;
     Ok(records.iter().map(Record::line).collect())
 }

@@ -52,6 +52,8 @@ pub(crate) struct Linger {
     pub(crate) stragglers: Stragglers,
     pub(crate) kill_grace: Duration,
     pub(crate) term_grace: Option<Duration>,
+    /// Whether the payload is stopped while the process that started glexec is.
+    pub(crate) suspend_with_caller: bool,
     pub(crate) epilogue: Option<Epilogue>,
     pub(crate) cgroups: CgroupRule,
     /// Where the run is remembered, where it owes something.
@@ -237,6 +239,7 @@ pub(crate) fn lay(
             stragglers: config.stragglers,
             kill_grace: config.kill_grace,
             term_grace: config.term_grace,
+            suspend_with_caller: config.suspend_with_caller,
             epilogue: None,
             cgroups: config.cgroups.clone(),
             state: (!hand_over.is_empty()).then(|| config.state.clone()),

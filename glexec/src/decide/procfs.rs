@@ -40,6 +40,11 @@ impl Stat {
         })
     }
 
+    /// Whether a signal has stopped it (`proc_pid_stat(5)`, state T).
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.state == b'T'
+    }
+
     /// Whether it has ended and waits to be reaped.
     pub(crate) const fn has_ended(&self) -> bool {
         matches!(self.state, b'X' | b'x') || (self.state == b'Z' && self.threads <= 1)

@@ -61,6 +61,13 @@ pub(crate) struct Clocks {
     pub(crate) term_grace: Option<Duration>,
 }
 
+impl Clocks {
+    /// From `kill_grace` and `term_grace`.
+    pub(crate) const fn of(kill_grace: Duration, term_grace: Option<Duration>) -> Self {
+        Self { kill_grace, term_grace }
+    }
+}
+
 /// The state of a vigil.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vigil {

@@ -3,7 +3,10 @@
 //! container costs nothing: glexec sees the control descriptor's end and takes it from there.
 
 use crate::act::{exit_now, front};
-use crate::contract::{Ending, EpilogueResult, Invocation, Mode, Record, order_line};
+use crate::contract::{
+    ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Invocation, Mode, Outcome, Record,
+    order_line,
+};
 use crate::decide::heard::{SIGNAL_INFO, Signal};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -105,21 +108,27 @@ impl Hold<'_> {
     }
 }
 
-/// Asks glexec, as whoever this process is, what a run would do: its records, or none where it
+/// Asks glexec, as whoever this process is and with these variables, what a run would do: its
+/// records, or none where it
 /// has not answered within `limit`. What it prints goes nowhere.
 ///
 /// # Errors
 /// Where it cannot be started.
-pub fn rehearse(program: &Path, limit: Duration) -> io::Result<Vec<Record>> {
+pub fn rehearse(
+    program: &Path,
+    set: Vec<(OsString, OsString)>,
+    limit: Duration,
+) -> io::Result<Vec<Record>> {
     // Any command that every target may execute: it is looked up and not run.
     let invocation = Invocation { mode: Mode::Rehearse, ..Invocation::run(["true"]) };
-    read_records(program, invocation, limit)
+    read_records(program, invocation, set, limit)
 }
 
 /// The records of a call that runs no payload; what it prints goes nowhere.
 pub(super) fn read_records(
     program: &Path,
     invocation: Invocation,
+    set: Vec<(OsString, OsString)>,
     limit: Duration,
 ) -> io::Result<Vec<Record>> {
     let (status, theirs) = pipe2(OFlag::O_CLOEXEC)?;
@@ -127,7 +136,7 @@ pub(super) fn read_records(
     let invocation = Invocation { status_fd: Some(theirs.as_raw_fd()), ..invocation };
     #[expect(clippy::disallowed_methods, reason = "an absolute path, and no rights to lose")]
     let mut command = Command::new(program);
-    command.args(invocation.build()).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(invocation.build()).envs(set).stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.stderr(Stdio::null()).spawn()?;
     drop(theirs);
     let until = Instant::now() + limit;
@@ -304,6 +313,20 @@ impl Held {
             let Record::Epilogue { result, code, .. } = record else { return None };
             EpilogueResult::read(result, *code)
         })
+    }
+
+    /// The epilogue's failure where it is the run's, too: with `epilogue_failure = "report"` glexec's
+    /// own code is what it is without an epilogue.
+    #[must_use]
+    pub fn failed_epilogue(&self) -> Option<EpilogueResult> {
+        let failed = self.epilogue().filter(|result| *result != EpilogueResult::Ok)?;
+        let without = Outcome::of_run(self.payload()?, None).exit_code();
+        match self.glexec {
+            Some(Ending::Exited(code @ (ADMIN_MUST_ACT | COLLISION))) if code != without => {
+                Some(failed)
+            }
+            Some(_) | None => None,
+        }
     }
 
     /// Why nothing was run: code, reason word, sentence.

@@ -37,7 +37,7 @@ pub fn settle(
         let invocation =
             Invocation { mode: Mode::Settle, words: keys.to_vec(), ..Invocation::default() };
         let left = until.saturating_duration_since(Instant::now());
-        let records = read_records(program, invocation, left)?;
+        let records = read_records(program, invocation, Vec::new(), left)?;
         let told = records.iter().find_map(|record| {
             let Record::Settled { paid, live, owed } = record else { return None };
             Some((*paid, *live, *owed))

@@ -17,6 +17,7 @@ mod unpack;
 mod verdict;
 mod wrapper;
 
+pub(crate) use environment::parse;
 pub use programs::condor_glexec;
 pub use selftest::selftest;
 

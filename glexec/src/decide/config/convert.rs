@@ -65,6 +65,7 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
         terminal: raw.terminal.unwrap_or(Terminal::Detach),
         log_only: raw.log_only,
         keep_descriptors: raw.keep_descriptors,
+        suspend_with_caller: raw.suspend_with_caller,
         account_source: raw.account_source.unwrap_or(AccountSource::Auto),
         state: state(raw)?,
         cgroups: CgroupRule {

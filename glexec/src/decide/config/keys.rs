@@ -79,6 +79,7 @@ pub(super) struct RawGlexec {
     pub(super) max_runs_per_caller: Option<i64>,
     pub(super) log_only: bool,
     pub(super) keep_descriptors: bool,
+    pub(super) suspend_with_caller: bool,
     pub(super) state_sync: bool,
     pub(super) account_source: Option<AccountSource>,
     pub(super) payload_cgroup: Option<PayloadCgroup>,

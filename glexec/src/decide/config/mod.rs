@@ -275,6 +275,8 @@ pub(crate) struct Config {
     pub terminal: Terminal,
     pub log_only: bool,
     pub keep_descriptors: bool,
+    /// Whether the payload is stopped while the process that started glexec is.
+    pub suspend_with_caller: bool,
     pub account_source: AccountSource,
     pub state: StateRule,
     pub cgroups: CgroupRule,

@@ -85,6 +85,7 @@ fn defaults() -> Config {
         terminal: Terminal::Detach,
         log_only: false,
         keep_descriptors: false,
+        suspend_with_caller: false,
         account_source: AccountSource::Auto,
         state: StateRule { directory: "/var/lib/glexec".to_owned(), sync: false, most_runs: 512 },
         cgroups: CgroupRule::default(),
@@ -136,6 +137,7 @@ term_grace = 30
 terminal = "share"
 log_only = false
 keep_descriptors = true
+suspend_with_caller = true
 state_sync = true
 state_dir = "/var/glexec"
 max_runs_per_caller = 7
@@ -177,6 +179,7 @@ term_grace = 30
 terminal = share
 log_only = no
 keep_descriptors = yes
+suspend_with_caller = yes
 state_sync = yes
 state_dir = /var/glexec
 max_runs_per_caller = 7
@@ -228,6 +231,7 @@ fn full() -> Config {
         term_grace: Some(Duration::from_secs(30)),
         terminal: Terminal::Share,
         keep_descriptors: true,
+        suspend_with_caller: true,
         account_source: AccountSource::Files,
         state: StateRule { directory: "/var/glexec".to_owned(), sync: true, most_runs: 7 },
         cgroups: CgroupRule { supervisor: Some("/glexec".to_owned()), payload: true },

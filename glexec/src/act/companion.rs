@@ -1,0 +1,47 @@
+//! The process that started a run, watched for being stopped: nothing tells another process of
+//! that but /proc, so it is looked at now and then, where the site asks for it.
+
+use super::process::{self, stat_of};
+use crate::decide::entry::Birth;
+use nix::unistd::{Pid, getppid};
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Who started the run, and whether it was stopped when last looked at.
+#[derive(Debug)]
+pub(super) struct Companion {
+    birth: Birth,
+    stopped: bool,
+    next: Instant,
+}
+
+impl Companion {
+    /// Watches this process's parent, where that is wanted. To be asked before there is a mirror:
+    /// who started the run is the mirror's parent then.
+    pub(super) fn wanted(wanted: bool) -> Option<Self> {
+        let birth = wanted.then(|| process::birth(getppid())).flatten()?;
+        Some(Self { birth, stopped: false, next: Instant::now() + PERIOD })
+    }
+
+    /// When to look next.
+    pub(super) const fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Looks, where it is time: whether it has been stopped (`Some(true)`) or goes on
+    /// (`Some(false)`) since the last look.
+    pub(super) fn look(&mut self) -> Option<bool> {
+        let now = Instant::now();
+        if now < self.next {
+            return None;
+        }
+        self.next = now + PERIOD;
+        let stat = stat_of(Pid::from_raw(self.birth.pid));
+        let same = stat.filter(|stat| stat.start == self.birth.start)?;
+        let stopped = same.is_stopped();
+        let before = std::mem::replace(&mut self.stopped, stopped);
+        (before != stopped).then_some(stopped)
+    }
+}
