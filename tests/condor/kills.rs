@@ -147,3 +147,57 @@ fn a_payload_is_suspended_with_its_job() {
 fn a_payload_is_suspended_with_its_job_with_a_pilot() {
     is_suspended(&HOOKED_PILOT.get());
 }
+
+/// Ends a daemon under a running job, in a pool of its own: the run is over soon, with one epilogue
+/// for each sandbox, and nothing is left of the payload.
+fn outlives(pool: &Pool, command: &str) {
+    let way = way(("friend", "", false), ("", ""));
+    let id = begin(pool, &way);
+    let told = pool.shell("root", command);
+    assert!(told.status.success(), "{command}: {told:?}");
+    let _ = pool.shell("root", &format!("timeout 20 condor_rm {id}"));
+    let uid = accounts::named(way.account).uid;
+    pool.wait_until(LONG, || pool.processes_of(uid).is_empty().then_some(()));
+    // What was killed along with its payload is paid by a sweep, as by the timer.
+    let _ = pool.shell("root", "glexec-admin sweep --now --wait 20");
+    let runs = epilogues(pool, way.account);
+    let codes: Vec<_> = runs.iter().map(|run| run.variable("GLEXEC_EPILOG_TARGET_RC")).collect();
+    assert!(
+        !runs.is_empty() && codes.iter().all(|rc| [Some("143"), Some("137")].contains(rc)),
+        "{command}: {codes:?}"
+    );
+    let mut sandboxes: Vec<_> = runs.iter().filter_map(|run| run.variable(SANDBOX)).collect();
+    sandboxes.sort_unstable();
+    sandboxes.dedup();
+    assert_eq!(sandboxes.len(), runs.len(), "{command}: {codes:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&pool.shell("root", "glexec-admin ps --json").stdout).trim(),
+        "[]",
+        "{command}"
+    );
+}
+
+/// Signals and who gets them; SIGQUIT is the fast way to stop a pool.
+const DAEMONS: [(&str, &str); 3] =
+    [("KILL", "condor_starter"), ("KILL", "condor_startd"), ("QUIT", "condor_master")];
+
+#[test]
+fn a_payload_does_not_outlive_the_daemons_of_its_job() {
+    for command in DAEMONS {
+        outlives(&crate::with_hooks(Pool::root(crate::ROOTS_CONFIG)), &by_name(command));
+    }
+}
+
+#[test]
+fn a_payload_does_not_outlive_the_daemons_of_its_job_with_a_pilot() {
+    for command in DAEMONS {
+        outlives(&crate::with_hooks(Pool::pilot(crate::PILOTS_CONFIG)), &by_name(command));
+    }
+}
+
+/// The pool has no pkill, and processes of its own: nothing else goes by these names there.
+fn by_name((signal, name): (&str, &str)) -> String {
+    format!(
+        "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && kill -{signal} ${{p#/proc/}}; done; true"
+    )
+}
