@@ -50,9 +50,10 @@ fn timers_that_the_caller_armed_before_do_nothing() {
     for lines in ["", "epilogue = \"/usr/libexec/site/epilogue\""] {
         let site = Site::with(lines);
         for which in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
-            // 1 ms may run out before the first breath is drawn, 100 ms while the payload runs.
-            for milliseconds in [20, 100] {
-                let call = site.glexec(["sh", "-c", "sleep 0.2; exec actor look"]);
+            // Neither so short that it runs out before the first breath is drawn on a busy machine, nor
+            // so long that it does not while the payload runs.
+            for milliseconds in [150, 300] {
+                let call = site.glexec(["sh", "-c", "sleep 0.5; exec actor look"]);
                 let ran = call.timer(which, milliseconds).run();
                 ran.exited(0);
                 assert_eq!(ran.look().timer, 0, "nor does the payload inherit it");

@@ -1,0 +1,110 @@
+//! What runs as SlurmUser on the controller: EpilogSlurmctld.
+
+use super::{CONTROLLER, Desk, ask, said, variables};
+use crate::dialect::{self, Job, Record};
+use crate::settings::{Accounting, Settings, seconds};
+use glexec::hook::{Log, Urgency};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// EpilogSlurmctld: what the nodes' epilogs handed over goes to the accounting. Never a failure.
+pub fn epilog_ctld() -> u8 {
+    const LOG: Log = Log::new("glexec-slurm-epilog-ctld");
+    let variables = variables();
+    let job = Job::of(&variables);
+    let told = Settings::read().and_then(|settings| {
+        let job = job?;
+        let Some(accounting) = &settings.accounting else { return Ok(()) };
+        let nodes = variables.number("SLURM_JOB_NUM_NODES").unwrap_or(1);
+        let until = Instant::now() + seconds(accounting.time_limit);
+        forget_old(&accounting.spool);
+        let records = gather(accounting, (job.id, nodes), until);
+        let desk = Desk { log: LOG, job: &job };
+        account(&settings, accounting, (&desk, &records), until)
+    });
+    if let Err(sentence) = told {
+        LOG.say(Urgency::Warning, &sentence);
+    }
+    0
+}
+
+/// Waits for every node's file; takes what is there when the time is up.
+fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -> Vec<Record> {
+    const NAP: Duration = Duration::from_millis(100);
+    let begin = format!("{job}.");
+    let mine = || -> Vec<PathBuf> {
+        let all = fs::read_dir(&accounting.spool).into_iter().flatten().flatten();
+        let names =
+            all.filter(|entry| entry.file_name().to_str().is_some_and(|n| n.starts_with(&begin)));
+        names.map(|entry| entry.path()).collect()
+    };
+    let mut files = mine();
+    // The rest is the accounting's.
+    let last = until.checked_sub(CONTROLLER).unwrap_or(until);
+    while files.len() < nodes && Instant::now() < last {
+        std::thread::sleep(NAP);
+        files = mine();
+    }
+    let mut records = Vec::new();
+    for file in files {
+        let text = fs::read(&file).unwrap_or_default();
+        records.extend(serde_json::from_slice::<Vec<Record>>(&text).unwrap_or_default());
+        let _ = fs::remove_file(&file);
+    }
+    records
+}
+
+/// What came too late for its job.
+fn forget_old(spool: &Path) {
+    const OLD: Duration = Duration::from_secs(24 * 3600);
+    for entry in fs::read_dir(spool).into_iter().flatten().flatten() {
+        let age =
+            entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        let ours = entry.file_name().to_string_lossy().contains(".json");
+        if ours && age.is_some_and(|age| age > OLD) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// One call of sacctmgr, repeated until the accounting knows the job.
+fn account(
+    settings: &Settings,
+    accounting: &Accounting,
+    (desk, records): (&Desk<'_>, &[Record]),
+    until: Instant,
+) -> Result<(), String> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let Some(raw) = dialect::derived(records) else { return Ok(()) };
+    let mut set: Vec<OsString> = Vec::new();
+    if accounting.derived_exit_code {
+        set.push(format!("derivedexitcode={raw}").into());
+    }
+    set.extend(
+        accounting
+            .comment
+            .map(|field| format!("{}={}", field.word(), dialect::comment(records)).into()),
+    );
+    if set.is_empty() {
+        return Ok(());
+    }
+    let sacctmgr = &settings.programs.sacctmgr;
+    loop {
+        let mut words: Vec<OsString> =
+            ["-i", "modify", "job", "where"].map(OsString::from).to_vec();
+        words.extend([format!("jobid={}", desk.job.id).into(), "set".into()]);
+        words.extend(set.iter().cloned());
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = ask(sacctmgr, words, (left.min(CONTROLLER), true))?;
+        let modified = answer.code == Some(0) && answer.stdout.contains("Modified");
+        if modified {
+            return Ok(());
+        }
+        if until.saturating_duration_since(Instant::now()) < PAUSE {
+            return Err(format!("job {}: {}", desk.job.id, said(sacctmgr, &answer)));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
