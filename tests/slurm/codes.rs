@@ -11,8 +11,13 @@ comment = \"admincomment\"
 ";
 
 /// With slurmdbd and a MariaDB behind it.
-fn with_accounting() -> Cluster {
-    Cluster::start(Shape { accounting: true, hooks: HOOKS.to_owned(), ..Shape::default() })
+fn with_accounting(proctrack: &'static str) -> Cluster {
+    Cluster::start(Shape {
+        proctrack,
+        accounting: true,
+        hooks: HOOKS.to_owned(),
+        ..Shape::default()
+    })
 }
 
 /// What `scontrol show job`, jobcomp and sacct say of each job: the exit code in each. Jobs of
@@ -57,9 +62,23 @@ fn by_sacct(code: u8) -> [String; 2] {
 
 #[test]
 fn codes_0_to_255_and_signals_reach_every_record_of_slurms() {
+    every_code("linuxproc");
+}
+
+#[test]
+fn codes_0_to_255_and_signals_reach_every_record_of_slurms_with_pgid() {
+    every_code("pgid");
+}
+
+#[test]
+fn codes_0_to_255_and_signals_reach_every_record_of_slurms_with_cgroup() {
+    every_code("cgroup");
+}
+
+fn every_code(proctrack: &'static str) {
     // SIGKILL and what ends a process by default; no stop signal.
     const SIGNALS: [u8; 12] = [1, 2, 3, 4, 6, 8, 9, 10, 11, 13, 14, 15];
-    let cluster = with_accounting();
+    let cluster = with_accounting(proctrack);
     let task = format!("{LIBEXEC}/glexec-slurm-task");
     let batch = format!(
         "n=$SLURM_ARRAY_TASK_ID; [ $n -lt 1000 ] || exec {task} sh -c \"kill -$((n-1000)) \\$\\$\"; exec {task} sh -c \"exit $n\""
@@ -119,7 +138,7 @@ fn codes_0_to_255_and_signals_reach_every_record_of_slurms() {
 
 #[test]
 fn target_rc_is_written_into_the_accounting() {
-    let cluster = with_accounting();
+    let cluster = with_accounting("linuxproc");
     let task = format!("{LIBEXEC}/glexec-slurm-task");
     // The script hides what its payloads did; their epilogues do not.
     let hidden = cluster
