@@ -13,8 +13,8 @@ const HOOKS: &str = include_str!("../../conf/condor/50-glexec.config");
 const PILOTS_HOOKS: &str = include_str!("../../conf/condor/50-glexec-pilot.config");
 const GLEXEC: &str = include_str!("../../conf/condor/glexec.toml.condor");
 
-/// Seconds for all jobs.
-fn measured(pool: &Pool) -> f64 {
+/// Seconds for all jobs, run as `target` where there are hooks.
+fn measured(pool: &Pool, target: Option<&str>) -> f64 {
     let text = format!(
         "executable = /bin/true\ntransfer_executable = False\nshould_transfer_files = YES\n\
          when_to_transfer_output = ON_EXIT\noutput = o.$(Process)\nerror = e.$(Process)\n\
@@ -26,6 +26,7 @@ fn measured(pool: &Pool) -> f64 {
         let ad =
             pool.wait_for(JobId { process, ..first }, Ad::is_completed, Duration::from_secs(120));
         assert_eq!(ad.number("ExitCode"), Some(0), "{ad:?}");
+        assert_eq!(ad.get("GlexecTargetUser"), target, "{ad:?}");
     }
     begin.elapsed().as_secs_f64()
 }
@@ -42,7 +43,7 @@ fn main() {
         ours.directory("/home/pilot", (pilot, pilot), 0o711);
         // Turn and turn about, the first turn for warmth.
         let mut turns: Vec<(f64, f64)> =
-            (0..3).map(|_| (measured(&bare), measured(&ours))).collect();
+            (0..3).map(|_| (measured(&bare, None), measured(&ours, Some("payload1")))).collect();
         turns.remove(0);
         let per_job =
             |all: Vec<f64>| all.iter().sum::<f64>() / (all.len() as f64) / f64::from(JOBS);
