@@ -59,6 +59,13 @@ impl Base {
         Ok(Self { directory, path: path.to_owned() })
     }
 
+    /// A directory as it is, for tests of what is kept in one.
+    #[cfg(test)]
+    pub(crate) fn unjudged(path: &Path) -> Self {
+        let directory = open(path, DIRECTORY, Mode::empty()).unwrap();
+        Self { directory, path: path.to_owned() }
+    }
+
     pub(crate) fn shown(&self) -> std::path::Display<'_> {
         self.path.display()
     }

@@ -109,8 +109,7 @@ impl Hold<'_> {
 }
 
 /// Asks glexec, as whoever this process is and with these variables, what a run would do: its
-/// records, or none where it
-/// has not answered within `limit`. What it prints goes nowhere.
+/// records, or none where it has not answered within `limit`. What it prints goes nowhere.
 ///
 /// # Errors
 /// Where it cannot be started.

@@ -16,20 +16,36 @@ use std::time::{Duration, Instant};
 
 /// Prolog: whether this node can serve, and what the job needs on it.
 pub fn prolog() -> u8 {
-    const LOG: Log = Log::new("glexec-slurm-prolog");
-    let job = match Job::of(&variables()) {
-        Ok(job) => job,
-        Err(sentence) => return no_job(LOG, &sentence),
-    };
-    let desk = Desk { log: LOG, job: &job };
-    let settings = match Settings::read() {
-        Ok(settings) => settings,
-        Err(sentence) => return desk.unfit(&Programs::default(), true, &sentence),
-    };
+    match begun(Log::new("glexec-slurm-prolog")) {
+        Ok((log, job, settings)) => look_and_prepare(&Desk { log, job: &job }, &settings),
+        Err(code) => code,
+    }
+}
+
+/// The job and the site's file, or what the hook ends with: called by hand, or by something that
+/// is not Slurm, it has nothing to say of the node.
+fn begun(log: Log) -> Result<(Log, Job, Settings), u8> {
+    let job = Job::of(&variables()).map_err(|sentence| {
+        log.say(Urgency::Error, &sentence);
+        complain(&sentence);
+        0
+    })?;
+    match Settings::read() {
+        Ok(settings) => Ok((log, job, settings)),
+        Err(sentence) => Err(Desk { log, job: &job }.unfit(&Programs::default(), true, &sentence)),
+    }
+}
+
+fn look_and_prepare(desk: &Desk<'_>, settings: &Settings) -> u8 {
+    let job = desk.job;
     let unfit = |fault: &str| desk.unfit(&settings.programs, settings.prolog.drain, fault);
     let asked = check(Some(job.uid), seconds(settings.prolog.time_limit));
     let fitness = match asked {
-        Ok(checked) => checked.fitness(),
+        Ok(Some(checked)) => checked.fitness(),
+        Ok(None) => {
+            desk.say(Urgency::Warning, "the node could not be looked at in time; the job goes on");
+            Fitness::Serves(None)
+        }
         Err(sentence) => return unfit(&sentence),
     };
     let target = match fitness {
@@ -40,7 +56,7 @@ pub fn prolog() -> u8 {
             None
         }
     };
-    match prepare(&settings, &job, target.map(|target| (target.uid, target.gid))) {
+    match prepare(settings, job, target.map(|target| (target.uid, target.gid))) {
         Ok(()) => 0,
         Err(fault) => unfit(&fault),
     }
@@ -61,16 +77,11 @@ fn prepare(settings: &Settings, job: &Job, target: Option<(u32, u32)>) -> Result
 
 /// Epilog: what is owed of the job is settled, its records are handed on, its places removed.
 pub fn epilog() -> u8 {
-    const LOG: Log = Log::new("glexec-slurm-epilog");
-    let job = match Job::of(&variables()) {
-        Ok(job) => job,
-        Err(sentence) => return no_job(LOG, &sentence),
+    let (log, job, settings) = match begun(Log::new("glexec-slurm-epilog")) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
-    let desk = Desk { log: LOG, job: &job };
-    let settings = match Settings::read() {
-        Ok(settings) => settings,
-        Err(sentence) => return desk.unfit(&Programs::default(), true, &sentence),
-    };
+    let desk = Desk { log, job: &job };
     let until = Instant::now() + seconds(settings.epilog.time_limit);
     let fault = settle(&settings, &desk, until);
     hand_on(&settings, &desk);
@@ -103,7 +114,7 @@ fn settle(settings: &Settings, desk: &Desk<'_>, until: Instant) -> Option<String
     // What is wrong, by name, where the configuration or the epilogue is it.
     let left = until.saturating_duration_since(Instant::now()).max(seconds(5));
     let checked = check(None, left);
-    let named = checked.ok().and_then(|checked| checked.fault().map(str::to_owned));
+    let named = checked.ok().flatten().and_then(|checked| checked.fault().map(str::to_owned));
     Some(named.unwrap_or(fault))
 }
 
@@ -120,11 +131,17 @@ fn sweep(uid: u32, mut words: Vec<OsString>, until: Instant) -> Result<Settlemen
     rows.map(|rows| verdict::settlement(&rows)).map_err(|_| said(Path::new(GLEXEC_ADMIN), &answer))
 }
 
-fn check(user: Option<u32>, limit: Duration) -> Result<Checked, String> {
+/// `None` where the time was up first: the job's user can delay what runs as that user, so that is
+/// no fault of the node's.
+fn check(user: Option<u32>, limit: Duration) -> Result<Option<Checked>, String> {
     let mut words: Vec<OsString> = vec!["check".into(), "--json".into()];
     words.extend(user.map(|uid| format!("--as={uid}").into()));
     let answer = ask(Path::new(GLEXEC_ADMIN), words, (limit, true))?;
-    serde_json::from_str(&answer.stdout).map_err(|_| said(Path::new(GLEXEC_ADMIN), &answer))
+    if answer.late {
+        return Ok(None);
+    }
+    let checked = serde_json::from_str(&answer.stdout);
+    checked.map(Some).map_err(|_| said(Path::new(GLEXEC_ADMIN), &answer))
 }
 
 /// Records go to the log and, where the site asks for it, to the controller.
@@ -180,13 +197,6 @@ fn tidy(settings: &Settings, desk: &Desk<'_>, until: Instant) {
     if let Err(sentence) = away() {
         desk.say(Urgency::Warning, &sentence);
     }
-}
-
-/// Called by hand, or by something that is not Slurm: nothing is wrong with the node.
-fn no_job(log: Log, sentence: &str) -> u8 {
-    log.say(Urgency::Error, sentence);
-    complain(sentence);
-    0
 }
 
 /// The epilogue, or what the site's own epilogue calls: keeps what the payload did.
