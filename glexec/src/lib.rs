@@ -83,7 +83,7 @@ impl Walk<'_> {
         if rehearsed {
             let (uid, gid) = (plan.target.uid().as_raw(), plan.target.gid().as_raw());
             let target = plan.target.name().to_owned();
-            self.teller.status(&Record::Rehearsed { target, uid, gid });
+            self.teller.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
         self.teller.begin(&plan)?;
@@ -132,6 +132,7 @@ impl Walk<'_> {
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let wanted = request.environ.get("GLEXEC_TARGET_USER").map(String::from_utf8_lossy);
         let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
+        let of_pool = matches!(grant, Grant::Pool(_));
         let (granted, lease) = self.granted(&root, config, (&mut lookups, grant, rehearsed))?;
         tracing::debug!(account = %granted.account, "mapped");
         let target = lookups.target(&granted, config.min_target_uid)?;
@@ -148,6 +149,7 @@ impl Walk<'_> {
         let command = act::probe::find(&root, looker, &candidates)?;
         let environ = request.environ.clone();
         let mut plan = plan::lay(config, request, (caller, target), command)?;
+        plan.of_pool = of_pool;
         if lease.is_some() {
             plan = plan.alone(&config.state);
         }

@@ -277,7 +277,7 @@ mod tests {
             }
         }
         assert!(matches!(admission(&[], "n"), Admission::Passing(202, _)));
-        let granted = [Record::Rehearsed { target: "p".to_owned(), uid: 5, gid: 5 }];
+        let granted = [Record::Rehearsed { target: "p".to_owned(), uid: 5, gid: 5, pool: false }];
         assert_eq!(admission(&granted, "n"), Admission::Granted);
     }
 

@@ -110,6 +110,9 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Whether the run itself may get another account.
+    #[serde(default)]
+    pub(crate) pool: bool,
 }
 
 /// What the prolog finds.
@@ -275,7 +278,7 @@ mod tests {
         let good = checked(
             r#"{"usable":true,"findings":[],"rehearsal":{"code":0,"target":{"name":"p","uid":5,"gid":6}}}"#,
         );
-        let target = Target { name: "p".to_owned(), uid: 5, gid: 6 };
+        let target = Target { name: "p".to_owned(), uid: 5, gid: 6, pool: false };
         assert_eq!(good, Fitness::Serves(Some(target)));
     }
 

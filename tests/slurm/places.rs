@@ -46,6 +46,24 @@ fn the_target_has_a_directory_of_its_own_until_the_job_ends() {
 }
 
 #[test]
+fn with_pool_accounts_no_directory_is_given_to_whoever_would_be_next() {
+    let hooks = "[scratch]\nbase = \"/var/lib/scratch\"\n".to_owned();
+    let cluster = Cluster::start(Shape { hooks, mapping: harness::POOL, ..Shape::default() });
+    let script = "echo [$GLEXEC_TMPDIR]; ls -d /var/lib/scratch/*; exit 3";
+    let id = cluster.sbatch("", script);
+    assert_eq!(cluster.ended(id).exit_code(), "3:0");
+    let printed = cluster.printed(id);
+    assert!(
+        printed.contains(
+            "[]
+"
+        ) && printed.contains("cannot access"),
+        "{printed}"
+    );
+    assert_eq!(cluster.root("ls -A /var/lib/scratch 2>/dev/null").output(), "");
+}
+
+#[test]
 fn with_pool_accounts_nothing_of_the_account_outlives_the_job() {
     let cluster = Cluster::start(Shape { mapping: harness::POOL, ..Shape::default() });
     // A daemon that has left group and session, under linuxproc: only its uid gives it away.

@@ -38,6 +38,7 @@ struct Target {
     name: String,
     uid: u32,
     gid: u32,
+    pool: bool,
 }
 
 impl Rehearsal {
@@ -83,8 +84,8 @@ pub(super) fn as_user(user: &str) -> Rehearsal {
 fn read(answer: &Answer) -> Rehearsal {
     let records = answer.stdout.lines().filter_map(|line| Record::parse(line).ok());
     for record in records {
-        if let Record::Rehearsed { target: name, uid, gid } = record {
-            let target = Some(Target { name, uid, gid });
+        if let Record::Rehearsed { target: name, uid, gid, pool } = record {
+            let target = Some(Target { name, uid, gid, pool });
             return Rehearsal { code: 0, reason: None, sentence: None, target };
         } else if let Record::Refused { code, reason, sentence } = record {
             let (reason, sentence) = (Some(reason), Some(sentence));

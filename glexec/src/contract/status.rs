@@ -98,6 +98,9 @@ pub enum Record {
         uid: u32,
         /// Its primary gid.
         gid: u32,
+        /// Whether it is one of a pool: the run itself may get another.
+        #[serde(default)]
+        pool: bool,
     },
     /// The payload runs.
     Started {

@@ -76,6 +76,8 @@ pub(crate) enum Launch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Plan {
+    /// Whether the target is one of a pool's accounts.
+    pub(crate) of_pool: bool,
     pub(crate) caller: Caller,
     pub(crate) target: Target,
     pub(crate) argv: Vec<CString>,
@@ -257,6 +259,7 @@ pub(crate) fn lay(
         _ => target.account(),
     };
     Ok(Plan {
+        of_pool: false,
         environment: compose(&request.environ, config, account),
         directories: directories(
             config.working_directory,

@@ -56,6 +56,8 @@ fn look_and_prepare(desk: &Desk<'_>, settings: &Settings) -> u8 {
             None
         }
     };
+    // Of a pool, the account that would be next may be another job's by the time this one runs.
+    let target = target.filter(|target| !target.pool);
     match prepare(settings, job, target.map(|target| (target.uid, target.gid))) {
         Ok(()) => 0,
         Err(fault) => unfit(&fault),
