@@ -1,16 +1,17 @@
 //! One function for each program: from the process's environment to its exit code.
 
+use crate::copy::{self, Journey, Trip};
 use crate::dialect::{self, Ad, Attribute, Fate, KEY};
 use crate::record::{self, Record};
-use crate::settings::{By, Prepare, Settings, seconds};
+use crate::settings::{By, Prepare, Settings, Way, seconds};
 use crate::verdict::{self, Admission};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
-use nix::unistd::Uid;
+use nix::unistd::{Gid, Uid, setegid, seteuid, setgroups};
 use std::env::{var_os, vars_os};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -44,20 +45,9 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
         complain("usage: glexec-condor-wrapper COMMAND [ARG...]");
         end_as(Ending::Exited(CALLER_MUST_ACT));
     }
-    let temporary = match (var_os("GLEXEC_TMPDIR"), var_os("TMPDIR")) {
-        (None, Some(directory)) => vec![("GLEXEC_TMPDIR".into(), directory)],
-        _ => Vec::new(),
-    };
-    let secrets = vars_os().map(|(name, _)| name).filter(|name| dialect::is_secret(name));
-    let hold = Hold {
-        program: &settings.programs.glexec,
-        words,
-        keep: Vec::new(),
-        set: temporary,
-        unset: secrets.collect(),
-    };
-    match hold.run() {
-        Ok(held) => ended(&settings, &held),
+    let journey = copying(&settings);
+    match held(&settings, words, journey.as_ref()).run() {
+        Ok(held) => ended(&settings, &held, journey.map(Journey::end).as_ref()),
         Err(error) => {
             let program = settings.programs.glexec.display();
             not_run(&format!("{}: {program} cannot be started: {error} (202)", node()));
@@ -68,17 +58,50 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
     }
 }
 
+/// The sandbox sets out, where the site has it copied.
+fn copying(settings: &Settings) -> Option<Journey> {
+    let scratch = scratch().filter(|_| settings.sandbox.way == Way::Copy)?;
+    let journey = Journey::begin(settings, &scratch).unwrap_or_else(|sentence| {
+        not_run(&format!("{}: {sentence} (202)", node()));
+        end_as(Ending::Exited(ADMIN_MUST_ACT))
+    });
+    Some(journey)
+}
+
+fn held<'a>(settings: &'a Settings, words: Vec<OsString>, journey: Option<&Journey>) -> Hold<'a> {
+    let temporary = match (var_os("GLEXEC_TMPDIR"), var_os("TMPDIR")) {
+        (None, Some(directory)) => Some(("GLEXEC_TMPDIR".into(), directory)),
+        _ => None,
+    };
+    let secrets = vars_os().map(|(name, _)| name).filter(|name| dialect::is_secret(name));
+    let words = match journey.zip(scratch()) {
+        Some((journey, scratch)) => journey.words(&settings.programs.copy, &scratch, words),
+        None => words,
+    };
+    Hold {
+        program: &settings.programs.glexec,
+        words,
+        keep: journey.map(Journey::kept).into_iter().collect(),
+        set: temporary.into_iter().chain(journey.map(Journey::variable)).collect(),
+        unset: secrets.collect(),
+    }
+}
+
 /// glexec has ended: everybody is told, and the job ends.
-fn ended(settings: &Settings, held: &Held) -> ! {
-    let end = verdict::job(held, settings.wrapper.signal_exit);
+fn ended(settings: &Settings, held: &Held, trip: Option<&Trip>) -> ! {
+    let end = verdict::job(held, settings.wrapper.signal_exit, trip);
     // The stream has said it all; what is left would be taken for the job's output.
     scratch().and_then(|scratch| record::take(&scratch));
-    tell(settings, &verdict::attributes(held));
+    tell(settings, &verdict::attributes(held, trip));
     if let Some(why) = &end.not_run {
         not_run(&format!("glexec on {}: {why}", node()));
     }
     if let Some(sentence) = &end.sentence {
         complain(sentence);
+    }
+    match trip {
+        Some(Trip::Back(left)) if !left.is_nothing() => complain(&left.to_string()),
+        _ => {}
     }
     end_as(end.ending)
 }
@@ -160,6 +183,11 @@ pub fn prepare() -> u8 {
 
 /// `None` where it may run.
 fn admit(settings: &Settings, ad: &Ad) -> Option<Fate> {
+    if settings.sandbox.way == Way::Copy {
+        if let Err(sentence) = copy::check(&settings.sandbox.directory) {
+            return Some(verdict::site_fault(&node(), &sentence));
+        }
+    }
     let set = dialect::own_of_glexec(ad);
     let Prepare { time_limit, retries, retry_delay, hold_on_initial_failure: hold, .. } =
         settings.prepare;
@@ -270,5 +298,34 @@ pub fn record() -> u8 {
             LOG.say(Urgency::Notice, &sentence);
         }
     }
+    if let Err(sentence) = remove_copy() {
+        LOG.say(Urgency::Warning, &sentence);
+    }
     0
+}
+
+/// Removes what a killed run has left of its copy, with the rights of its target: the path is the
+/// caller's word.
+fn remove_copy() -> Result<(), String> {
+    let number = |name: &str| {
+        std::env::var(format!("GLEXEC_EPILOG_TARGET_{name}")).ok().and_then(|id| id.parse().ok())
+    };
+    let place = var_os(format!("GLEXEC_EPILOG_JOB_{}", copy::VARIABLE)).map(PathBuf::from);
+    let (Some(place), Some(uid), Some(gid)) = (place, number("UID"), number("GID")) else {
+        return Ok(());
+    };
+    let directory = Settings::read()?.sandbox.directory;
+    if !copy::is_one(&place, &directory) {
+        return Err(format!("{} is no copy in {}; it stays", place.display(), directory.display()));
+    }
+    let stays = |why: &str| format!("{} stays: {why}", place.display());
+    // Root's own groups open doors, too. It stays root by its real uid: the target cannot end it.
+    setgroups(&[])
+        .and_then(|()| setegid(Gid::from_raw(gid)))
+        .and_then(|()| seteuid(Uid::from_raw(uid)))
+        .map_err(|errno| stays(errno.desc()))?;
+    match copy::remove(&place) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(stays(&error.to_string())),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

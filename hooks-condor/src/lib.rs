@@ -1,16 +1,20 @@
 //! Adapters between glexec and HTCondor: job wrapper, the hooks before and after a job, and the
 //! record of what the payload did. docs/htcondor.md is the site's guide.
 //!
+//! `copy` is the sandbox in two places, `freight` its way between them.
 //! `dialect` knows HTCondor's words, `verdict` decides, `settings` is the site's file, `record` is
 //! what an epilogue leaves for the hook after it; `hooks` puts them together, one function for
 //! each program.
 
+mod copy;
 mod dialect;
+mod freight;
 mod hooks;
 mod legacy;
 mod record;
 mod settings;
 mod verdict;
 
+pub use copy::copy;
 pub use hooks::{exit, prepare, record, wrapper};
 pub use legacy::{condor_glexec, selftest};

@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) prepare: Prepare,
     pub(crate) exit: Exit,
     pub(crate) attributes: Attributes,
+    pub(crate) sandbox: Sandbox,
 }
 
 /// Absolute paths: hooks have no PATH.
@@ -27,6 +28,8 @@ pub(crate) struct Programs {
     pub(crate) condor_chirp: Option<PathBuf>,
     /// What a rewritten job runs.
     pub(crate) wrapper: PathBuf,
+    /// What runs as the target where the sandbox is copied.
+    pub(crate) copy: PathBuf,
 }
 
 impl Default for Programs {
@@ -35,6 +38,7 @@ impl Default for Programs {
             glexec: "/usr/sbin/glexec".into(),
             condor_chirp: None,
             wrapper: "/usr/libexec/glexec/glexec-condor-wrapper".into(),
+            copy: "/usr/libexec/glexec/glexec-condor-copy".into(),
         }
     }
 }
@@ -117,6 +121,33 @@ impl Default for Attributes {
     }
 }
 
+/// How the payload gets at the job's sandbox.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum Way {
+    /// It is the payload's for the run: glexec's `hand_over`.
+    #[default]
+    #[serde(rename = "hand-over")]
+    HandOver,
+    /// It has a copy.
+    #[serde(rename = "copy")]
+    Copy,
+}
+
+/// Where the payload works.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sandbox {
+    pub(crate) way: Way,
+    /// Where the copies are: every target makes one of its own there.
+    pub(crate) directory: PathBuf,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self { way: Way::default(), directory: "/var/spool/glexec-condor".into() }
+    }
+}
+
 /// Commands of `condor_chirp`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum By {
@@ -151,8 +182,12 @@ impl Settings {
 
     fn checked(self) -> Result<Self, String> {
         let programs = &self.programs;
-        let mut paths =
-            vec![("programs.glexec", &programs.glexec), ("programs.wrapper", &programs.wrapper)];
+        let mut paths = vec![
+            ("programs.glexec", &programs.glexec),
+            ("programs.wrapper", &programs.wrapper),
+            ("programs.copy", &programs.copy),
+            ("sandbox.directory", &self.sandbox.directory),
+        ];
         paths.extend(programs.condor_chirp.as_ref().map(|path| ("programs.condor_chirp", path)));
         if let Some((key, _)) = paths.iter().find(|(_, path)| !path.is_absolute()) {
             return Err(format!("{FILE}: {key} must be an absolute path"));
@@ -202,6 +237,8 @@ mod tests {
             ("[attributes]\nprefix = \"A B\"", "attributes.prefix"),
             ("[attributes]\nprefix = \"\"", "attributes.prefix"),
             ("[prepare]\ntime_limit = 0", "time_limit"),
+            ("[sandbox]\ndirectory = \"spool\"", "sandbox.directory"),
+            ("[sandbox]\nway = \"link\"", "link"),
         ] {
             assert!(parse(text).unwrap_err().contains(word), "{text}");
         }

@@ -1,5 +1,6 @@
 //! From outcomes to what HTCondor is told. Pure, by tables.
 
+use crate::copy::Trip;
 use crate::dialect::{Attribute, Fate};
 use crate::settings::SignalExit;
 use glexec::contract::{ADMIN_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record};
@@ -18,7 +19,10 @@ pub(crate) struct JobEnd {
 
 /// The job ends as the payload did. Where the epilogue failed and the site's rule is "fail", it
 /// ends as glexec did, and says what the payload's own end was.
-pub(crate) fn job(held: &Held, rule: SignalExit) -> JobEnd {
+///
+/// Where the sandbox was copied, `trip` is how that went: files that are missing at either end are
+/// no good end of a job.
+pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&Trip>) -> JobEnd {
     let glexec = held.glexec.unwrap_or(Ending::Exited(ADMIN_MUST_ACT));
     let end = |ending, sentence| JobEnd { ending, sentence, not_run: None };
     let Some(payload) = held.payload() else {
@@ -31,8 +35,16 @@ pub(crate) fn job(held: &Held, rule: SignalExit) -> JobEnd {
         }
         return JobEnd { not_run: nothing_ran(held), ..end(shown(glexec, rule), None) };
     };
-    match held.failed_epilogue() {
-        Some(failed) => {
+    match (faulty(payload, trip), held.failed_epilogue()) {
+        (Some(Trip::NotThere(sentence)), _) => {
+            let not_run = Some(format!("{sentence} (202 sandbox)"));
+            JobEnd { not_run, ..end(Ending::Exited(ADMIN_MUST_ACT), None) }
+        }
+        (Some(Trip::NotBack(sentence)), _) => {
+            let sentence = format!("{sentence}; the payload's exit code was {}", payload.code());
+            end(Ending::Exited(ADMIN_MUST_ACT), Some(sentence))
+        }
+        (_, Some(failed)) => {
             let sentence = format!(
                 "the site's epilogue failed ({}); the payload's own exit code was {}",
                 failed.word(),
@@ -40,8 +52,14 @@ pub(crate) fn job(held: &Held, rule: SignalExit) -> JobEnd {
             );
             end(glexec, Some(sentence))
         }
-        None => end(shown(payload, rule), None),
+        _ => end(shown(payload, rule), None),
     }
+}
+
+/// A copying that failed; what a killed payload made is nobody's fault.
+fn faulty(payload: Ending, trip: Option<&Trip>) -> Option<&Trip> {
+    let exited = matches!(payload, Ending::Exited(_));
+    trip.filter(|trip| exited && !matches!(trip, Trip::Back(_)))
 }
 
 fn shown(ending: Ending, rule: SignalExit) -> Ending {
@@ -69,13 +87,17 @@ fn nothing_ran(held: &Held) -> Option<String> {
 }
 
 /// What a run tells the job's ad.
-pub(crate) fn attributes(held: &Held) -> Vec<Attribute> {
-    let mut all = Vec::new();
+pub(crate) fn attributes(held: &Held, trip: Option<&Trip>) -> Vec<Attribute> {
     if let Some((code, reason, sentence)) = held.refused() {
-        all.push(Attribute::text("Refused", reason));
-        all.push(Attribute::number("RefusedCode", u64::from(code)));
-        all.push(Attribute::text("RefusedSentence", sentence));
-        return all;
+        return refused(code, reason, sentence).into();
+    }
+    let mut all = Vec::new();
+    match held.payload().and_then(|payload| faulty(payload, trip)) {
+        Some(Trip::NotThere(sentence)) => {
+            return refused(ADMIN_MUST_ACT, "sandbox", sentence).into();
+        }
+        Some(Trip::NotBack(sentence)) => all.push(Attribute::text("Sandbox", sentence)),
+        Some(Trip::Back(_)) | None => {}
     }
     all.extend(held.target().map(|name| Attribute::text("TargetUser", name)));
     if let Some(payload) = held.payload() {
@@ -100,6 +122,14 @@ pub(crate) fn attributes(held: &Held) -> Vec<Attribute> {
         all.push(Attribute::text("Epilogue", &format!("{}{number}", result.word())));
     }
     all
+}
+
+fn refused(code: u8, reason: &str, sentence: &str) -> [Attribute; 3] {
+    [
+        Attribute::text("Refused", reason),
+        Attribute::number("RefusedCode", u64::from(code)),
+        Attribute::text("RefusedSentence", sentence),
+    ]
 }
 
 /// `TargetRC`, and `TargetSignal` where there is one.
@@ -189,7 +219,7 @@ mod tests {
         Held { records, glexec: Some(Ending::Exited(code)), orphaned: false }
     }
 
-    fn refused(code: u8, reason: &str) -> Vec<Record> {
+    fn refusal(code: u8, reason: &str) -> Vec<Record> {
         let (reason, sentence) = (reason.to_owned(), "a sentence".to_owned());
         vec![Record::Refused { code, reason, sentence }]
     }
@@ -214,34 +244,54 @@ mod tests {
             (held(SEGV, Some(EpilogueResult::Timeout), 139), SEGV),
         ];
         for (held, ending) in table {
-            let end = job(&held, SignalExit::Reraise);
+            let end = job(&held, SignalExit::Reraise, None);
             assert_eq!((end.ending, end.not_run), (ending, None), "{held:?}");
         }
-        assert_eq!(job(&held(SEGV, fine, 139), SignalExit::Code).ending, Ending::Exited(139));
+        assert_eq!(job(&held(SEGV, fine, 139), SignalExit::Code, None).ending, Ending::Exited(139));
     }
 
     #[test]
     fn only_what_never_ran_is_an_error_of_the_wrapper() {
-        let records = refused(203, "no-mapping");
+        let records = refusal(203, "no-mapping");
         let not_run = Held { records, glexec: Some(Ending::Exited(203)), orphaned: false };
-        let end = job(&not_run, SignalExit::Reraise);
+        let end = job(&not_run, SignalExit::Reraise, None);
         assert_eq!(end.ending, Ending::Exited(203));
         assert_eq!(end.not_run.unwrap(), "a sentence (203 no-mapping)");
-        assert!(job(&Held::default(), SignalExit::Reraise).not_run.is_some());
+        assert!(job(&Held::default(), SignalExit::Reraise, None).not_run.is_some());
         let records = vec![Record::not_started(126), Record::Finished { code: 126, dropped: 0 }];
-        let end = job(&Held { records, ..Held::default() }, SignalExit::Reraise);
+        let end = job(&Held { records, ..Held::default() }, SignalExit::Reraise, None);
         assert_eq!((end.ending, end.not_run), (Ending::Exited(126), None));
         let mut lost = held(SEGV, None, 0);
         lost.records.truncate(1);
         lost.glexec = Some(Ending::Killed { signal: 9, core: false });
-        let end = job(&lost, SignalExit::Reraise);
+        let end = job(&lost, SignalExit::Reraise, None);
         assert_eq!((end.ending.code(), end.not_run), (137, None));
+    }
+
+    #[test]
+    fn a_sandbox_that_did_not_come_through_is_no_good_end() {
+        let fine = || held(Ending::Exited(0), Some(EpilogueResult::Ok), 0);
+        let (there, back) = (Trip::NotThere("no room".into()), Trip::NotBack("no room".into()));
+        let end = job(&fine(), SignalExit::Reraise, Some(&there));
+        assert_eq!(end.ending, Ending::Exited(202));
+        assert_eq!(end.not_run.unwrap(), "no room (202 sandbox)");
+        let end = job(&fine(), SignalExit::Reraise, Some(&back));
+        assert_eq!((end.ending, end.not_run), (Ending::Exited(202), None));
+        assert!(end.sentence.unwrap().ends_with("exit code was 0"));
+        assert_eq!(pairs(&attributes(&fine(), Some(&there)))[0], "Refused=\"sandbox\"");
+        let all = pairs(&attributes(&fine(), Some(&back)));
+        assert!(all[0] == "Sandbox=\"no room\"" && all.contains(&"TargetRC=0".to_owned()));
+        // A killed job has no output to lose.
+        for trip in [there, back] {
+            let end = job(&held(SEGV, None, 139), SignalExit::Reraise, Some(&trip));
+            assert_eq!((end.ending, end.not_run), (SEGV, None));
+        }
     }
 
     #[test]
     fn the_ad_is_told_what_the_stream_told() {
         assert_eq!(
-            pairs(&attributes(&held(SEGV, Some(EpilogueResult::Exit(3)), 202))),
+            pairs(&attributes(&held(SEGV, Some(EpilogueResult::Exit(3)), 202), None)),
             [
                 "TargetUser=\"pool001\"",
                 "TargetRC=139",
@@ -251,9 +301,9 @@ mod tests {
                 "Epilogue=\"exit 3\""
             ]
         );
-        let not_run = Held { records: refused(203, "banned"), ..Held::default() };
+        let not_run = Held { records: refusal(203, "banned"), ..Held::default() };
         assert_eq!(
-            pairs(&attributes(&not_run)),
+            pairs(&attributes(&not_run, None)),
             ["Refused=\"banned\"", "RefusedCode=203", "RefusedSentence=\"a sentence\""]
         );
     }
@@ -267,7 +317,7 @@ mod tests {
             (202, "too-many-runs", true),
             (203, "no-mapping", false),
         ] {
-            let found = admission(&refused(code, reason), "node7");
+            let found = admission(&refusal(code, reason), "node7");
             match found {
                 Admission::Passing(..) => assert!(passes, "{reason}"),
                 Admission::Final(Fate::Hold(subcode, sentence)) => {

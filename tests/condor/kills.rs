@@ -5,26 +5,26 @@ use crate::{HOOKED_PILOT, HOOKED_ROOT};
 use harness::{JobId, Look, Pool, accounts};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(90);
+pub(crate) const LONG: Duration = Duration::from_secs(90);
 const SANDBOX: &str = "GLEXEC_EPILOG_JOB__CONDOR_SCRATCH_DIR";
 
 /// A way to end a job of an account of its own, and what the epilogue must have seen.
-struct Way {
-    account: &'static str,
-    command: &'static str,
+pub(crate) struct Way {
+    pub(crate) account: &'static str,
+    pub(crate) command: &'static str,
     stubborn: bool,
-    rc: &'static str,
+    pub(crate) rc: &'static str,
     result: &'static str,
 }
 
-const fn way(
+pub(crate) const fn way(
     (account, command, stubborn): (&'static str, &'static str, bool),
     (rc, result): (&'static str, &'static str),
 ) -> Way {
     Way { account, command, stubborn, rc, result }
 }
 
-fn begin(pool: &Pool, way: &Way) -> JobId {
+pub(crate) fn begin(pool: &Pool, way: &Way) -> JobId {
     let script = if way.stubborn { "trap : TERM; while :; do sleep 1; done" } else { "sleep 600" };
     let lines = format!("arguments = \"-c '{script}'\"\njob_max_vacate_time = 3");
     let id = pool.submit("pilot", &job(way.account, &lines));
@@ -35,7 +35,7 @@ fn begin(pool: &Pool, way: &Way) -> JobId {
     id
 }
 
-fn epilogues(pool: &Pool, account: &str) -> Vec<Look> {
+pub(crate) fn epilogues(pool: &Pool, account: &str) -> Vec<Look> {
     let mut all = pool.epilogues();
     all.retain(|look| look.variable("GLEXEC_EPILOG_TARGET_USER") == Some(account));
     all

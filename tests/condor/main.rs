@@ -1,6 +1,7 @@
 //! glexec under HTCondor: real pools, in which root has the machine, or a pilot.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod copied;
 mod jobs;
 mod kills;
 mod refusals;
@@ -36,7 +37,20 @@ fn with_glexec(pool: Pool) -> Pool {
 }
 
 pub(crate) fn with_hooks(pool: Pool) -> Pool {
-    let ours = include_str!("../../conf/condor/glexec.toml.condor");
+    with_lines(pool, include_str!("../../conf/condor/glexec.toml.condor"))
+}
+
+/// With the hooks, and a copy of the sandbox for the payload.
+pub(crate) fn with_copies(pool: Pool) -> Pool {
+    let pool = with_lines(pool, include_str!("../../conf/condor/glexec.toml.condor-copy"));
+    let hooks = pool.read("/etc/glexec-condor.toml");
+    pool.file("/etc/glexec-condor.toml", &hooks.replace("\"hand-over\"", "\"copy\""), 0o644);
+    pool.directory("/var/spool/glexec-condor", (0, 0), 0o1777);
+    pool
+}
+
+/// With these lines of ours in glexec's own configuration.
+fn with_lines(pool: Pool, ours: &str) -> Pool {
     let ours = ours.replace("/usr/libexec/glexec/glexec-condor-record", harness::EPILOGUE);
     pool.install_glexec(&ours);
     pool.file(harness::EPILOGUE, EPILOGUE, 0o755);

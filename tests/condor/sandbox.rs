@@ -16,7 +16,7 @@ mkdir deep; cp input deep/file; ln -s file deep/link
 exit 9
 ";
 
-fn transfers(pool: &Pool, home: &str) {
+pub(crate) fn transfers(pool: &Pool, home: &str) {
     pool.file(&format!("{home}/script"), SCRIPT, 0o755);
     pool.file(&format!("{home}/input"), "the input\n", 0o644);
     let lines = "transfer_input_files = input\n\

@@ -24,7 +24,7 @@ pub const CONFIG: &str = "/etc/glexec.toml";
 /// Where the adapters are installed.
 pub const LIBEXEC: &str = "/usr/libexec/glexec";
 /// The adapters.
-const HOOKS: [&str; 13] = [
+const HOOKS: [&str; 14] = [
     "glexec-slurm-task",
     "glexec-slurm-prolog",
     "glexec-slurm-epilog",
@@ -35,6 +35,7 @@ const HOOKS: [&str; 13] = [
     "condor_glexec",
     "glexec-condor-selftest",
     "glexec-condor-wrapper",
+    "glexec-condor-copy",
     "glexec-condor-prepare",
     "glexec-condor-exit",
     "glexec-condor-record",

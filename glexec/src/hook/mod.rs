@@ -2,12 +2,14 @@
 //! programs within a time limit, reading the site's file, telling the log. Nothing here is ever
 //! setuid: it runs with the rights of whoever the scheduler started.
 
+mod descriptor;
 mod front;
 mod log;
 mod settle;
 mod site;
 mod tool;
 
+pub use descriptor::take_kept;
 pub use front::{Held, Hold, end_as, rehearse};
 pub use log::{Log, Urgency};
 pub use settle::{Settlement, settle};

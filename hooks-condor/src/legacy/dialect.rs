@@ -65,6 +65,11 @@ impl Sandbox {
         Ok(Self { path, pilots: pilots.into(), proxy })
     }
 
+    /// What of its half stays the pilot's, by name.
+    pub(crate) fn kept(&self) -> Vec<&OsStr> {
+        self.proxy.as_deref().into_iter().collect()
+    }
+
     /// The pilot's copy of the proxy.
     pub(crate) fn certificate(&self) -> Option<PathBuf> {
         self.proxy.as_ref().map(|name| self.pilots.join(name))

@@ -2,18 +2,15 @@
 //! still does; and a pilot factory's self-test. docs/htcondor-legacy.md is the guide. "Facts" with
 //! a number are the sections of the project's facts about HTCondor.
 //!
-//! `dialect`, `environment` and `verdict` are pure; `stream`, `pack` and `unpack` carry a sandbox
-//! from one account to another, `patient` waits for it; `programs` run as the pilot, `target` and `wrapper` as the target.
+//! `dialect`, `environment` and `verdict` are pure; `patient` waits for a sandbox on its way;
+//! `programs` run as the pilot, `target` and `wrapper` as the target.
 
 mod dialect;
 mod environment;
-mod pack;
 mod patient;
 mod programs;
 mod selftest;
-mod stream;
 mod target;
-mod unpack;
 mod verdict;
 mod wrapper;
 

@@ -1,11 +1,10 @@
 //! What runs as the pilot: the programs that the starter and the procd call.
 
 use super::dialect::{self, AS_TARGET, Glexec, Patience, Sandbox, Update};
-use super::pack::{LeftOut, clear, open_directory, pack};
 use super::patient::{Patient, end_of};
-use super::unpack::{Rules, unpack};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
 use super::{TAKEN, UNPACKED, complain, target, wrapper};
+use crate::freight::{LeftOut, Rules, clear, open_directory, pack, unpack};
 use nix::fcntl::{RenameFlags, renameat2};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -130,7 +129,7 @@ fn setup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
         return code;
     }
     let emptied = open_directory(&sandbox.pilots)
-        .and_then(|directory| clear(directory.as_fd(), sandbox.proxy.as_deref()));
+        .and_then(|directory| clear(directory.as_fd(), &sandbox.kept()));
     match emptied {
         Ok(()) => DONE,
         Err(error) => {
@@ -173,7 +172,7 @@ fn send(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
 fn write_sandbox(child: &mut Child, sandbox: &Sandbox) -> io::Result<LeftOut> {
     let pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let mut out = BufWriter::new(pipe);
-    let left = pack(open_directory(&sandbox.pilots)?.as_fd(), &mut out, None)?;
+    let left = pack(open_directory(&sandbox.pilots)?.as_fd(), &mut out, &[])?;
     out.flush()?;
     Ok(left)
 }
@@ -206,7 +205,7 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
     let words = ["hand-back".as_ref(), sandbox.path.as_os_str(), proxy.as_os_str()];
     let start = open_directory(&sandbox.pilots).and_then(|directory| {
         // What an earlier try has left.
-        clear(directory.as_fd(), sandbox.proxy.as_deref())?;
+        clear(directory.as_fd(), &sandbox.kept())?;
         let child = call(glexec, &words)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok((directory, child))
     });
@@ -215,7 +214,8 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
         Err(error) => return Attempt::Final(format!("cleanup cannot begin: {error}")),
     };
     let pipe = child.stdout.take();
-    let rules = Rules { skip: sandbox.proxy.as_deref(), inside: Some(&sandbox.path) };
+    let kept = sandbox.kept();
+    let rules = Rules { skip: &kept, inside: Some(&sandbox.path) };
     let taken = pipe.ok_or(io::Error::from(io::ErrorKind::BrokenPipe)).and_then(|pipe| {
         let mut input = BufReader::new(Patient(pipe, LONGEST_SILENCE));
         let left = unpack(directory.as_fd(), &mut input, rules)?;

@@ -2,10 +2,9 @@
 //! called a shell.
 
 use super::dialect::aim;
-use super::pack::{open_directory, pack, remove};
-use super::unpack::{Rules, unpack};
 use super::verdict::{DONE, WRONG};
 use super::{TAKEN, UNPACKED, complain};
+use crate::freight::{Rules, open_directory, pack, remove, unpack};
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -67,8 +66,8 @@ fn take_in(sandbox: &Path) -> io::Result<()> {
 fn hand_back(sandbox: &Path, proxy: &OsStr) -> io::Result<()> {
     let directory = open_directory(sandbox)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let skip = Some(proxy).filter(|name| !name.is_empty());
-    let left = pack(directory.as_fd(), &mut out, skip)?;
+    let skip: Vec<&OsStr> = Some(proxy).filter(|name| !name.is_empty()).into_iter().collect();
+    let left = pack(directory.as_fd(), &mut out, &skip)?;
     out.flush()?;
     let mut said = Vec::new();
     io::stdin().lock().take(64).read_to_end(&mut said)?;

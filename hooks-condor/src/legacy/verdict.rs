@@ -1,9 +1,6 @@
-//! What is decided: whether a call of glexec is repeated, after which time, and which links may
-//! come back to the pilot. Pure. (Facts 1.2 and 1.3.)
+//! What is decided: whether a call of glexec is repeated, and after which time. Pure. (Facts 1.2
+//! and 1.3.)
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 /// All is well.
@@ -42,23 +39,6 @@ pub(crate) fn pause(delay: Duration, errors: u32, random: u64) -> Duration {
     delay.saturating_mul(u32::try_from(factor.min(100)).unwrap_or(100))
 }
 
-/// Whether a symbolic link, `depth` directories below the sandbox, leads to somewhere in it,
-/// whatever other such links it passes: it goes up only at its beginning and no higher than the
-/// sandbox, or names the sandbox in full.
-pub(crate) fn stays_inside(target: &OsStr, depth: usize, sandbox: &Path) -> bool {
-    let target = target.as_bytes();
-    let is_up = |part: &&[u8]| *part == b"..";
-    if target.first() == Some(&b'/') {
-        let rest = target.strip_prefix(sandbox.as_os_str().as_bytes());
-        let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with(b"/"));
-        return rest.is_some_and(|rest| !rest.split(|b| *b == b'/').any(|part| is_up(&part)));
-    }
-    let plain = |part: &&[u8]| !part.is_empty() && *part != b".";
-    let parts: Vec<&[u8]> = target.split(|b| *b == b'/').filter(plain).collect();
-    let ups = parts.iter().take_while(|part| is_up(part)).count();
-    ups <= depth && !parts[ups..].iter().any(is_up)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,30 +54,6 @@ mod tests {
             assert_eq!(after(Some(code)), After::Final);
         }
         assert_eq!(after(None), After::Final);
-    }
-
-    #[test]
-    fn links_that_leave_are_told_from_those_that_stay() {
-        let sandbox = Path::new("/execute/dir_1");
-        let inside = |target: &str, depth| stays_inside(OsStr::new(target), depth, sandbox);
-        for stays in ["a", "a/b", "./a", ".", "/execute/dir_1", "/execute/dir_1/a", "...", "a b"] {
-            assert!(inside(stays, 0), "{stays}");
-        }
-        for leaves in [
-            "..",
-            "../a",
-            "a/..",
-            "a/../../b",
-            "./../x",
-            "/",
-            "/etc/passwd",
-            "/execute/dir_10",
-            "/execute/dir_1/../dir_2",
-            "/execute",
-        ] {
-            assert!(!inside(leaves, 0), "{leaves}");
-        }
-        assert!(inside("../../x", 2) && !inside("../../x", 1) && !inside("../a/../x", 2));
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mode_t};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read as _, Write};
@@ -27,6 +27,8 @@ pub(crate) struct LeftOut {
     pub(crate) deep: u32,
     /// Links that lead out of the sandbox.
     pub(crate) links: u32,
+    /// What belongs to somebody else and cannot be read.
+    pub(crate) foreign: u32,
 }
 
 impl LeftOut {
@@ -35,14 +37,27 @@ impl LeftOut {
     }
 }
 
+impl std::ops::AddAssign for LeftOut {
+    fn add_assign(&mut self, other: Self) {
+        let add = |to: &mut u32, more: u32| *to = to.saturating_add(more);
+        add(&mut self.special, other.special);
+        add(&mut self.deep, other.deep);
+        add(&mut self.links, other.links);
+        add(&mut self.foreign, other.foreign);
+    }
+}
+
 impl std::fmt::Display for LeftOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "left out: {} FIFOs, sockets or devices, {} directories nested deeper than {DEEPEST}, \
-             {} links that lead out of the sandbox",
-            self.special, self.deep, self.links
-        )
+        let all = [
+            (self.special, "FIFOs, sockets or devices".to_owned()),
+            (self.deep, format!("directories nested deeper than {DEEPEST}")),
+            (self.links, "links that lead out of the sandbox".to_owned()),
+            (self.foreign, "files that only their owner can read".to_owned()),
+        ];
+        let some = all.iter().filter(|(number, _)| *number > 0);
+        let some: Vec<String> = some.map(|(number, what)| format!("{number} {what}")).collect();
+        write!(f, "left out: {}", some.join(", "))
     }
 }
 
@@ -105,17 +120,17 @@ fn open_own(directory: BorrowedFd<'_>, name: &CStr, what: OFlag) -> Result<Owned
 /// One packing.
 struct Packer<'a, W> {
     out: &'a mut W,
-    /// The name at the top that stays behind.
-    skip: Option<&'a OsStr>,
+    /// The names at the top that stay behind.
+    skip: &'a [&'a OsStr],
     buffer: Vec<u8>,
     left: LeftOut,
 }
 
-/// Writes all that is in a directory, but for one name at its top.
+/// Writes all that is in a directory, but for these names at its top.
 pub(crate) fn pack(
     directory: BorrowedFd<'_>,
     out: &mut impl Write,
-    skip: Option<&OsStr>,
+    skip: &[&OsStr],
 ) -> io::Result<LeftOut> {
     begin(out)?;
     let mut packer = Packer { out, skip, buffer: vec![0; PIECE], left: LeftOut::default() };
@@ -130,7 +145,7 @@ impl<W: Write> Packer<'_, W> {
     fn directory(&mut self, directory: BorrowedFd<'_>, depth: usize) -> io::Result<()> {
         for name in names(directory).map_err(about("a directory"))? {
             let shown = os(&name);
-            if depth == 0 && self.skip == Some(shown) {
+            if depth == 0 && self.skip.contains(&shown) {
                 continue;
             }
             match look(directory, &name) {
@@ -158,14 +173,15 @@ impl<W: Write> Packer<'_, W> {
         match kind(stat) {
             SFlag::S_IFDIR if depth >= DEEPEST => self.left.deep += 1,
             SFlag::S_IFDIR => {
-                let inner = open_own(directory, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
-                    .map_err(about(os(name)))?;
+                let what = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+                let Some(inner) = self.open(directory, name, (stat, what))? else { return Ok(()) };
                 Entry::Directory(head).put(self.out)?;
                 self.directory(inner.as_fd(), depth + 1)?;
                 Entry::Up.put(self.out)?;
             }
             SFlag::S_IFREG => {
-                let file = open_own(directory, name, OFlag::O_RDONLY).map_err(about(os(name)))?;
+                let what = OFlag::O_RDONLY;
+                let Some(file) = self.open(directory, name, (stat, what))? else { return Ok(()) };
                 let is_file = fstat(&file).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG);
                 if is_file {
                     Entry::File(head).put(self.out)?;
@@ -183,6 +199,22 @@ impl<W: Write> Packer<'_, W> {
         Ok(())
     }
 
+    /// `None` where it is somebody else's, who does not let us read it.
+    fn open(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &CStr,
+        (stat, what): (&FileStat, OFlag),
+    ) -> io::Result<Option<OwnedFd>> {
+        match open_own(directory, name, what) {
+            Err(Errno::EACCES | Errno::EPERM) if stat.st_uid != geteuid().as_raw() => {
+                self.left.foreign += 1;
+                Ok(None)
+            }
+            other => other.map(Some).map_err(about(os(name))),
+        }
+    }
+
     fn content(&mut self, file: &mut File) -> io::Result<()> {
         loop {
             let length = match file.read(&mut self.buffer) {
@@ -197,14 +229,14 @@ impl<W: Write> Packer<'_, W> {
     }
 }
 
-/// Removes all that is in a directory, but for one name at its top.
-pub(crate) fn clear(directory: BorrowedFd<'_>, keep: Option<&OsStr>) -> io::Result<()> {
+/// Removes all that is in a directory, but for these names at its top.
+pub(crate) fn clear(directory: BorrowedFd<'_>, keep: &[&OsStr]) -> io::Result<()> {
     // What is nested too deep is moved up here, and gone in one of the next rounds.
     let mut remover = Remover { top: directory, moved: 0 };
     loop {
         let before = remover.moved;
         for name in names(directory).map_err(about("a directory"))? {
-            if keep != Some(os(&name)) {
+            if !keep.contains(&os(&name)) {
                 remover.remove(directory, &name, 0).map_err(about(os(&name)))?;
             }
         }
@@ -257,6 +289,6 @@ impl Remover<'_> {
 /// Removes a directory, with all that is in it.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let directory = open_directory(path)?;
-    clear(directory.as_fd(), None)?;
+    clear(directory.as_fd(), &[])?;
     std::fs::remove_dir(path)
 }

@@ -2,9 +2,9 @@
 //! directory: every entry is made anew in a directory that was just made, by its plain name, and
 //! nothing that is there is opened, followed or replaced.
 
+use super::links::stays_inside;
 use super::pack::{LeftOut, about};
 use super::stream::{Entry, Head, expect_begin, take_pieces};
-use super::verdict::stays_inside;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
@@ -21,8 +21,8 @@ const DEEPEST: usize = 256;
 /// What is not taken from a stream.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Rules<'a> {
-    /// This name at the top.
-    pub(crate) skip: Option<&'a OsStr>,
+    /// These names at the top.
+    pub(crate) skip: &'a [&'a OsStr],
     /// Links that lead out of this directory, as which it will be known.
     pub(crate) inside: Option<&'a Path>,
 }
@@ -73,7 +73,7 @@ impl Unpacker<'_> {
     }
 
     fn is_skipped(&self, head: &Head) -> bool {
-        self.below.is_empty() && self.rules.skip == Some(&head.name)
+        self.below.is_empty() && self.rules.skip.contains(&head.name.as_os_str())
     }
 
     fn down(&mut self, head: Head) -> io::Result<()> {
@@ -81,7 +81,7 @@ impl Unpacker<'_> {
             return Err(bad("directories are nested too deep"));
         }
         if self.is_skipped(&head) {
-            return Err(bad("a directory has the proxy's name"));
+            return Err(bad("a directory has a name that is not the target's"));
         }
         let here = self.here();
         let name = head.name.as_os_str();
@@ -139,7 +139,7 @@ mod tests {
 
     fn packed(directory: &Path) -> (Vec<u8>, LeftOut) {
         let mut bytes = Vec::new();
-        let left = pack(open_directory(directory).unwrap().as_fd(), &mut bytes, None).unwrap();
+        let left = pack(open_directory(directory).unwrap().as_fd(), &mut bytes, &[]).unwrap();
         (bytes, left)
     }
 
@@ -191,7 +191,7 @@ mod tests {
         let (bytes, left) = packed(from.path());
         assert_eq!(left.deep, 1);
         unpacked(&bytes, Rules::default()).1.unwrap();
-        clear(open_directory(from.path()).unwrap().as_fd(), None).unwrap();
+        clear(open_directory(from.path()).unwrap().as_fd(), &[]).unwrap();
         assert_eq!(fs::read_dir(from.path()).unwrap().count(), 0);
     }
 
@@ -229,7 +229,7 @@ mod tests {
             assert!(result.is_err(), "{entries:?}");
             assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         }
-        let rules = Rules { skip: Some(OsStr::new("proxy")), inside: Some(Path::new("/s")) };
+        let rules = Rules { skip: &[OsStr::new("proxy")], inside: Some(Path::new("/s")) };
         let entries = [f("proxy"), link("a"), a(), f("x"), Entry::Up, Entry::End];
         let (to, result) = unpacked(&forged(&entries), rules);
         assert_eq!(result.unwrap().links, 1);

@@ -1,0 +1,186 @@
+//! Where the sandbox is copied: the payload works in a directory of its own, nothing of the
+//! sandbox changes its owner, and no copy stays.
+
+use crate::jobs::{all, done, job};
+use crate::kills::{LONG, begin, epilogues, way};
+use crate::{PILOTS_CONFIG, ROOTS_CONFIG, sandbox, with_copies};
+use harness::{Pool, SharedPool, accounts};
+
+const SPOOL: &str = "/var/spool/glexec-condor";
+
+static ROOT: SharedPool = SharedPool::new(|| with_copies(Pool::root(ROOTS_CONFIG)));
+static PILOT: SharedPool = SharedPool::new(|| with_copies(Pool::pilot(PILOTS_CONFIG)));
+
+/// What is in the directory of the copies, or in the sandboxes.
+fn listed(pool: &Pool, find: &str) -> Vec<String> {
+    let told = pool.shell("root", &format!("find {find} -printf '%U %y %P\\n'"));
+    let mut all: Vec<_> =
+        String::from_utf8_lossy(&told.stdout).lines().map(str::to_owned).collect();
+    all.sort();
+    all
+}
+
+fn no_copy_stays(pool: &Pool) {
+    pool.wait_until(LONG, || {
+        listed(pool, &format!("{SPOOL} -mindepth 1")).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn the_payload_reads_its_input_and_its_output_comes_back_by_copies() {
+    sandbox::transfers(&ROOT.get(), "/home/pilot");
+    no_copy_stays(&ROOT.get());
+}
+
+#[test]
+fn the_payload_reads_its_input_and_its_output_comes_back_by_copies_with_a_pilot() {
+    sandbox::transfers(&PILOT.get(), "/home/pilot");
+    no_copy_stays(&PILOT.get());
+}
+
+/// The payload's account has no part in the sandbox, and nobody else in the copy.
+fn stays_apart(pool: &Pool, execute: &str) {
+    let way = way(("payload3", "", false), ("", ""));
+    let id = begin(pool, &way);
+    let uid = accounts::named(way.account).uid;
+    let sandboxes = listed(pool, execute);
+    assert!(sandboxes.iter().any(|line| line.contains(".job.ad")), "{sandboxes:?}");
+    let theirs = |line: &String| line.starts_with(&format!("{uid} "));
+    assert!(!sandboxes.iter().any(theirs), "{sandboxes:?}");
+    let copies = pool.shell("root", &format!("stat -c '%u %a' {SPOOL}/*"));
+    assert_eq!(String::from_utf8_lossy(&copies.stdout), format!("{uid} 700\n"));
+    let _ = pool.shell("root", &format!("condor_rm {id}"));
+    pool.wait_for(id, harness::Ad::is_removed, LONG);
+    no_copy_stays(pool);
+}
+
+#[test]
+fn the_sandbox_keeps_its_owner() {
+    // Alone: whatever other jobs there are have copies, too.
+    stays_apart(&with_copies(Pool::root(ROOTS_CONFIG)), "/var/lib/condor/execute");
+}
+
+#[test]
+fn the_sandbox_keeps_its_owner_with_a_pilot() {
+    stays_apart(&with_copies(Pool::pilot(PILOTS_CONFIG)), "/home/pilot/condor/execute");
+}
+
+/// What was there and is gone, changed or new in the copy is so in the sandbox.
+fn comes_back_as_it_is(pool: &Pool) {
+    let script = "set -e\nrm gone; echo more >>changed; mkfifo pipe; echo >$TMPDIR/t; rm t\nmkdir -p new/deep; echo x >new/deep/x\n\
+        ln -s x new/deep/link; ln -s /etc/passwd away\nchmod 711 new/deep/x\npwd >where; exit 5\n";
+    pool.file("/home/pilot/changes", &format!("#!/bin/sh\n{script}"), 0o755);
+    // Its owner's, or the output could not take its place.
+    let made = pool.shell("pilot", "echo 1 >gone; echo 1 >changed");
+    assert!(made.status.success(), "{made:?}");
+    let lines = "transfer_input_files = gone, changed\ntransfer_output_files = new, where, changed";
+    let text = job("payload1", lines)
+        .replace("executable = /bin/sh", "executable = changes")
+        .replace("transfer_executable = False", "transfer_executable = True");
+    let id = pool.submit("pilot", &text);
+    let ad = done(pool, id);
+    assert!(ad.is_completed(), "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(ad.number("ExitCode"), Some(5), "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(pool.read("/home/pilot/changed"), "1\nmore\n");
+    assert_eq!(pool.read("/home/pilot/new/deep/link"), "x\n");
+    let mode = pool.shell("root", "stat -c '%a %U' /home/pilot/new/deep/x");
+    assert_eq!(String::from_utf8_lossy(&mode.stdout), "711 pilot\n");
+    assert!(pool.read("/home/pilot/where").starts_with(&format!("{SPOOL}/sandbox-")));
+    let said = pool.read(&format!("/home/pilot/err.{id}"));
+    assert!(said.contains("out: 1 FIFOs") && said.contains("out: 1 links"), "{said}");
+    no_copy_stays(pool);
+}
+
+#[test]
+fn what_the_payload_made_comes_back_as_it_is() {
+    comes_back_as_it_is(&ROOT.get());
+}
+
+#[test]
+fn what_the_payload_made_comes_back_as_it_is_with_a_pilot() {
+    comes_back_as_it_is(&PILOT.get());
+}
+
+fn ends_without_a_trace(pool: &Pool) {
+    let ways = [
+        way(("payload2", "condor_rm", false), ("143", "killed")),
+        way(("payload4", "condor_vacate_job -fast", false), ("", "")),
+        way(("payload5", "condor_rm", true), ("137", "")),
+    ];
+    for way in ways {
+        let id = begin(pool, &way);
+        let told = pool.shell("root", &format!("{} {id}", way.command));
+        assert!(told.status.success(), "{told:?}");
+        let first = pool.wait_until(LONG, || epilogues(pool, way.account).into_iter().next());
+        let rc = first.variable("GLEXEC_EPILOG_TARGET_RC");
+        assert!(way.rc.is_empty() || rc == Some(way.rc), "{} {rc:?}", way.command);
+        let _ = pool.shell("root", &format!("condor_rm {id}"));
+        pool.wait_for(id, harness::Ad::is_removed, LONG);
+    }
+    no_copy_stays(pool);
+}
+
+#[test]
+fn no_copy_stays_of_a_job_that_is_ended() {
+    ends_without_a_trace(&with_copies(Pool::root(ROOTS_CONFIG)));
+}
+
+#[test]
+fn no_copy_stays_of_a_job_that_is_ended_with_a_pilot() {
+    ends_without_a_trace(&with_copies(Pool::pilot(PILOTS_CONFIG)));
+}
+
+#[test]
+fn signals_and_what_cannot_be_run_are_told_as_they_are() {
+    let pool = ROOT.get();
+    let id = pool.submit("pilot", &job("payload1", "arguments = \"-c 'kill -11 $$'\""));
+    let ad = done(&pool, id);
+    assert_eq!(ad.number("ExitSignal"), Some(11), "{ad:?}");
+    assert_eq!(ad.number("GlexecTargetSignal"), Some(11), "{:?}", all(&ad));
+    let id = pool.submit("pilot", &job("payload1", "").replace("/bin/sh", "/etc/passwd"));
+    assert_eq!(done(&pool, id).number("ExitCode"), Some(126));
+}
+
+/// Output that has no room where the sandboxes are.
+fn does_not_come_back(pool: &Pool) {
+    const EXECUTE: &str = "/var/lib/condor/execute";
+    let script = format!(
+        "mount -t tmpfs -o size=3m none {EXECUTE} && chown condor:condor {EXECUTE} && chmod 755 {EXECUTE}"
+    );
+    let told = pool.shell("root", &script);
+    assert!(told.status.success(), "{told:?}");
+    let lines = "arguments = \"-c 'head -c 4000000 /dev/zero >made; exit 7'\"";
+    let ad = done(pool, pool.submit("pilot", &job("payload1", lines)));
+    assert!(ad.is_held(), "{ad:?} {:?}", all(&ad));
+    assert_eq!(ad.number("GlexecTargetRC"), Some(7), "{:?}", all(&ad));
+    let reason = ad.get("HoldReason").unwrap_or_default();
+    assert!(reason.contains("did not come back") && reason.contains("No space left"), "{reason}");
+    no_copy_stays(pool);
+}
+
+/// Input that has no room where the copies are: the job has not run, and says so.
+#[test]
+fn a_copy_that_cannot_be_made_or_brought_back_holds_the_job() {
+    let pool = with_copies(Pool::root(ROOTS_CONFIG));
+    let told = pool.shell("root", &format!("mount -t tmpfs -o size=64k,mode=1777 none {SPOOL}"));
+    assert!(told.status.success(), "{told:?}");
+    pool.file("/home/pilot/big", &"x".repeat(1 << 20), 0o644);
+    let lines = "transfer_input_files = big\narguments = \"-c 'exit 0'\"";
+    let ad = done(&pool, pool.submit("pilot", &job("payload1", lines)));
+    assert!(ad.is_held(), "{ad:?} {:?}", all(&ad));
+    assert_eq!(ad.get("GlexecRefused"), Some("sandbox"), "{:?}", all(&ad));
+    let reason = ad.get("HoldReason").unwrap_or_default();
+    assert!(reason.contains("No space left"), "{reason}");
+    no_copy_stays(&pool);
+    let told = pool.shell("root", &format!("umount {SPOOL}"));
+    assert!(told.status.success(), "{told:?}");
+    does_not_come_back(&pool);
+    let told = pool.shell("root", &format!("rmdir {SPOOL}"));
+    assert!(told.status.success(), "{told:?}");
+    let ad = done(&pool, pool.submit("pilot", &job("payload1", lines)));
+    let reason = ad.get("HoldReason").unwrap_or_default();
+    assert!(
+        reason.contains("install -d -o root -g root -m 1777 /var/spool/glexec-condor"),
+        "{reason}"
+    );
+}
