@@ -85,6 +85,12 @@ impl Ad {
         Some(out)
     }
 
+    /// Whether it has this attribute, with a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let found = self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.is_some_and(|(_, value)| !value.eq_ignore_ascii_case("undefined"))
+    }
+
     /// The job's arguments in the newer syntax, whichever it has them in.
     pub(crate) fn arguments(&self) -> String {
         self.text("Arguments").unwrap_or_else(|| {
@@ -140,6 +146,11 @@ impl Attribute {
 
     pub(crate) fn number(name: &'static str, number: u64) -> Self {
         Self { name, value: number.to_string() }
+    }
+
+    /// What takes an attribute's value away.
+    pub(crate) fn none(name: &'static str) -> Self {
+        Self { name, value: "undefined".to_owned() }
     }
 
     /// Microseconds as seconds.

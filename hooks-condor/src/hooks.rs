@@ -45,14 +45,17 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
         complain("usage: glexec-condor-wrapper COMMAND [ARG...]");
         end_as(Ending::Exited(CALLER_MUST_ACT));
     }
+    // Now: while it runs the sandbox is the payload's.
+    let before = job_ad();
     let journey = copying(&settings);
     match held(&settings, words, journey.as_ref()).run() {
-        Ok(held) => ended(&settings, &held, journey.map(Journey::end).as_ref()),
+        Ok(held) => ended(&settings, (&held, &before), journey.map(Journey::end).as_ref()),
         Err(error) => {
             let program = settings.programs.glexec.display();
             not_run(&format!("{}: {program} cannot be started: {error} (202)", node()));
             let reason = Attribute::text("Refused", "not-started");
-            tell(&settings, &[reason, Attribute::number("RefusedCode", ADMIN_MUST_ACT.into())]);
+            let told = vec![reason, Attribute::number("RefusedCode", ADMIN_MUST_ACT.into())];
+            tell(&settings, told, &before);
             end_as(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
@@ -88,11 +91,11 @@ fn held<'a>(settings: &'a Settings, words: Vec<OsString>, journey: Option<&Journ
 }
 
 /// glexec has ended: everybody is told, and the job ends.
-fn ended(settings: &Settings, held: &Held, trip: Option<&Trip>) -> ! {
+fn ended(settings: &Settings, (held, before): (&Held, &Ad), trip: Option<&Trip>) -> ! {
     let end = verdict::job(held, settings.wrapper.signal_exit, trip);
     // The stream has said it all; what is left would be taken for the job's output.
     scratch().and_then(|scratch| record::take(&scratch));
-    tell(settings, &verdict::attributes(held, trip));
+    tell(settings, verdict::attributes(held, trip), before);
     if let Some(why) = &end.not_run {
         not_run(&format!("glexec on {}: {why}", node()));
     }
@@ -117,9 +120,18 @@ fn not_run(sentence: &str) {
     }
 }
 
-/// Attributes into the job's ad; the job does not depend on it.
-fn tell(settings: &Settings, attributes: &[Attribute]) {
+/// The job's ad as the starter has left it in the sandbox.
+fn job_ad() -> Ad {
+    let file = var_os("_CONDOR_JOB_AD").and_then(|path| fs::File::open(path).ok());
+    let mut text = String::new();
+    let read = file.map(|file| file.take(LONGEST_AD).read_to_string(&mut text));
+    if matches!(read, Some(Ok(_))) { Ad::parse(&text) } else { Ad::default() }
+}
+
+/// Attributes into the job's ad, which had what is in `before`; the job does not depend on it.
+fn tell(settings: &Settings, attributes: Vec<Attribute>, before: &Ad) {
     let rule = &settings.attributes;
+    let attributes = verdict::anew(attributes, before, &rule.prefix);
     let Some(chirp) = chirp(settings).filter(|_| rule.send) else { return };
     let until = Instant::now() + seconds(rule.time_limit);
     let names = [KEY, "_CONDOR_CHIRP_CONFIG", "_CHIRP_DELAYED_UPDATE_PREFIX"];
@@ -240,12 +252,13 @@ fn rewritten(settings: &Settings, ad: &Ad) -> Option<String> {
 pub fn exit() -> u8 {
     let mut ad = Vec::new();
     let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_end(&mut ad);
+    let ad = Ad::parse(&String::from_utf8_lossy(&ad));
     let settings = Settings::read().unwrap_or_else(|sentence| {
         complain(&sentence);
         Settings::default()
     });
     if let Some(scratch) = scratch() {
-        settle_job(&settings, &scratch);
+        settle_job(&settings, &scratch, &ad);
     }
     if settings.exit.stay {
         loop {
@@ -255,7 +268,7 @@ pub fn exit() -> u8 {
     0
 }
 
-fn settle_job(settings: &Settings, scratch: &Path) {
+fn settle_job(settings: &Settings, scratch: &Path, ad: &Ad) {
     let keys = [dialect::key_word(scratch.as_os_str())];
     let settled = settle(&settings.programs.glexec, &keys, seconds(settings.exit.wait));
     let settlement = settled.unwrap_or_else(|error| {
@@ -266,15 +279,18 @@ fn settle_job(settings: &Settings, scratch: &Path) {
         complain("glexec has not said what the job owes; a sweep will pay it");
     }
     let mut told = Vec::new();
+    let mut before = &Ad::default();
     if let Some(Record { target, rc, signal, result, .. }) = record::take(scratch) {
         let ending =
             signal.map_or(Ending::Exited(rc), |signal| Ending::Killed { signal, core: false });
         told.push(Attribute::text("TargetUser", &target));
         told.extend(verdict::ending(ending));
         told.push(Attribute::text("Result", &result));
+        // The wrapper was killed, and has told nothing.
+        before = ad;
     }
     told.extend(verdict::settled(settlement).map(|word| Attribute::text("Epilogue", word)));
-    tell(settings, &told);
+    tell(settings, told, before);
 }
 
 /// The epilogue, or what the site's own epilogue calls: one line for the log, and a record for the

@@ -1,7 +1,7 @@
 //! From outcomes to what HTCondor is told. Pure, by tables.
 
 use crate::copy::Trip;
-use crate::dialect::{Attribute, Fate};
+use crate::dialect::{Ad, Attribute, Fate};
 use crate::settings::SignalExit;
 use glexec::contract::{ADMIN_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record};
 use glexec::hook::{Held, Settlement};
@@ -84,6 +84,30 @@ fn nothing_ran(held: &Held) -> Option<String> {
         return Some(format!("{sentence} ({code} {reason})"));
     }
     held.target().is_none().then(|| "glexec ended before it started anything (202)".to_owned())
+}
+
+/// Every attribute that there is.
+const ATTRIBUTES: [&str; 11] = [
+    "TargetUser",
+    "TargetRC",
+    "TargetSignal",
+    "CpuSeconds",
+    "MaxRssKiB",
+    "Epilogue",
+    "Result",
+    "Refused",
+    "RefusedCode",
+    "RefusedSentence",
+    "Sandbox",
+];
+
+/// What a run tells, and what a run before it has told of itself alone: a job that was refused once
+/// and is done now would be held for ever.
+pub(crate) fn anew(told: Vec<Attribute>, ad: &Ad, prefix: &str) -> Vec<Attribute> {
+    let is_told = |name: &str| told.iter().any(|attribute| attribute.name == name);
+    let old = |name: &&str| !is_told(name) && ad.has(&format!("{prefix}{name}"));
+    let stale: Vec<_> = ATTRIBUTES.into_iter().filter(old).map(Attribute::none).collect();
+    told.into_iter().chain(stale).collect()
 }
 
 /// What a run tells the job's ad.
@@ -248,6 +272,25 @@ mod tests {
             assert_eq!((end.ending, end.not_run), (ending, None), "{held:?}");
         }
         assert_eq!(job(&held(SEGV, fine, 139), SignalExit::Code, None).ending, Ending::Exited(139));
+    }
+
+    #[test]
+    fn what_an_earlier_run_told_goes() {
+        let ad = Ad::parse(
+            "XTargetRC = 143\nxtargetsignal = 15\nXRefused = undefined\nTargetUser = \"a\"\n",
+        );
+        let told = || vec![Attribute::number("TargetRC", 0)];
+        assert_eq!(pairs(&anew(told(), &ad, "X")), ["TargetRC=0", "TargetSignal=undefined"]);
+        assert_eq!(pairs(&anew(told(), &Ad::default(), "X")), ["TargetRC=0"]);
+        let all = [
+            attributes(
+                &held(SEGV, Some(EpilogueResult::Ok), 0),
+                Some(&Trip::NotBack(String::new())),
+            ),
+            attributes(&held(SEGV, None, 0), Some(&Trip::NotThere(String::new()))),
+            refused(203, "", "").into(),
+        ];
+        assert!(all.iter().flatten().all(|attribute| ATTRIBUTES.contains(&attribute.name)));
     }
 
     #[test]

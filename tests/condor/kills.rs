@@ -26,6 +26,11 @@ pub(crate) const fn way(
 
 pub(crate) fn begin(pool: &Pool, way: &Way) -> JobId {
     let script = if way.stubborn { "trap : TERM; while :; do sleep 1; done" } else { "sleep 600" };
+    begin_script(pool, way, script)
+}
+
+/// The same with a script that sleeps.
+pub(crate) fn begin_script(pool: &Pool, way: &Way, script: &str) -> JobId {
     let lines = format!("arguments = \"-c '{script}'\"\njob_max_vacate_time = 3");
     let id = pool.submit("pilot", &job(way.account, &lines));
     let uid = accounts::named(way.account).uid;

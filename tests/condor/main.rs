@@ -1,6 +1,7 @@
 //! glexec under HTCondor: real pools, in which root has the machine, or a pilot.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod again;
 mod copied;
 mod jobs;
 mod kills;
