@@ -8,10 +8,13 @@ use std::io::{Write as _, stdout};
 use std::time::{Duration, Instant};
 
 const JOBS: u32 = 8;
+const TURNS: u32 = 3;
 const ONE: &str = "NUM_CPUS = 1\n";
 const HOOKS: &str = include_str!("../../conf/condor/50-glexec.config");
 const PILOTS_HOOKS: &str = include_str!("../../conf/condor/50-glexec-pilot.config");
 const GLEXEC: &str = include_str!("../../conf/condor/glexec.toml.condor");
+
+const GLEXEC_COPY: &str = include_str!("../../conf/condor/glexec.toml.condor-copy");
 
 /// Seconds for all jobs, run as `target` where there are hooks.
 fn measured(pool: &Pool, target: Option<&str>) -> f64 {
@@ -31,30 +34,43 @@ fn measured(pool: &Pool, target: Option<&str>) -> f64 {
     begin.elapsed().as_secs_f64()
 }
 
+/// A pool of this kind with glexec, and the sandbox handed over or copied.
+fn hooked(plain: fn(&str) -> Pool, hooks: &str, copy: bool) -> Pool {
+    let pool = plain(&format!("{ONE}{hooks}"));
+    pool.install_glexec(if copy { GLEXEC_COPY } else { GLEXEC });
+    let pilot = harness::accounts::PILOT;
+    pool.directory("/home/pilot", (pilot, pilot), 0o711);
+    if copy {
+        pool.file("/etc/glexec-condor.toml", "[sandbox]\nway = \"copy\"\n", 0o644);
+        pool.directory("/var/spool/glexec-condor", (0, 0), 0o1777);
+    }
+    pool
+}
+
 fn main() {
     let mut out = stdout();
-    for (name, plain, hooked) in [
+    for (name, plain, hooks) in [
         ("root's daemons", Pool::root as fn(&str) -> Pool, HOOKS),
         ("a pilot's", Pool::pilot, PILOTS_HOOKS),
     ] {
-        let (bare, ours) = (plain(ONE), plain(&format!("{ONE}{hooked}")));
-        ours.install_glexec(GLEXEC);
-        let pilot = harness::accounts::PILOT;
-        ours.directory("/home/pilot", (pilot, pilot), 0o711);
+        let pools = [
+            ("without hooks", plain(ONE), None),
+            ("with them, the sandbox handed over", hooked(plain, hooks, false), Some("payload1")),
+            ("with them, the sandbox copied", hooked(plain, hooks, true), Some("payload1")),
+        ];
         // Turn and turn about, the first turn for warmth.
-        let mut turns: Vec<(f64, f64)> =
-            (0..3).map(|_| (measured(&bare, None), measured(&ours, Some("payload1")))).collect();
-        turns.remove(0);
-        let per_job =
-            |all: Vec<f64>| all.iter().sum::<f64>() / (all.len() as f64) / f64::from(JOBS);
-        let without = per_job(turns.iter().map(|turn| turn.0).collect());
-        let with = per_job(turns.iter().map(|turn| turn.1).collect());
-        writeln!(
-            out,
-            "{name}: {without:.3} s a job without hooks, {with:.3} s with them, {:+.3} s (x{:.2})",
-            with - without,
-            with / without
-        )
-        .expect("stdout");
+        let mut sums = [0.0; 3];
+        for turn in 0..=TURNS {
+            for (sum, (_, pool, target)) in sums.iter_mut().zip(&pools) {
+                let seconds = measured(pool, *target);
+                *sum += if turn == 0 { 0.0 } else { seconds };
+            }
+        }
+        let per_job = sums.map(|sum| sum / f64::from(TURNS * JOBS));
+        for ((what, ..), seconds) in pools.iter().zip(per_job) {
+            let (more, ratio) = (seconds - per_job[0], seconds / per_job[0]);
+            writeln!(out, "{name}, {what}: {seconds:.3} s a job, {more:+.3} s (x{ratio:.2})")
+                .expect("stdout");
+        }
     }
 }
