@@ -133,8 +133,10 @@ mod tests {
     use super::super::pack::{clear, open_directory, pack, remove};
     use super::super::stream::{begin, put_piece};
     use super::*;
+    use proptest::prelude::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::path::PathBuf;
     use tempfile::TempDir;
 
     fn packed(directory: &Path) -> (Vec<u8>, LeftOut) {
@@ -245,5 +247,70 @@ mod tests {
         assert!(unpacked(&bytes, Rules::default()).1.is_err());
         assert!(unpacked(b"sandbox1F\xff\xff", Rules::default()).1.is_err());
         assert!(unpacked(b"", Rules::default()).1.is_err());
+    }
+
+    /// An entry of a stream that somebody made up: names that meet each other and links that lead
+    /// out are likely.
+    fn made_up(outside: &'static str) -> impl Strategy<Value = Entry> {
+        let name = prop_oneof![Just("a"), Just("b"), Just("kept"), Just(".x")];
+        let head = name.prop_map(|name| Head { name: name.into(), mode: 0o755, modified: (1, 0) });
+        let target = prop_oneof![
+            Just(outside),
+            Just(".."),
+            Just("."),
+            Just("a"),
+            Just("../.."),
+            Just("a/..")
+        ];
+        prop_oneof![
+            head.clone().prop_map(Entry::Directory),
+            head.clone().prop_map(Entry::File),
+            (head, target).prop_map(|(head, target)| Entry::Link(head, target.into())),
+            Just(Entry::Up),
+        ]
+    }
+
+    /// Everything below a directory, links not followed.
+    fn all_below(directory: &Path) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            all.push(entry.path());
+            if entry.file_type().unwrap().is_dir() {
+                all.extend(all_below(&entry.path()));
+            }
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn no_stream_gets_out_or_leaves_a_way_out(
+            entries in proptest::collection::vec(made_up("/proc/self/root"), 0..30)
+        ) {
+            let mut bytes = Vec::new();
+            begin(&mut bytes).unwrap();
+            for entry in &entries {
+                entry.put(&mut bytes).unwrap();
+                if matches!(entry, Entry::File(_)) {
+                    put_piece(&mut bytes, b"content").unwrap();
+                    put_piece(&mut bytes, b"").unwrap();
+                }
+            }
+            Entry::End.put(&mut bytes).unwrap();
+            let base = TempDir::new().unwrap();
+            let to = base.path().join("sandbox");
+            fs::create_dir(&to).unwrap();
+            fs::write(to.join("kept"), "ours").unwrap();
+            let rules = Rules { skip: &[OsStr::new("kept")], inside: Some(&to) };
+            let directory = open_directory(&to).unwrap();
+            let _ = unpack(directory.as_fd(), &mut bytes.as_slice(), rules);
+            prop_assert_eq!(fs::read(to.join("kept")).unwrap(), b"ours");
+            prop_assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
+            for path in all_below(&to) {
+                if let Ok(there) = fs::canonicalize(&path) {
+                    prop_assert!(there.starts_with(fs::canonicalize(&to).unwrap()), "{path:?}");
+                }
+            }
+        }
     }
 }
