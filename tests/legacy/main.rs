@@ -258,6 +258,7 @@ fn a_hostile_sandbox_comes_back_without_what_leads_out_of_it() {
     let script = "mkfifo fifo; ln -s /home/pilot/precious/secret stolen; ln -s ../../../../etc up; \
                   ln -s /home/pilot/precious d; mkdir a; ln -s .. a/b; ln -s a/b/../.. twice; \
                   ln input hard; rm -f x509; ln -s /home/pilot/precious/secret x509; \
+                  mkdir open; chmod 777 open; \
                   mkdir closed; echo 1 > closed/f; chmod 0 closed/f closed; echo kept > kept; \
                   chmod 4755 kept; ln -s /var/lib/condor/execute/dir_4711/kept full";
     job(&site, script).glexec.wait().exited(0);
@@ -272,6 +273,11 @@ fn a_hostile_sandbox_comes_back_without_what_leads_out_of_it() {
     assert_eq!(site.read(&format!("{SANDBOX}/hard")), "six\n");
     assert_eq!(look(&site, &format!("{SANDBOX}/kept")), (PILOT, 0o755));
     assert_eq!(look(&site, &format!("{SANDBOX}/closed")), (PILOT, 0));
+    assert_eq!(
+        look(&site, &format!("{SANDBOX}/open")),
+        (PILOT, 0o755),
+        "a link could be put there"
+    );
     let links = ["a/b", "full"].map(|l| site.path(&format!("{SANDBOX}/{l}")).is_symlink());
     assert_eq!(links, [true, true]);
     assert_eq!(site.read("/home/pilot/precious/secret"), "secret");

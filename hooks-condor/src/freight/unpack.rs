@@ -35,8 +35,10 @@ const fn times(head: &Head) -> TimeSpec {
     TimeSpec::new(head.modified.0, head.modified.1)
 }
 
+/// Without what lets others write, as tar would make it: who can write in a directory that has come
+/// back can put a link there, and the starter would follow it to a file of the pilot's.
 fn permissions(head: &Head) -> Mode {
-    Mode::from_bits_truncate(head.mode)
+    Mode::from_bits_truncate(head.mode & !0o022)
 }
 
 /// One unpacking: the directories from the top to where the stream is now.
