@@ -61,15 +61,15 @@ fn become_job(
     line.say(&HELLO.to_ne_bytes()).map_err(|errno| format!("no hello: {}", errno.desc()))?;
     let mut environment: Environment =
         std::env::vars_os().map(|(k, v)| (k.into_vec(), v.into_vec())).collect();
-    environment.extend(environment::parse(&line.text()?)?);
+    let theirs = environment::parse(&line.text()?);
     // The starter hears of a failure on the new socket, not on this one: that has to come first.
-    let mut trouble = None;
+    let mut trouble = theirs.map(|theirs| environment.extend(theirs)).err();
     for (number, stream) in (0..).zip(streams) {
         if stream == "-" {
             let _ = close(number);
             let came = line.descriptor(MsgFlags::empty())?;
             if came != number {
-                return Err(format!("descriptor {number} came as {came}"));
+                trouble.get_or_insert(format!("descriptor {number} came as {came}"));
             }
         } else if let Err(text) = open_as(number, stream) {
             trouble.get_or_insert(text);
