@@ -329,6 +329,64 @@ fn what_the_target_did_counts_though_an_epilogue_failed() {
     assert_eq!(ends, 2, "{:?}", site.log());
 }
 
+/// Every call of glexec ends with 202 here, and nothing is done twice.
+#[test]
+fn what_was_done_once_is_not_done_again_for_an_epilogue() {
+    let site = Site::with_epilogue_script("#!/bin/sh\nexit 1\n", "");
+    fill(&site);
+    moving(&site, "setup").exited(0);
+    let new = format!("{EXECUTE}/new");
+    site.file(&new, "renewed\n", 0o600);
+    site.own(&new, (PILOT, PILOT));
+    program(&site, "update_proxy", &[GLEXEC, &new, "x509", SANDBOX]).run().exited(0);
+    assert_eq!(site.read(&format!("{PILOTS}/x509")), "renewed\n");
+    let count = "n=0; trap 'n=$((n+1)); echo $n > count' USR1; echo $$ > pid; \
+                 while [ ! -e end ]; do sleep 0.1; done";
+    let run = job(&site, count);
+    let pid = wait_for(&site, &format!("{SANDBOX}/pid"));
+    program(&site, "kill", &[GLEXEC, &format!("{PILOTS}/x509"), &pid, "10", "2", "0"])
+        .run()
+        .exited(0);
+    put(&site, "end", "", 0o644);
+    run.glexec.wait();
+    assert_eq!(site.read(&format!("{SANDBOX}/count")), "1\n");
+}
+
+/// What the starter knows as the job is glexec, where it lingers.
+#[test]
+fn the_starter_ends_a_job_by_the_process_that_it_has_started() {
+    let site = prepared();
+    let run = job(&site, "trap 'exit 7' TERM; echo $$ > pid; while :; do sleep 0.1; done");
+    wait_for(&site, &format!("{SANDBOX}/pid"));
+    let own = run.glexec.pid().to_string();
+    program(&site, "kill", &[GLEXEC, &format!("{PILOTS}/x509"), &own, "15", "0", "0"])
+        .run()
+        .exited(0);
+    run.glexec.wait().exited(7);
+}
+
+#[test]
+fn a_removal_that_fails_loses_nothing() {
+    let site = prepared();
+    let kept = format!("{SANDBOX}/kept");
+    site.directory(&kept, (0, 0), 0o755);
+    site.file(&format!("{kept}/file"), "root's\n", 0o644);
+    moving(&site, "cleanup").exited(0);
+    assert_eq!(site.read(&format!("{SANDBOX}/input")), "six\n");
+    assert_eq!(site.read(&format!("{kept}/file")), "root's\n");
+}
+
+/// A payload can make more of its files than the disk holds: a hole, a hundred names of one file.
+#[test]
+fn a_cleanup_that_fails_leaves_no_half_of_the_files() {
+    let site = prepared();
+    let fake = "#!/bin/sh\nprintf 'sandbox1F\\000\\001a\\000\\000\\001\\244'\nhead -c 4096 /dev/zero\nexec cat > /dev/null\n";
+    site.file("/usr/local/bin/cut", fake, 0o755);
+    program(&site, "cleanup", &["/usr/local/bin/cut", "x509", SANDBOX, "0", "0"]).run().exited(1);
+    let names = fs::read_dir(site.path(PILOTS)).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["x509"]);
+}
+
 #[test]
 fn a_link_in_the_sandboxes_place_is_not_followed() {
     let site = site_with("");

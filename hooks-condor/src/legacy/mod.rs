@@ -24,6 +24,8 @@ use std::io::Write as _;
 const UNPACKED: &[u8] = b"unpacked\n";
 /// What the pilot says when it has a whole sandbox.
 const TAKEN: &[u8] = b"taken\n";
+/// What the target says when it has sent a signal, or has a new proxy.
+const OBEYED: &[u8] = b"obeyed\n";
 
 /// One line on standard error, which the starter puts into the hold reason.
 fn complain(text: &str) {

@@ -3,9 +3,8 @@
 use super::dialect::{self, AS_TARGET, Glexec, Patience, Sandbox, Update};
 use super::patient::{Patient, end_of};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
-use super::{TAKEN, UNPACKED, complain, target, wrapper};
+use super::{OBEYED, TAKEN, UNPACKED, complain, target, wrapper};
 use crate::freight::{LeftOut, Rules, clear, open_directory, pack, unpack};
-use nix::fcntl::{RenameFlags, renameat2};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -14,7 +13,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything that is called `condor_glexec…`: from the words of a call, its own name the first,
 /// to the exit code (facts 1.3, the table).
@@ -86,8 +85,13 @@ fn call(glexec: &Glexec, words: &[&OsStr]) -> io::Result<Command> {
     Ok(command)
 }
 
-/// How long nothing may come of the target's files before cleanup is given up.
+/// How long the target's files may be neither taken nor sent before a move is given up.
 const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+/// How long the target may take for a new proxy. The payload runs as the target, too, and can stop
+/// what is called for it; the starter waits meanwhile.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(60);
+/// The same for a signal. It is the procd that waits, and with it all of the machine's jobs.
+const LONGEST_SIGNAL: Duration = Duration::from_secs(10);
 
 fn judge(what: &str, status: io::Result<ExitStatus>) -> Attempt {
     let status = match status {
@@ -105,11 +109,6 @@ fn judge(what: &str, status: io::Result<ExitStatus>) -> Attempt {
     }
 }
 
-fn move_no_replace(from: &Path, to: &Path) -> io::Result<()> {
-    let here = nix::fcntl::AT_FDCWD;
-    renameat2(here, from, here, to, RenameFlags::RENAME_NOREPLACE).map_err(io::Error::from)
-}
-
 fn mention(left: LeftOut) {
     if !left.is_nothing() {
         complain(&left.to_string());
@@ -118,14 +117,15 @@ fn mention(left: LeftOut) {
 
 /// The sandbox becomes the target's; the pilot keeps its copy of the proxy.
 fn setup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
-    if let Err(error) = move_no_replace(&sandbox.path, &sandbox.pilots) {
+    // What it could replace is an empty directory, which nobody misses.
+    if let Err(error) = fs::rename(&sandbox.path, &sandbox.pilots) {
         complain(&format!("{:?} cannot be moved aside: {error}", sandbox.path));
         return FINAL;
     }
     let code = persist(patience, || send(glexec, sandbox));
     if code != DONE {
         // As if nothing had been tried; where the target's half is in the way, both stay.
-        let _ = move_no_replace(&sandbox.pilots, &sandbox.path);
+        let _ = fs::rename(&sandbox.pilots, &sandbox.path);
         return code;
     }
     let emptied = open_directory(&sandbox.pilots)
@@ -150,8 +150,8 @@ fn send(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
     let sent = write_sandbox(&mut child, sandbox);
     // Its end of input: with the stream cut short the target removes what it has made.
     drop(child.stdin.take());
-    let unpacked = heard(&mut child, UNPACKED);
-    let status = child.wait();
+    let unpacked = heard(&mut child, UNPACKED, LONGEST_SILENCE);
+    let status = end_of(&mut child, LONGEST_SILENCE);
     match (sent, unpacked) {
         // Also where glexec says otherwise, as it does after a failed epilogue: a second time
         // could not do better.
@@ -160,7 +160,7 @@ fn send(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
             Attempt::Done
         }
         (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Attempt::Final(format!("the sandbox cannot be read: {error}"))
+            Attempt::Final(format!("the sandbox cannot be sent: {error}"))
         }
         _ => match judge("setup", status) {
             Attempt::Done => Attempt::Final("setup: the target has not taken it all".to_owned()),
@@ -171,18 +171,34 @@ fn send(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
 
 fn write_sandbox(child: &mut Child, sandbox: &Sandbox) -> io::Result<LeftOut> {
     let pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let mut out = BufWriter::new(pipe);
+    let mut out = BufWriter::new(Patient(pipe, LONGEST_SILENCE));
     let left = pack(open_directory(&sandbox.pilots)?.as_fd(), &mut out, &[])?;
     out.flush()?;
     Ok(left)
 }
 
 /// Whether this is what it said.
-fn heard(child: &mut Child, word: &[u8]) -> bool {
-    let mut said = Vec::new();
+fn heard(child: &mut Child, word: &[u8], limit: Duration) -> bool {
+    let mut said = vec![0; word.len()];
     let out = child.stdout.take();
-    let read = out.map(|out| out.take(64).read_to_end(&mut said));
-    matches!(read, Some(Ok(_))) && said == word
+    let read = out.map(|out| Patient(out, limit).read_exact(&mut said));
+    matches!(read, Some(Ok(()))) && said == word
+}
+
+/// A call for one thing. Where the target says that it is done it is not done again: glexec may
+/// say otherwise because of an epilogue.
+fn errand(what: &str, call: io::Result<Command>, limit: Duration) -> Attempt {
+    let mut child = match call.and_then(|mut call| call.stdout(Stdio::piped()).spawn()) {
+        Ok(child) => child,
+        Err(error) => return judge(what, Err(error)),
+    };
+    let begun = Instant::now();
+    let obeyed = heard(&mut child, OBEYED, limit);
+    match judge(what, end_of(&mut child, limit.saturating_sub(begun.elapsed()))) {
+        _ if obeyed => Attempt::Done,
+        Attempt::Done => Attempt::Final(format!("{what}: the target has not done it")),
+        other @ (Attempt::Again(_) | Attempt::Final(_)) => other,
+    }
 }
 
 /// The sandbox becomes the pilot's again, with all that is in it.
@@ -190,7 +206,7 @@ fn cleanup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
     if persist(patience, || fetch(glexec, sandbox)) != DONE {
         return WRONG;
     }
-    match move_no_replace(&sandbox.pilots, &sandbox.path) {
+    match fs::rename(&sandbox.pilots, &sandbox.path) {
         Ok(()) => DONE,
         Err(error) => {
             complain(&format!("{:?} cannot be moved back: {error}", sandbox.pilots));
@@ -230,11 +246,17 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
             Attempt::Done
         }
         Ok(_) => Attempt::Final("cleanup: the target's files are here, and not gone there".into()),
-        Err(error) => match judge("cleanup", status) {
-            Attempt::Again(sentence) => Attempt::Again(sentence),
-            Attempt::Final(sentence) => Attempt::Final(format!("{sentence}; {error}")),
-            Attempt::Done => Attempt::Final(format!("cleanup: the files cannot be read: {error}")),
-        },
+        Err(error) => {
+            // The files are the target's still; half of them here may have filled the disk.
+            let _ = clear(directory.as_fd(), &sandbox.kept());
+            match judge("cleanup", status) {
+                Attempt::Again(sentence) => Attempt::Again(sentence),
+                Attempt::Final(sentence) => Attempt::Final(format!("{sentence}; {error}")),
+                Attempt::Done => {
+                    Attempt::Final(format!("cleanup: the files cannot be read: {error}"))
+                }
+            }
+        }
     }
 }
 
@@ -250,11 +272,22 @@ fn run(glexec: &Glexec, sandbox: &Path, words: &[OsString]) -> u8 {
     FINAL
 }
 
-/// One signal to one of the target's processes.
+/// One signal to one of the job's processes.
 fn kill(glexec: &Glexec, [pid, signal]: &[OsString; 2], patience: Patience) -> u8 {
+    // What the starter takes for the job is glexec, where that lingers: the pilot can signal it,
+    // and the target cannot.
+    let is_ours = dialect::aim(pid, signal)
+        .is_ok_and(|(pid, signal)| target::send_signal(pid, signal).is_ok());
+    if is_ours {
+        return DONE;
+    }
     persist(patience, || {
         let words = ["signal".as_ref(), pid.as_os_str(), signal.as_os_str()];
-        judge("kill", call(glexec, &words).and_then(|mut call| call.stdin(Stdio::null()).status()))
+        let call = call(glexec, &words).map(|mut call| {
+            call.stdin(Stdio::null());
+            call
+        });
+        errand("kill", call, LONGEST_SIGNAL)
     })
 }
 
@@ -276,10 +309,44 @@ fn replace_proxy(update: &Update) -> Result<(), String> {
         return fs::rename(new, sandbox.path.join(name)).map_err(cannot);
     };
     let words = ["receive".as_ref(), sandbox.path.as_os_str(), name.as_os_str()];
-    let status = fs::File::open(new)
-        .and_then(|file| call(glexec, &words)?.stdin(Stdio::from(file)).status());
-    match judge("update_proxy", status) {
+    let call = fs::File::open(new).and_then(|file| {
+        let mut call = call(glexec, &words)?;
+        call.stdin(file);
+        Ok(call)
+    });
+    match errand("update_proxy", call, LONGEST_RENEWAL) {
         Attempt::Done => fs::rename(new, sandbox.pilots.join(name)).map_err(cannot),
         Attempt::Again(sentence) | Attempt::Final(sentence) => Err(sentence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(text: &str) -> io::Result<Command> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", text]);
+        Ok(command)
+    }
+
+    /// The payload can stop what is called as its account.
+    #[test]
+    fn a_target_that_is_stopped_does_not_stop_who_waits_for_it() {
+        let begun = Instant::now();
+        let stopped = errand("kill", shell("kill -STOP $$"), Duration::from_millis(100));
+        assert!(matches!(stopped, Attempt::Final(_)));
+        let late = errand("kill", shell("echo obeyed; exec sleep 60"), Duration::from_millis(100));
+        assert!(matches!(late, Attempt::Done));
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_the_target_says_counts_before_what_glexec_says() {
+        let ended = |text: &str| errand("kill", shell(text), Duration::from_secs(30));
+        assert!(matches!(ended("echo obeyed; exit 202"), Attempt::Done));
+        assert!(matches!(ended("exit 202"), Attempt::Again(_)));
+        assert!(matches!(ended("exit 1"), Attempt::Final(_)));
+        assert!(matches!(ended("exit 0"), Attempt::Final(_)));
     }
 }

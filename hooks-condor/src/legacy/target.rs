@@ -3,7 +3,7 @@
 
 use super::dialect::aim;
 use super::verdict::{DONE, WRONG};
-use super::{TAKEN, UNPACKED, complain};
+use super::{OBEYED, TAKEN, UNPACKED, complain};
 use crate::freight::{Rules, open_directory, pack, remove, unpack};
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::signal::Signal;
@@ -32,7 +32,10 @@ pub(crate) fn act(words: &[OsString]) -> Result<u8, String> {
         (Some("unpack"), [sandbox]) => take_in(Path::new(sandbox)),
         (Some("hand-back"), [sandbox, proxy]) => hand_back(Path::new(sandbox), proxy),
         (Some("receive"), [sandbox, proxy]) => receive(Path::new(sandbox), proxy),
-        (Some("signal"), [pid, signal]) => send_signal(aim(pid, signal)?),
+        (Some("signal"), [pid, signal]) => {
+            let (pid, signal) = aim(pid, signal)?;
+            send_signal(pid, signal).and_then(|()| say(OBEYED))
+        }
         (Some("enter"), [sandbox, wrapper, rest @ ..]) => {
             Err(enter(Path::new(sandbox), wrapper, rest))
         }
@@ -58,7 +61,11 @@ fn take_in(sandbox: &Path) -> io::Result<()> {
         let _ = remove(sandbox);
         return Err(error);
     }
-    io::stdout().write_all(UNPACKED)?;
+    say(UNPACKED)
+}
+
+fn say(word: &[u8]) -> io::Result<()> {
+    io::stdout().write_all(word)?;
     io::stdout().flush()
 }
 
@@ -77,7 +84,13 @@ fn hand_back(sandbox: &Path, proxy: &OsStr) -> io::Result<()> {
     if !left.is_nothing() {
         complain(&left.to_string());
     }
-    remove(sandbox)
+    // A second call must not find what a removal that failed has left of it, and take that for all.
+    let mut aside = sandbox.as_os_str().to_owned();
+    aside.push(".gone");
+    match fs::rename(sandbox, &aside) {
+        Ok(()) => remove(Path::new(&aside)),
+        Err(_) => remove(sandbox),
+    }
 }
 
 /// Writes standard input as the job's proxy, in one step.
@@ -95,10 +108,11 @@ fn receive(sandbox: &Path, proxy: &OsStr) -> io::Result<()> {
         let _ = unlinkat(&directory, copy, UnlinkatFlags::NoRemoveDir);
         return Err(io::Error::other("the new proxy is empty, or too long for one"));
     }
-    Ok(renameat(&directory, copy, &directory, proxy)?)
+    renameat(&directory, copy, &directory, proxy)?;
+    say(OBEYED)
 }
 
-fn send_signal((pid, signal): (i32, i32)) -> io::Result<()> {
+pub(super) fn send_signal(pid: i32, signal: i32) -> io::Result<()> {
     // Real-time signals have no name.
     let signal = match signal {
         0 => None,
