@@ -105,6 +105,43 @@ fn what_would_lead_the_caller_astray_is_taken_out_and_counted() {
     assert!(told, "{:#?}", site.log());
 }
 
+/// Who is not the caller, and works for the target: it could lead the caller's daemons to a file of
+/// the caller's, then or later.
+#[test]
+fn whom_the_target_lets_in_has_nothing_there_afterwards_and_is_let_in_no_more() {
+    let site = site();
+    site.directory(&format!("{DIRECTORY}/theirs"), (OTHER, OTHER), 0o755);
+    for (name, text) in [("theirs/out", "/etc/passwd"), ("out", "/etc/passwd"), ("in", "f")] {
+        let path = site.path(&format!("{DIRECTORY}/{name}"));
+        symlink(text, &path).unwrap();
+        std::os::unix::fs::lchown(path, Some(OTHER), Some(OTHER)).unwrap();
+    }
+    call(&site, "mkdir -p a/b; chmod 777 . a; chmod 2775 a/b; chmod 666 f").run().exited(0);
+    let left: Vec<String> = owners_below(&site.path(DIRECTORY)).into_iter().map(|e| e.0).collect();
+    assert_eq!(left, ["a", "b", "f", "g", "in", "sub"]);
+    for name in ["", "a", "a/b"] {
+        let mode = std::fs::metadata(site.path(&format!("{DIRECTORY}/{name}"))).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o755, "{name}");
+    }
+}
+
+/// Nothing in it has been looked at.
+#[test]
+fn what_can_be_neither_walked_nor_taken_out_is_closed() {
+    let site = site();
+    site.shell("mount -t tmpfs -o mode=700 none /var/lib/glexec").by("root").run().exited(0);
+    let deep = "i=0; while [ $i -lt 300 ]; do mkdir d && cd d && i=$((i+1)); done; \
+                ln -s /etc/passwd out";
+    call(&site, deep).run().exited(0);
+    let mut path = site.path(DIRECTORY);
+    let closed = (0..300).find_map(|_| {
+        path.push("d");
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        (meta.uid() != PILOT).then_some((meta.uid(), meta.mode() & 0o777))
+    });
+    assert_eq!(closed, Some((0, 0o700)));
+}
+
 #[test]
 fn a_tree_too_deep_to_be_walked_is_taken_out_where_it_becomes_so() {
     let site = site();
@@ -281,6 +318,10 @@ fn attacked(by: &[u32]) {
     let attackers: Vec<_> = by.iter().map(|uid| attacker(&site, (*uid, *uid))).collect();
     let (mut linked, mut exchanged, mut before) = (0, 0, 0);
     for round in 0..1000 {
+        // The last run has closed it.
+        for directory in [DIRECTORY, OTHER_DIRECTORY] {
+            site.mode(directory, 0o777);
+        }
         site.glexec(["true"]).env("D", DIRECTORY).with_status().run().exited(0);
         let secret = std::fs::metadata(site.path("/var/lib/site/victim/secret")).unwrap();
         linked += u32::from(secret.nlink() > 1);

@@ -18,7 +18,7 @@ use nix::fcntl::{
     AT_FDCWD, AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat, openat2, readlinkat,
     renameat,
 };
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::{CStr, CString, OsStr};
@@ -164,7 +164,7 @@ impl HandOver {
     fn forth(&self, root: &Root, parties: Parties) -> Result<(), Errno> {
         let (to, pair) = (parties.target, parties.pair());
         pass(root, &self.directory, to)?;
-        let mut walk = Walk::new(self);
+        let mut walk = Walk::new(self, Way::Forth);
         while let Some(step) = walk.next() {
             let Step::Entry(entry) = step else { continue };
             let passed =
@@ -182,7 +182,7 @@ impl HandOver {
         let (to, pair) = (parties.caller, parties.pair());
         let quarantine = quarantine(state);
         let mut counted = Counted::default();
-        let mut walk = Walk::new(self);
+        let mut walk = Walk::new(self, Way::Back);
         while let Some(step) = walk.next() {
             let entry = match step {
                 Step::Left(directory) => {
@@ -204,6 +204,7 @@ impl HandOver {
             if out && walk.take_out((&name, seen.kind), quarantine.as_ref()) {
                 counted.quarantined = counted.quarantined.saturating_add(1);
             } else if out {
+                walk.seal(root, &name);
                 counted.failed = counted.failed.saturating_add(1);
             }
         }
@@ -255,17 +256,25 @@ struct Floor {
     names: OwningIter,
 }
 
+/// Where a walk hands things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Forth,
+    Back,
+}
+
 /// Goes through a directory and those below it that are entered, without recursion.
 struct Walk<'h> {
     over: &'h HandOver,
+    way: Way,
     levels: Vec<Floor>,
 }
 
 impl<'h> Walk<'h> {
-    fn new(over: &'h HandOver) -> Self {
+    fn new(over: &'h HandOver, way: Way) -> Self {
         let level =
-            list(&over.directory).map(|(listed, names)| Floor { file: None, listed, names });
-        Self { over, levels: level.into_iter().collect() }
+            list(&over.directory, way).map(|(listed, names)| Floor { file: None, listed, names });
+        Self { over, way, levels: level.into_iter().collect() }
     }
 
     fn next(&mut self) -> Option<Step> {
@@ -291,8 +300,8 @@ impl<'h> Walk<'h> {
 
     /// Goes through this directory next; false where it is too deep or cannot be listed.
     fn enter(&mut self, file: OwnedFd) -> bool {
-        let listed = list(&file).filter(|_| self.levels.len() < DEEPEST);
-        let Some((listed, names)) = listed else { return false };
+        let deeper = (self.levels.len() < DEEPEST).then(|| list(&file, self.way)).flatten();
+        let Some((listed, names)) = deeper else { return false };
         self.levels.push(Floor { file: Some(file), listed, names });
         true
     }
@@ -310,11 +319,30 @@ impl<'h> Walk<'h> {
             || matches!(kind, Kind::Other | Kind::Link)
                 && unlinkat(listed, name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_ok()
     }
+
+    /// A directory that could not be taken out is nobody's way: nothing in it has been looked at.
+    fn seal(&self, root: &Root, name: &CStr) {
+        let Some(Floor { listed, .. }) = self.levels.last() else { return };
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_XDEV);
+        if let Ok(directory) = openat2(listed, name, how) {
+            let _ = pass(root, &directory, (0, 0));
+            let _ = fchmod(&directory, Mode::S_IRWXU);
+        }
+    }
 }
 
-fn list(directory: &OwnedFd) -> Option<(OwnedFd, OwningIter)> {
+/// On the way back only its owner may write in it from here on: whom the target has let in could
+/// put something into it that has not been looked at, while the caller works with it.
+fn list(directory: &OwnedFd, way: Way) -> Option<(OwnedFd, OwningIter)> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let listed = openat(directory, ".", flags, Mode::empty()).ok()?;
+    let mode = Mode::from_bits_truncate(fstat(&listed).ok()?.st_mode);
+    let of_others = Mode::S_IWGRP | Mode::S_IWOTH;
+    if way == Way::Back && mode.intersects(of_others) {
+        fchmod(&listed, mode - of_others).ok()?;
+    }
     let again = openat(directory, ".", flags, Mode::empty()).ok()?;
     Some((listed, Dir::from_fd(again).ok()?.into_iter()))
 }

@@ -52,16 +52,19 @@ impl Seen {
     }
 
     /// On the way back: plain entries of the target's. What would lead the caller, or whoever
-    /// works for it, somewhere else or make it wait, is taken out.
+    /// works for it, somewhere else or make it wait, is taken out; so is what others have put
+    /// there, whom the target has let in, and a directory of theirs with all that is in it.
     pub(crate) const fn back(&self, pair: Pair) -> Fate {
-        if self.uid != pair.target {
-            return Fate::Stay;
-        }
         let harmless = match self.kind {
             Kind::Other => false,
             Kind::Link => !self.leaves,
-            Kind::Directory | Kind::Regular => true,
+            Kind::Directory => self.uid == pair.target,
+            Kind::Regular => true,
         };
+        if self.uid != pair.target {
+            let stays = harmless || self.uid == pair.caller || self.uid == 0;
+            return if stays { Fate::Stay } else { Fate::Quarantine };
+        }
         if harmless && self.is_single() { Fate::Pass } else { Fate::Quarantine }
     }
 }
@@ -113,14 +116,20 @@ mod tests {
             (Link, 1, 1, Pass, Stay),
             (Link, 2, 1, Stay, Pass),
             (Link, 2, 2, Stay, Quarantine),
+            (Directory, 0, 5, Stay, Stay),
+            (Directory, 3, 5, Stay, Quarantine),
+            (Link, 3, 1, Stay, Stay),
             (Other, 1, 1, Stay, Stay),
+            (Other, 3, 1, Stay, Quarantine),
             (Other, 2, 1, Stay, Quarantine),
         ] {
             let entry = seen(kind, uid, links);
             assert_eq!((entry.forth(PAIR), entry.back(PAIR)), (forth, back), "{entry:?}");
         }
-        let out = Seen { leaves: true, ..seen(Link, 2, 1) };
-        assert_eq!(out.back(PAIR), Quarantine);
+        for (uid, fate) in [(2, Quarantine), (3, Quarantine), (1, Stay), (0, Stay)] {
+            let out = Seen { leaves: true, ..seen(Link, uid, 1) };
+            assert_eq!(out.back(PAIR), fate, "{uid}");
+        }
     }
 
     #[test]
