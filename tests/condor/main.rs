@@ -3,6 +3,7 @@
 
 mod again;
 mod copied;
+mod hostile;
 mod jobs;
 mod kills;
 mod refusals;
