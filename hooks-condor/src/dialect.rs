@@ -11,6 +11,9 @@ pub(crate) const KEY: &str = "_CONDOR_SCRATCH_DIR";
 /// `HookStatusCode` from here on sends the job back to the queue; below it is held.
 const IDLE: u32 = 300;
 
+/// More of a hook's output the starter does not read (PIPE_BUFFER_MAX, 10240).
+const MOST_OF_A_HOOK: usize = 10_000;
+
 /// Whether this variable is the starter's own: session keys, sockets, where its daemons are.
 pub(crate) fn is_secret(name: &OsStr) -> bool {
     const NAMES: [&[u8]; 6] = [
@@ -70,10 +73,14 @@ impl Ad {
         Self(pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect())
     }
 
+    fn value(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(value)
+    }
+
     /// An attribute that is a string, without its quotes.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
-        let (_, value) = self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        let inner = value.strip_prefix('"')?.strip_suffix('"')?;
+        let inner = self.value(name)?.strip_prefix('"')?.strip_suffix('"')?;
         let mut out = String::new();
         let mut characters = inner.chars();
         while let Some(character) = characters.next() {
@@ -87,16 +94,17 @@ impl Ad {
 
     /// Whether it has this attribute, with a value.
     pub(crate) fn has(&self, name: &str) -> bool {
-        let found = self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.is_some_and(|(_, value)| !value.eq_ignore_ascii_case("undefined"))
+        self.value(name).is_some_and(|value| !value.eq_ignore_ascii_case("undefined"))
     }
 
-    /// The job's arguments in the newer syntax, whichever it has them in.
-    pub(crate) fn arguments(&self) -> String {
-        self.text("Arguments").unwrap_or_else(|| {
-            let old = self.text("Args").unwrap_or_default();
-            old.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
-        })
+    /// The job's arguments in the newer syntax, whichever it has them in; `None` where it has some
+    /// that cannot be read.
+    fn arguments(&self) -> Option<String> {
+        if self.value("Arguments").is_some() {
+            return self.text("Arguments");
+        }
+        let old = self.value("Args").map_or(Some(String::new()), |_| self.text("Args"))?;
+        Some(old.split_whitespace().map(word).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -107,13 +115,24 @@ fn word(text: &str) -> String {
 }
 
 /// The lines that make the job run `wrapper` with `command` and the job's arguments behind it.
-pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> String {
-    let arguments = format!("{} {}", word(command), ad.arguments());
-    format!(
+///
+/// # Errors
+/// Why the starter would not get the arguments as they are.
+pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> Result<String, String> {
+    let arguments = ad.arguments().ok_or("its arguments cannot be read")?;
+    let arguments = format!("{} {arguments}", word(command));
+    let lines = format!(
         "Cmd = {}\nArguments = {}\nTransferExecutable = false\n",
         literal(wrapper),
         literal(arguments.trim_end())
-    )
+    );
+    if lines.len() > MOST_OF_A_HOOK {
+        Err("its arguments are too long".to_owned())
+    } else if arguments.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        Err("its arguments are no plain UTF-8 text".to_owned())
+    } else {
+        Ok(lines)
+    }
 }
 
 /// The variables of the job that are glexec's own: what it will be asked for when the job runs. An
@@ -199,19 +218,28 @@ mod tests {
     fn a_rewritten_job_has_its_words_one_by_one() {
         let new = Ad::parse("Cmd = \"/x/a b\"\nArguments = \"-c 'exit 7'\"\n");
         assert_eq!(
-            rewritten(&new, "/w", "/x/a b"),
+            rewritten(&new, "/w", "/x/a b").unwrap(),
             "Cmd = \"/w\"\nArguments = \"'/x/a b' -c 'exit 7'\"\nTransferExecutable = false\n"
         );
         let old = Ad::parse("Cmd = \"c\"\nArgs = \"a it's\"\n");
         assert_eq!(
-            rewritten(&old, "/w", "/c"),
+            rewritten(&old, "/w", "/c").unwrap(),
             "Cmd = \"/w\"\nArguments = \"/c a 'it''s'\"\nTransferExecutable = false\n"
         );
         let none = Ad::parse("Cmd = \"c\"\n");
         assert_eq!(
-            rewritten(&none, "/w", "/c"),
+            rewritten(&none, "/w", "/c").unwrap(),
             "Cmd = \"/w\"\nArguments = \"/c\"\nTransferExecutable = false\n"
         );
+    }
+
+    #[test]
+    fn arguments_that_would_not_arrive_are_not_rewritten() {
+        let long = format!("Arguments = \"{}\"\n", "x".repeat(10_000));
+        let odd = ["Arguments = \"a\nb\"\n", "Args = 7\n", "Arguments = \"a\tb\u{fffd}\"\n", &long];
+        for text in odd {
+            assert!(rewritten(&Ad::parse(text), "/w", "/c").is_err(), "{text:.40}");
+        }
     }
 
     #[test]

@@ -176,21 +176,20 @@ fn chirp(settings: &Settings) -> Option<PathBuf> {
 /// `PREPARE_JOB` and `PREPARE_JOB_BEFORE_TRANSFER`: whether glexec would run the job. The starter
 /// reads stdout for attributes: nothing else is written there.
 pub fn prepare() -> u8 {
-    let mut ad = String::new();
-    let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_string(&mut ad);
+    let mut ad = Vec::new();
+    let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_end(&mut ad);
+    let ad = Ad::parse(&String::from_utf8_lossy(&ad));
     let out = match Settings::read() {
         Err(sentence) => verdict::site_fault(&node(), &sentence).lines(),
-        Ok(settings) => {
-            let ad = Ad::parse(&ad);
-            match admit(&settings, &ad) {
-                Some(fate) => fate.lines(),
-                None if settings.prepare.rewrite => rewritten(&settings, &ad).unwrap_or_default(),
-                None => String::new(),
-            }
-        }
+        Ok(settings) => match admit(&settings, &ad) {
+            Some(fate) => fate.lines(),
+            None if settings.prepare.rewrite => rewritten(&settings, &ad)
+                .unwrap_or_else(|what| verdict::not_rewritten(&node(), &what).lines()),
+            None => String::new(),
+        },
     };
-    let _ = std::io::stdout().write_all(out.as_bytes());
-    0
+    // A starter that does not get these lines must not go on as if there were none.
+    u8::from(std::io::stdout().write_all(out.as_bytes()).is_err())
 }
 
 /// `None` where it may run.
@@ -236,16 +235,23 @@ fn random() -> u32 {
     now.map_or(0, |now| now.subsec_micros()) ^ std::process::id()
 }
 
-/// The wrapper as the job's command; `None` where it is that already, or where the command is not
-/// there yet (`PREPARE_JOB_BEFORE_TRANSFER`).
-fn rewritten(settings: &Settings, ad: &Ad) -> Option<String> {
-    let wrapper = settings.programs.wrapper.to_str()?;
-    let command = ad.text("Cmd").filter(|command| command != wrapper)?;
+/// The wrapper as the job's command; nothing where it is that already.
+///
+/// # Errors
+/// Why it cannot be: the starter would run the job without glexec.
+fn rewritten(settings: &Settings, ad: &Ad) -> Result<String, String> {
+    let wrapper = settings.programs.wrapper.to_str().ok_or("the wrapper's path is not UTF-8")?;
+    let command = ad.text("Cmd").ok_or("its ad has no command that can be read")?;
+    if command == wrapper {
+        return Ok(String::new());
+    }
     let path = Path::new(&command);
     let sent = scratch().zip(path.file_name()).map(|(scratch, name)| scratch.join(name));
     let sent = sent.filter(|sent| sent.is_file());
-    let path = sent.or_else(|| (path.is_absolute() && path.is_file()).then(|| path.to_owned()))?;
-    Some(dialect::rewritten(ad, wrapper, path.to_str()?))
+    let path = sent.or_else(|| (path.is_absolute() && path.is_file()).then(|| path.to_owned()));
+    let path = path.and_then(|path| path.into_os_string().into_string().ok());
+    let path = path.ok_or_else(|| format!("its command {command:?} is not there"))?;
+    dialect::rewritten(ad, wrapper, &path)
 }
 
 /// `JOB_EXIT`: what the job still owes is settled before its sandbox goes. Never a failure.

@@ -3,7 +3,9 @@
 use crate::copy::Trip;
 use crate::dialect::{Ad, Attribute, Fate};
 use crate::settings::SignalExit;
-use glexec::contract::{ADMIN_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record};
+use glexec::contract::{
+    ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record,
+};
 use glexec::hook::{Held, Settlement};
 use std::time::Duration;
 
@@ -217,6 +219,12 @@ pub(crate) fn site_fault(node: &str, what: &str) -> Fate {
         Fault::Internal.exit_code(),
         format!("glexec on {node}: {what}; the site has to act (202)"),
     )
+}
+
+/// A job that cannot be made to run by glexec: without it it must not run.
+pub(crate) fn not_rewritten(node: &str, what: &str) -> Fate {
+    let sentence = format!("the job cannot be run by glexec on {node}: {what} (201)");
+    Fate::Hold(CALLER_MUST_ACT, sentence)
 }
 
 /// How long to wait before attempt `n` (from 1), as the old scripts did: the delay, times one more

@@ -1,7 +1,20 @@
 //! What a job may try by its own words: its environment, its ad.
 
-use crate::HOOKED_PILOT;
-use crate::jobs::{done, job};
+use crate::jobs::{all, done, job};
+use crate::{HOOKED_PILOT, PILOTS_CONFIG, with_hooks};
+use harness::{Ad, Pool};
+
+/// The hook before the job makes the wrapper its command.
+fn rewriting() -> Pool {
+    let config = PILOTS_CONFIG
+        .replace("USER_JOB_WRAPPER", "# USER_JOB_WRAPPER")
+        .replace("GLEXEC_HOOK_PREPARE_JOB_BEFORE", "# GLEXEC_HOOK_PREPARE_JOB_BEFORE");
+    let pool = with_hooks(Pool::pilot(&config));
+    let hooks = include_str!("../../conf/condor/glexec-condor.toml");
+    let hooks = hooks.replace("rewrite = false", "rewrite = true");
+    pool.file("/etc/glexec-condor.toml", &hooks, 0o644);
+    pool
+}
 
 /// A pilot's starter runs the wrapper as the pilot and in the job's environment.
 #[test]
@@ -14,4 +27,39 @@ fn a_jobs_environment_brings_no_code_of_its_own_to_the_pilot() {
     assert_eq!(ad.number("ExitCode"), Some(7), "{ad:?}\n{}", pool.diagnosis());
     // The loader of a program that is not static would complain.
     assert_eq!(pool.read(&format!("/home/pilot/err.{id}")), "");
+}
+
+fn is_held(pool: &Pool, ad: &Ad, words: &str) {
+    assert!(ad.is_held(), "{ad:?} {:?}\n{}", all(ad), pool.diagnosis());
+    assert_eq!(ad.number("HoldReasonSubCode"), Some(201), "{ad:?}");
+    assert!(ad.get("HoldReason").unwrap_or_default().contains(words), "{ad:?}");
+}
+
+#[test]
+fn a_job_that_cannot_be_rewritten_is_not_run_without_glexec() {
+    let pool = rewriting();
+    // A byte of no UTF-8, elsewhere and among the arguments.
+    for (lines, held) in [
+        ("+Odd = \"@@\"\narguments = \"-c 'id -un'\"", false),
+        ("arguments = \"-c 'id -un' @@\"", true),
+    ] {
+        let text = format!("{}queue\n", job("payload1", lines));
+        let script = format!(
+            "cat > odd <<'END'\n{text}END\nsed -i \"s/@@/$(printf '\\377')/\" odd\ncondor_submit -terse odd"
+        );
+        let told = pool.shell("other", &script);
+        let ids = String::from_utf8_lossy(&told.stdout).into_owned();
+        let id = ids.split_whitespace().next().unwrap().parse().unwrap();
+        let ad = done(&pool, id);
+        if held {
+            is_held(&pool, &ad, "no plain UTF-8");
+        } else {
+            assert_eq!(pool.read(&format!("/home/other/out.{id}")), "payload1\n", "{ad:?}");
+        }
+    }
+    let long = format!("arguments = \"-c 'id -un' {}\"", "x".repeat(12_000));
+    for (lines, words) in [(long.as_str(), "too long"), ("+Cmd = \"nowhere/x\"", "is not there")] {
+        let id = pool.submit("other", &job("payload1", lines));
+        is_held(&pool, &done(&pool, id), words);
+    }
 }
