@@ -110,13 +110,20 @@ fn ended(settings: &Settings, (held, before): (&Held, &Ad), trip: Option<&Trip>)
 }
 
 /// Where the payload did not run the starter is told by its own file, so that the job goes back
-/// to the queue instead of being done.
+/// to the queue instead of being done. A starter without a wrapper of its own names no file, and
+/// then the variable is the job's word: only in the sandbox something is written, and through no
+/// link.
 fn not_run(sentence: &str) {
     complain(sentence);
-    let Some(file) = var_os("_CONDOR_WRAPPER_ERROR_FILE") else { return };
+    let Some(file) = var_os("_CONDOR_WRAPPER_ERROR_FILE").map(PathBuf::from) else { return };
+    if file.parent() != scratch().as_deref() {
+        return;
+    }
     let line = sentence.replace(|c: char| c.is_control(), " ");
-    if let Err(error) = fs::write(&file, format!("{line}\n")) {
-        complain(&format!("{}: {error}", Path::new(&file).display()));
+    let mut how = fs::OpenOptions::new();
+    let opened = how.write(true).create_new(true).open(&file);
+    if let Err(error) = opened.and_then(|mut to| to.write_all(format!("{line}\n").as_bytes())) {
+        complain(&format!("{}: {error}", file.display()));
     }
 }
 

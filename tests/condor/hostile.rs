@@ -63,3 +63,20 @@ fn a_job_that_cannot_be_rewritten_is_not_run_without_glexec() {
         is_held(&pool, &done(&pool, id), words);
     }
 }
+
+/// Without a wrapper of the pool's the starter names no file for its failures; the job may.
+#[test]
+fn a_file_that_a_job_names_is_not_overwritten_by_the_pilot() {
+    let pool = rewriting();
+    let precious = "/home/pilot/precious";
+    pool.file(precious, "precious\n", 0o600);
+    pool.shell("root", &format!("chown pilot:pilot {precious}"));
+    let text = job("payload1", "").replace("/bin/sh", "/etc/passwd").replace(
+        "environment = \"",
+        &format!("environment = \"_CONDOR_WRAPPER_ERROR_FILE={precious} "),
+    );
+    let id = pool.submit("other", &text);
+    let ad = done(&pool, id);
+    assert_eq!(ad.number("ExitCode"), Some(201), "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(pool.read(precious), "precious\n");
+}
