@@ -275,10 +275,9 @@ fn run(glexec: &Glexec, sandbox: &Path, words: &[OsString]) -> u8 {
 /// One signal to one of the job's processes.
 fn kill(glexec: &Glexec, [pid, signal]: &[OsString; 2], patience: Patience) -> u8 {
     // What the starter takes for the job is glexec, where that lingers: the pilot can signal it,
-    // and the target cannot.
-    let is_ours = dialect::aim(pid, signal)
-        .is_ok_and(|(pid, signal)| target::send_signal(pid, signal).is_ok());
-    if is_ours {
+    // and the target cannot. Root could signal anything.
+    let ours = dialect::aim(pid, signal).ok().filter(|_| !nix::unistd::geteuid().is_root());
+    if ours.is_some_and(|(pid, signal)| target::send_signal(pid, signal).is_ok()) {
         return DONE;
     }
     persist(patience, || {
