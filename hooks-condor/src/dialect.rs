@@ -31,11 +31,21 @@ pub(crate) fn is_secret(name: &OsStr) -> bool {
 }
 
 /// A ClassAd string literal. What would end the line or the string is replaced.
-pub(crate) fn literal(text: &str) -> String {
+fn literal(text: &str) -> String {
+    quoted(text, &['"', '\\'])
+}
+
+/// The same for a hook's output, in which, as in the ad on its input, a backslash stands for itself
+/// but before a quote within the string.
+fn line_literal(text: &str) -> String {
+    quoted(text, &['"'])
+}
+
+fn quoted(text: &str, special: &[char]) -> String {
     let mut out = String::from("\"");
     for character in text.chars() {
         match character {
-            '"' | '\\' => out.extend(['\\', character]),
+            character if special.contains(&character) => out.extend(['\\', character]),
             character if character.is_control() => out.push(' '),
             character => out.push(character),
         }
@@ -59,7 +69,7 @@ impl Fate {
             Self::Hold(code, sentence) => (u32::from(*code), sentence),
             Self::Idle(code, sentence) => (IDLE + u32::from(*code), sentence),
         };
-        format!("HookStatusCode = {code}\nHookStatusMessage = {}\n", literal(sentence))
+        format!("HookStatusCode = {code}\nHookStatusMessage = {}\n", line_literal(sentence))
     }
 }
 
@@ -82,12 +92,10 @@ impl Ad {
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let inner = self.value(name)?.strip_prefix('"')?.strip_suffix('"')?;
         let mut out = String::new();
-        let mut characters = inner.chars();
+        let mut characters = inner.chars().peekable();
         while let Some(character) = characters.next() {
-            match character {
-                '\\' => out.extend(characters.next()),
-                character => out.push(character),
-            }
+            let escaped = if character == '\\' { characters.next_if_eq(&'"') } else { None };
+            out.push(escaped.unwrap_or(character));
         }
         Some(out)
     }
@@ -123,8 +131,8 @@ pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> Result<String,
     let arguments = format!("{} {arguments}", word(command));
     let lines = format!(
         "Cmd = {}\nArguments = {}\nTransferExecutable = false\n",
-        literal(wrapper),
-        literal(arguments.trim_end())
+        line_literal(wrapper),
+        line_literal(arguments.trim_end())
     );
     if lines.len() > MOST_OF_A_HOOK {
         Err("its arguments are too long".to_owned())
@@ -231,6 +239,16 @@ mod tests {
             rewritten(&none, "/w", "/c").unwrap(),
             "Cmd = \"/w\"\nArguments = \"/c\"\nTransferExecutable = false\n"
         );
+    }
+
+    #[test]
+    fn a_backslash_in_the_arguments_stands_for_itself() {
+        let ad = Ad::parse("Arguments = \"a\\b 'c\\\\d' e\\\"f g\\\"\n");
+        assert_eq!(ad.text("Arguments").unwrap(), "a\\b 'c\\\\d' e\"f g\\");
+        let lines = rewritten(&ad, "/w", "/c").unwrap();
+        assert!(lines.contains("Arguments = \"/c a\\b 'c\\\\d' e\\\"f g\\\"\n"), "{lines}");
+        // What condor_chirp is given is an expression.
+        assert_eq!(Attribute::text("A", "a\\b\"").value, "\"a\\\\b\\\"\"");
     }
 
     #[test]

@@ -64,6 +64,15 @@ fn a_job_that_cannot_be_rewritten_is_not_run_without_glexec() {
     }
 }
 
+#[test]
+fn the_arguments_of_a_rewritten_job_arrive() {
+    let pool = rewriting();
+    let lines = "arguments = \"a\\b 'c\\\\d' e\"\"f 'it''s' '' x\\\"";
+    let id = pool.submit("other", &job("payload1", lines).replace("/bin/sh", "/bin/echo"));
+    assert_eq!(done(&pool, id).number("ExitCode"), Some(0), "{}", pool.diagnosis());
+    assert_eq!(pool.read(&format!("/home/other/out.{id}")), "a\\b c\\\\d e\"f it's  x\\\n");
+}
+
 /// Without a wrapper of the pool's the starter names no file for its failures; the job may.
 #[test]
 fn a_file_that_a_job_names_is_not_overwritten_by_the_pilot() {
