@@ -203,6 +203,10 @@ impl Settings {
         if self.prepare.time_limit == 0 || self.attributes.time_limit == 0 {
             return Err(format!("{FILE}: a time_limit must be at least 1 second"));
         }
+        // Who asks what a job owes is ended at this limit, before it has paid anything.
+        if self.exit.wait == 0 {
+            return Err(format!("{FILE}: exit.wait must be at least 1 second"));
+        }
         Ok(self)
     }
 }
@@ -239,6 +243,7 @@ mod tests {
             ("[prepare]\ntime_limit = 0", "time_limit"),
             ("[sandbox]\ndirectory = \"spool\"", "sandbox.directory"),
             ("[sandbox]\nway = \"link\"", "link"),
+            ("[exit]\nwait = 0", "exit.wait"),
         ] {
             assert!(parse(text).unwrap_err().contains(word), "{text}");
         }
