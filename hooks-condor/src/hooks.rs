@@ -96,8 +96,10 @@ fn ended(settings: &Settings, (held, before): (&Held, &Ad), trip: Option<&Trip>)
     // The stream has said it all; what is left would be taken for the job's output.
     scratch().and_then(|scratch| record::take(&scratch));
     tell(settings, verdict::attributes(held, trip), before);
-    if let Some(why) = &end.not_run {
-        not_run(&format!("glexec on {}: {why}", node()));
+    match &end.not_run {
+        Some(why) => not_run(&format!("glexec on {}: {why}", node())),
+        // With a file of the payload's the job would go back to the queue, again and again.
+        None => drop(failure_file().map(fs::remove_file)),
     }
     if let Some(sentence) = &end.sentence {
         complain(sentence);
@@ -110,21 +112,24 @@ fn ended(settings: &Settings, (held, before): (&Held, &Ad), trip: Option<&Trip>)
 }
 
 /// Where the payload did not run the starter is told by its own file, so that the job goes back
-/// to the queue instead of being done. A starter without a wrapper of its own names no file, and
-/// then the variable is the job's word: only in the sandbox something is written, and through no
-/// link.
+/// to the queue instead of being done.
 fn not_run(sentence: &str) {
     complain(sentence);
-    let Some(file) = var_os("_CONDOR_WRAPPER_ERROR_FILE").map(PathBuf::from) else { return };
-    if file.parent() != scratch().as_deref() {
-        return;
-    }
+    let Some(file) = failure_file() else { return };
     let line = sentence.replace(|c: char| c.is_control(), " ");
-    let mut how = fs::OpenOptions::new();
-    let opened = how.write(true).create_new(true).open(&file);
+    // Through no link, and over nothing.
+    let opened = fs::OpenOptions::new().write(true).create_new(true).open(&file);
     if let Err(error) = opened.and_then(|mut to| to.write_all(format!("{line}\n").as_bytes())) {
         complain(&format!("{}: {error}", file.display()));
     }
+}
+
+/// The starter's file for the wrapper's failure. A starter without a wrapper of its own names
+/// none, and then the variable is the job's word: it counts in the sandbox only.
+fn failure_file() -> Option<PathBuf> {
+    let file = var_os("_CONDOR_WRAPPER_ERROR_FILE").map(PathBuf::from)?;
+    let sandbox = scratch();
+    Some(file).filter(|file| sandbox.is_some() && file.parent() == sandbox.as_deref())
 }
 
 /// The job's ad as the starter has left it in the sandbox.

@@ -1,7 +1,7 @@
 //! What a job may try by its own words: its environment, its ad.
 
 use crate::jobs::{all, done, job};
-use crate::{HOOKED_PILOT, PILOTS_CONFIG, with_hooks};
+use crate::{HOOKED_PILOT, HOOKED_ROOT, PILOTS_CONFIG, with_hooks};
 use harness::{Ad, Pool};
 
 /// The hook before the job makes the wrapper its command.
@@ -88,4 +88,28 @@ fn a_file_that_a_job_names_is_not_overwritten_by_the_pilot() {
     let ad = done(&pool, id);
     assert_eq!(ad.number("ExitCode"), Some(201), "{ad:?}\n{}", pool.diagnosis());
     assert_eq!(pool.read(precious), "precious\n");
+}
+
+/// It is the wrapper's, and would send the job back to the queue for ever.
+#[test]
+fn a_payload_that_writes_the_starters_file_for_failures_is_done_all_the_same() {
+    let pool = HOOKED_PILOT.get();
+    let script = "arguments = \"-c 'echo lie > $_CONDOR_WRAPPER_ERROR_FILE; exit 7'\"";
+    let id = pool.submit("pilot", &job("payload1", script));
+    let ad = done(&pool, id);
+    assert_eq!((ad.number("ExitCode"), ad.number("NumJobStarts")), (Some(7), Some(1)), "{ad:?}");
+}
+
+#[test]
+fn a_refusal_that_has_passed_does_not_hold_a_job_that_ran() {
+    let pool = HOOKED_ROOT.get();
+    let text = job("payload1", "arguments = \"-c 'exit 3'\"").replace("/bin/sh", "/etc/passwd");
+    let id = pool.submit("pilot", &text);
+    let ad = done(&pool, id);
+    assert!(ad.is_held(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
+    let script = format!("condor_qedit {id} Cmd '\"/bin/sh\"' && condor_release {id}");
+    assert!(pool.shell("pilot", &script).status.success());
+    let again = |ad: &Ad| ad.is_completed() || ad.is_held() && ad.number("NumJobStarts") == Some(2);
+    let ad = pool.wait_for(id, again, std::time::Duration::from_secs(60));
+    assert!(ad.is_completed() && ad.number("ExitCode") == Some(3), "{ad:?} {:?}", all(&ad));
 }
