@@ -63,6 +63,12 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Hold(code, _) | Self::Idle(code, _) => *code,
+        }
+    }
+
     /// The lines for the hook's stdout.
     pub(crate) fn lines(&self) -> String {
         let (code, sentence) = match self {

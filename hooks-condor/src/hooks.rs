@@ -191,17 +191,22 @@ pub fn prepare() -> u8 {
     let mut ad = Vec::new();
     let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_end(&mut ad);
     let ad = Ad::parse(&String::from_utf8_lossy(&ad));
-    let out = match Settings::read() {
-        Err(sentence) => verdict::site_fault(&node(), &sentence).lines(),
+    let prepared = match Settings::read() {
+        Err(sentence) => Err(verdict::site_fault(&node(), &sentence)),
         Ok(settings) => match admit(&settings, &ad) {
-            Some(fate) => fate.lines(),
-            None if settings.prepare.rewrite => rewritten(&settings, &ad)
-                .unwrap_or_else(|what| verdict::not_rewritten(&node(), &what).lines()),
-            None => String::new(),
+            Some(fate) => Err(fate),
+            None if settings.prepare.rewrite => {
+                rewritten(&settings, &ad).map_err(|what| verdict::not_rewritten(&node(), &what))
+            }
+            None => Ok(String::new()),
         },
     };
-    // A starter that does not get these lines must not go on as if there were none.
-    u8::from(std::io::stdout().write_all(out.as_bytes()).is_err())
+    // A starter that is too old to know HookStatusCode holds the job by the exit code.
+    let (out, code) = prepared.map_or_else(|fate| (fate.lines(), fate.code()), |out| (out, 0));
+    match std::io::stdout().write_all(out.as_bytes()) {
+        Ok(()) => code,
+        Err(_) => ADMIN_MUST_ACT,
+    }
 }
 
 /// `None` where it may run.
