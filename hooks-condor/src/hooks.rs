@@ -7,9 +7,9 @@ use crate::settings::{By, Prepare, Settings, Way, seconds};
 use crate::verdict::{self, Admission};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
-use nix::unistd::{Gid, Uid, setegid, seteuid, setgroups};
+use nix::unistd::{Gid, Pid, Uid, getppid, setegid, seteuid, setgroups};
 use std::env::{var_os, vars_os};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -273,6 +273,30 @@ fn rewritten(settings: &Settings, ad: &Ad) -> Result<String, String> {
 
 /// `JOB_EXIT`: what the job still owes is settled before its sandbox goes. Never a failure.
 pub fn exit() -> u8 {
+    settle_and_tell();
+    0
+}
+
+/// The same for HTCondor from 25.4 on, whose starter leaves when this hook ends, output or no
+/// output: so it ends after the starter.
+pub fn exit_stay() -> u8 {
+    const LOOK: Duration = Duration::from_millis(250);
+    let starter = getppid();
+    let left = |parent: Pid| starter_is_another(parent, var_os("CONDOR_STARTER_PID").as_deref());
+    settle_and_tell();
+    while getppid() == starter && !left(starter) {
+        std::thread::sleep(LOOK);
+    }
+    0
+}
+
+/// It may have died before this process asked for its parent; the parent is a stranger then.
+fn starter_is_another(parent: Pid, told: Option<&OsStr>) -> bool {
+    let told = told.and_then(OsStr::to_str).and_then(|pid| pid.parse().ok());
+    parent.as_raw() <= 1 || told.is_some_and(|pid: i32| pid != parent.as_raw())
+}
+
+fn settle_and_tell() {
     let mut ad = Vec::new();
     let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_end(&mut ad);
     let ad = Ad::parse(&String::from_utf8_lossy(&ad));
@@ -283,12 +307,6 @@ pub fn exit() -> u8 {
     if let Some(scratch) = scratch() {
         settle_job(&settings, &scratch, &ad);
     }
-    if settings.exit.stay {
-        loop {
-            std::thread::sleep(Duration::from_secs(3600));
-        }
-    }
-    0
 }
 
 fn settle_job(settings: &Settings, scratch: &Path, ad: &Ad) {

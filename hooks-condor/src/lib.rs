@@ -16,5 +16,5 @@ mod settings;
 mod verdict;
 
 pub use copy::copy;
-pub use hooks::{exit, prepare, record, wrapper};
+pub use hooks::{exit, exit_stay, prepare, record, wrapper};
 pub use legacy::{condor_glexec, selftest};

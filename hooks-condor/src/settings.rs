@@ -93,13 +93,11 @@ impl Default for Prepare {
 pub(crate) struct Exit {
     /// Seconds that the job's living runs are waited for.
     pub(crate) wait: u32,
-    /// Whether the hook stays until the starter ends it: HTCondor from 25.4 on.
-    pub(crate) stay: bool,
 }
 
 impl Default for Exit {
     fn default() -> Self {
-        Self { wait: 25, stay: false }
+        Self { wait: 25 }
     }
 }
 
@@ -230,7 +228,7 @@ mod tests {
         let settings = parse("").unwrap();
         assert_eq!(settings.wrapper.signal_exit, SignalExit::Reraise);
         assert_eq!((settings.prepare.retries, settings.prepare.retry_delay), (3, 5));
-        assert!(settings.prepare.hold_on_initial_failure && !settings.exit.stay);
+        assert!(settings.prepare.hold_on_initial_failure);
     }
 
     #[test]

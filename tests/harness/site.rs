@@ -24,7 +24,7 @@ pub const CONFIG: &str = "/etc/glexec.toml";
 /// Where the adapters are installed.
 pub const LIBEXEC: &str = "/usr/libexec/glexec";
 /// The adapters.
-const HOOKS: [&str; 14] = [
+const HOOKS: [&str; 15] = [
     "glexec-slurm-task",
     "glexec-slurm-prolog",
     "glexec-slurm-epilog",
@@ -38,6 +38,7 @@ const HOOKS: [&str; 14] = [
     "glexec-condor-copy",
     "glexec-condor-prepare",
     "glexec-condor-exit",
+    "glexec-condor-exit-stay",
     "glexec-condor-record",
 ];
 /// The names under which HTCondor's starter and procd call `condor_glexec`.
