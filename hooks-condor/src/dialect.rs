@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 
 /// The job's key: both the wrapper and the hooks get it from the starter, it names one sandbox of
 /// one job, and it is the directory that is handed over.
@@ -165,6 +166,13 @@ pub(crate) fn key_word(scratch: &OsStr) -> OsString {
     word
 }
 
+/// A sandbox as a log names it: `dir_7`, and `dir_7/scratch` of HTCondor 25.
+pub(crate) fn short(sandbox: &Path) -> &Path {
+    let nested = sandbox.file_name() == Some(OsStr::new("scratch"));
+    let above = sandbox.ancestors().nth(if nested { 2 } else { 1 });
+    above.and_then(|above| sandbox.strip_prefix(above).ok()).unwrap_or(sandbox)
+}
+
 /// An attribute of the job's ad and its value, an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attribute {
@@ -215,6 +223,18 @@ mod tests {
         }
         for name in [KEY, "_CONDOR_ANCESTOR_7", "CONDOR_CONFIG", "_CONDOR_JOB_AD", "PATH"] {
             assert!(!is_secret(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_log_has_what_tells_one_sandbox_from_another() {
+        for (sandbox, name) in [
+            ("/var/lib/condor/execute/dir_7", "dir_7"),
+            ("/var/lib/condor/execute/dir_7/scratch", "dir_7/scratch"),
+            ("/scratch", "/scratch"),
+            ("", ""),
+        ] {
+            assert_eq!(short(Path::new(sandbox)), Path::new(name));
         }
     }
 

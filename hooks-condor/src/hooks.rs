@@ -9,7 +9,7 @@ use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
 use nix::unistd::{Gid, Pid, Uid, getppid, setegid, seteuid, setgroups};
 use std::env::{var_os, vars_os};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -281,19 +281,14 @@ pub fn exit() -> u8 {
 /// output: so it ends after the starter.
 pub fn exit_stay() -> u8 {
     const LOOK: Duration = Duration::from_millis(250);
+    const INIT: Pid = Pid::from_raw(1);
+    // Before anything else: where the starter is gone already, this is who adopted the hook.
     let starter = getppid();
-    let left = |parent: Pid| starter_is_another(parent, var_os("CONDOR_STARTER_PID").as_deref());
     settle_and_tell();
-    while getppid() == starter && !left(starter) {
+    while starter != INIT && getppid() == starter {
         std::thread::sleep(LOOK);
     }
     0
-}
-
-/// It may have died before this process asked for its parent; the parent is a stranger then.
-fn starter_is_another(parent: Pid, told: Option<&OsStr>) -> bool {
-    let told = told.and_then(OsStr::to_str).and_then(|pid| pid.parse().ok());
-    parent.as_raw() <= 1 || told.is_some_and(|pid: i32| pid != parent.as_raw())
 }
 
 fn settle_and_tell() {
@@ -347,8 +342,8 @@ pub fn record() -> u8 {
         }
     };
     let sandbox = var_os(format!("GLEXEC_EPILOG_JOB_{KEY}")).map(PathBuf::from);
-    let shown = sandbox.as_ref().and_then(|path| path.file_name()).unwrap_or_default();
-    LOG.say(Urgency::Notice, &format!("{}: {}", shown.to_string_lossy(), record.line()));
+    let shown = dialect::short(sandbox.as_deref().unwrap_or(Path::new("")));
+    LOG.say(Urgency::Notice, &format!("{}: {}", shown.display(), record.line()));
     let caller = std::env::var("GLEXEC_EPILOG_GLEXEC_UID").ok().and_then(|uid| uid.parse().ok());
     if let (Some(sandbox), Some(caller)) = (sandbox, caller) {
         if let Err(sentence) = record::leave(&record, &sandbox, Uid::from_raw(caller)) {

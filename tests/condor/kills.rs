@@ -122,22 +122,48 @@ fn however_a_job_is_ended_it_has_one_epilogue_and_nothing_is_left_with_a_pilot()
     ends(&HOOKED_PILOT.get(), &ways);
 }
 
+/// Which of an account's processes stand still, one word for each: stopped by a signal, or frozen
+/// with their cgroup, as root's starter does it that has no procd (from 24.8.1 on).
+fn standing(pool: &Pool, uid: u32) -> Vec<bool> {
+    let look = format!(
+        "for p in /proc/[0-9]*; do [ \"$(stat -c %u $p)\" = {uid} ] || continue
+            if grep -q '^State:.[TZX]' $p/status || grep -qx 'frozen 1' \
+                \"/sys/fs/cgroup$(sed -n s/^0:://p $p/cgroup)/cgroup.events\"
+            then echo stands; else [ ! -d $p ] || echo goes; fi
+        done 2>/dev/null"
+    );
+    let told = pool.shell("root", &look);
+    String::from_utf8_lossy(&told.stdout).lines().map(|word| word == "stands").collect()
+}
+
+/// A starter that uses a cgroup and finds no memory controller in it, as on hosts that have it in
+/// the old hierarchy, sends no update, with or without hooks: the job stays suspended.
+fn queue_hears(pool: &Pool) -> bool {
+    let deaf = "! grep -qw memory /sys/fs/cgroup/cgroup.controllers &&
+        grep -rqx 'frozen 1' /sys/fs/cgroup --include=cgroup.events";
+    !pool.shell("root", deaf).status.success()
+}
+
 /// Suspends a job and lets it go on; its payload does the same.
 fn is_suspended(pool: &Pool) {
     let way = way(("friend", "condor_rm", false), ("143", "killed"));
     let id = begin(pool, &way);
     let uid = accounts::named(way.account).uid;
-    let become_all = |stopped: bool| {
+    let become_all = |stand: bool| {
         pool.wait_until(LONG, || {
-            let all = pool.processes_of(uid);
-            let so = all.iter().all(|process| (process.state == 'T') == stopped);
-            (so && !all.is_empty()).then_some(())
+            let all = standing(pool, uid);
+            (!all.is_empty() && all.iter().all(|stands| *stands == stand)).then_some(())
         });
     };
+    become_all(false);
     assert!(pool.shell("root", &format!("condor_suspend {id}")).status.success());
     become_all(true);
-    assert!(pool.shell("root", &format!("condor_continue {id}")).status.success());
-    become_all(false);
+    if queue_hears(pool) {
+        // It takes no condor_continue before it knows of the suspension.
+        pool.wait_for(id, |ad| ad.number("JobStatus") == Some(7), LONG);
+        assert!(pool.shell("root", &format!("condor_continue {id}")).status.success());
+        become_all(false);
+    }
     let _ = pool.shell("root", &format!("condor_rm {id}"));
     pool.wait_for(id, harness::Ad::is_removed, LONG);
     pool.wait_until(LONG, || pool.processes_of(uid).is_empty().then_some(()));
@@ -146,6 +172,13 @@ fn is_suspended(pool: &Pool) {
 #[test]
 fn a_payload_is_suspended_with_its_job() {
     is_suspended(&HOOKED_ROOT.get());
+}
+
+/// Without a cgroup every starter uses its procd.
+#[test]
+fn a_payload_is_suspended_with_its_job_where_there_is_no_cgroup() {
+    let config = format!("{}BASE_CGROUP =\n", crate::ROOTS_CONFIG);
+    is_suspended(&crate::with_hooks(Pool::root(&config)));
 }
 
 #[test]
@@ -200,9 +233,46 @@ fn a_payload_does_not_outlive_the_daemons_of_its_job_with_a_pilot() {
     }
 }
 
+/// The hook that stays, whichever HTCondor this is, and all daemons of the machine die under it: none
+/// of them can end it.
+fn hook_ends_with_its_starter(pool: &Pool) {
+    let hooks = || {
+        let ours = pool.processes_of(accounts::PILOT).into_iter();
+        ours.filter(|process| process.name == "glexec-condor-e").count()
+    };
+    pool.submit("pilot", &job("friend", "arguments = \"-c 'exit 0'\""));
+    pool.wait_until(LONG, || (hooks() > 0).then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(hooks(), 1, "it stays");
+    // None sees the death of another.
+    for signal in ["STOP", "KILL"] {
+        let told = pool.shell("root", &by_name((signal, "condor_*")));
+        assert!(told.status.success(), "{told:?}");
+    }
+    pool.wait_until(Duration::from_secs(10), || (hooks() == 0).then_some(()));
+}
+
+/// `conf/condor`, with the hook that stays, for as long as a test needs.
+fn staying(config: &str) -> String {
+    let lines = config.replace("condor-exit\n", "condor-exit-stay\n");
+    lines.replace("JOB_EXIT_TIMEOUT = 1\n", "JOB_EXIT_TIMEOUT = 60\n").replace("= 30\n", "= 60\n")
+}
+
+#[test]
+fn a_hook_that_stays_ends_with_its_starter() {
+    hook_ends_with_its_starter(&crate::with_hooks(Pool::root(&staying(crate::ROOTS_CONFIG))));
+}
+
+#[test]
+fn a_hook_that_stays_ends_with_its_starter_with_a_pilot() {
+    hook_ends_with_its_starter(&crate::with_hooks(Pool::pilot(&staying(crate::PILOTS_CONFIG))));
+}
+
 /// The pool has no pkill, and processes of its own: nothing else goes by these names there.
 fn by_name((signal, name): (&str, &str)) -> String {
     format!(
-        "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {name} ] && kill -{signal} ${{p#/proc/}}; done; true"
+        "for p in /proc/[0-9]*; do
+            case $(cat $p/comm 2>/dev/null) in {name}) kill -{signal} ${{p#/proc/}};; esac
+        done; true"
     )
 }

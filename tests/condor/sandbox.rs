@@ -2,7 +2,8 @@
 
 use crate::jobs::{all, done, job};
 use crate::{HOOKED_PILOT, HOOKED_ROOT};
-use harness::Pool;
+use harness::{Pool, Process, accounts};
+use std::time::Duration;
 
 const SCRIPT: &str = "#!/bin/sh
 set -e
@@ -49,4 +50,45 @@ fn the_payload_reads_its_input_and_its_output_comes_back() {
 #[test]
 fn the_payload_reads_its_input_and_its_output_comes_back_with_a_pilot() {
     transfers(&HOOKED_PILOT.get(), "/home/pilot");
+}
+
+/// A starter that leaves in the middle of the transfer ends no job: it is evicted, and runs again
+/// for ever.
+fn ends_once(pool: &Pool, home: &str) {
+    let lines = "arguments = \"-c 'echo said; echo wrote >file; exit 5'\"\n\
+        transfer_output_files = file\ntransfer_output_remaps = \"file=once\"";
+    let id = pool.submit("pilot", &job("payload1", lines));
+    let ad = done(pool, id);
+    assert!(ad.is_completed(), "{ad:?}\n{}", pool.diagnosis());
+    let told = ["ExitCode", "NumJobStarts", "NumShadowStarts"].map(|name| ad.number(name));
+    assert_eq!(told, [Some(5), Some(1), Some(1)], "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(pool.read(&format!("{home}/out.{id}")), "said\n");
+    assert_eq!(pool.read(&format!("{home}/once")), "wrote\n");
+    let events = pool.read(&format!("{home}/log.{}", id.cluster));
+    for event in ["\n022 ", "\n024 ", "\n004 "] {
+        assert!(!events.contains(event), "{events}");
+    }
+    // Whoever reads the record finds the job by it.
+    let recorded = |line: &String| line.contains("-record[") && line.contains("]: dir_");
+    assert!(pool.log().iter().any(recorded), "{:#?}", pool.log());
+    // Other tests have jobs here: what serves one of them has its starter.
+    let orphan = |process: &Process| {
+        let parent = Process::of(process.parent);
+        process.name.starts_with("glexec-condor-")
+            && parent.is_none_or(|parent| parent.name != "condor_starter")
+    };
+    pool.wait_until(Duration::from_secs(20), || {
+        let all = pool.processes_of(accounts::PILOT);
+        (!all.iter().any(orphan)).then_some(())
+    });
+}
+
+#[test]
+fn a_job_ends_once_and_with_its_output() {
+    ends_once(&HOOKED_ROOT.get(), "/home/pilot");
+}
+
+#[test]
+fn a_job_ends_once_and_with_its_output_with_a_pilot() {
+    ends_once(&HOOKED_PILOT.get(), "/home/pilot");
 }
