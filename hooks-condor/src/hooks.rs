@@ -10,8 +10,9 @@ use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
 use nix::unistd::{Gid, Pid, Uid, getppid, setegid, seteuid, setgroups};
 use std::env::{var_os, vars_os};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 const REHEARSAL: Duration = Duration::from_secs(20);
 /// An ad is some ten KiB.
 const LONGEST_AD: u64 = 4 << 20;
+/// Names the file by which condor_chirp finds the starter.
+const CHIRP: &str = "_CONDOR_CHIRP_CONFIG";
 
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "[glexec-condor]: {text}");
@@ -47,9 +50,15 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
     }
     // Now: while it runs the sandbox is the payload's.
     let before = job_ad();
+    let chirps = lend_chirp();
     let journey = copying(&settings);
-    match held(&settings, words, journey.as_ref()).run() {
-        Ok(held) => ended(&settings, (&held, &before), journey.map(Journey::end).as_ref()),
+    let mut hold = held(&settings, words, journey.as_ref());
+    hold.set.extend(chirps.map(|copy| (CHIRP.into(), copy.into())));
+    let run = hold.run();
+    let trip = journey.map(Journey::end);
+    take_chirp_back();
+    match run {
+        Ok(held) => ended(&settings, (&held, &before), trip.as_ref()),
         Err(error) => {
             let program = settings.programs.glexec.display();
             not_run(&format!("{}: {program} cannot be started: {error} (202)", node()));
@@ -87,6 +96,34 @@ fn held<'a>(settings: &'a Settings, words: Vec<OsString>, journey: Option<&Journ
         keep: journey.map(Journey::kept).into_iter().collect(),
         set: temporary.into_iter().chain(journey.map(Journey::variable)).collect(),
         unset: secrets.collect(),
+    }
+}
+
+/// condor_chirp's file, and where the payload can read it. HTCondor 25 has it beside the sandbox, in
+/// a directory that is not handed over; where it is in the sandbox nothing has to be done.
+fn chirps_files() -> Option<[PathBuf; 2]> {
+    let scratch = scratch()?;
+    let file = PathBuf::from(var_os(CHIRP)?);
+    // Where the starter names none the variable is the job's word, and may name any file of the
+    // pilot's.
+    let is_starters =
+        scratch.parent().map(|up| up.join("user/.chirp.config")) == Some(file.clone());
+    is_starters.then(|| [file, scratch.join(".chirp.config")])
+}
+
+/// The job does not depend on it.
+fn lend_chirp() -> Option<PathBuf> {
+    let [file, copy] = chirps_files()?;
+    let text = fs::read(file).ok()?;
+    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy);
+    new.and_then(|mut new| new.write_all(&text)).ok()?;
+    Some(copy)
+}
+
+/// It is no output of the job's.
+fn take_chirp_back() {
+    if let Some([_, copy]) = chirps_files() {
+        let _ = fs::remove_file(copy);
     }
 }
 
@@ -146,7 +183,7 @@ fn tell(settings: &Settings, attributes: Vec<Attribute>, before: &Ad) {
     let attributes = verdict::anew(attributes, before, &rule.prefix);
     let Some(chirp) = chirp(settings).filter(|_| rule.send) else { return };
     let until = Instant::now() + seconds(rule.time_limit);
-    let names = [KEY, "_CONDOR_CHIRP_CONFIG", "_CHIRP_DELAYED_UPDATE_PREFIX"];
+    let names = [KEY, CHIRP, "_CHIRP_DELAYED_UPDATE_PREFIX"];
     let found = |name: &&str| var_os(name).map(|value| (OsString::from(name), value));
     let environment: Vec<_> = names.iter().filter_map(found).collect();
     for Attribute { name, value } in attributes {
@@ -311,6 +348,7 @@ fn settle_job(settings: &Settings, scratch: &Path, ad: &Ad) {
         complain(&format!("{} cannot be started: {error}", settings.programs.glexec.display()));
         None
     });
+    take_chirp_back();
     if settlement.is_none() {
         complain("glexec has not said what the job owes; a sweep will pay it");
     }

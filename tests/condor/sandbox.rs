@@ -92,3 +92,23 @@ fn a_job_ends_once_and_with_its_output() {
 fn a_job_ends_once_and_with_its_output_with_a_pilot() {
     ends_once(&HOOKED_PILOT.get(), "/home/pilot");
 }
+
+fn chirps(pool: &Pool, home: &str) {
+    let lines = "arguments = \"-c '/usr/libexec/condor/condor_chirp set_job_attr_delayed ChirpOfPayload 7'\"";
+    let id = pool.submit("pilot", &job("payload1", lines));
+    let ad = done(pool, id);
+    assert_eq!(ad.number("ExitCode"), Some(0), "{ad:?} {}", pool.read(&format!("{home}/err.{id}")));
+    assert_eq!(ad.number("ChirpOfPayload"), Some(7), "{ad:?}");
+    // All that is new in a sandbox comes back: not what condor_chirp needs there.
+    assert_eq!(pool.read(&format!("{home}/.chirp.config")), "");
+}
+
+#[test]
+fn a_payload_writes_into_its_ad() {
+    chirps(&HOOKED_ROOT.get(), "/home/pilot");
+}
+
+#[test]
+fn a_payload_writes_into_its_ad_with_a_pilot() {
+    chirps(&HOOKED_PILOT.get(), "/home/pilot");
+}
