@@ -81,6 +81,7 @@ impl Walk<'_> {
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let (plan, lease) = self.plan(&config, request)?;
         if rehearsed {
+            self.could_be_written_down(&config, &plan)?;
             let (uid, gid) = (plan.target.uid().as_raw(), plan.target.gid().as_raw());
             let target = plan.target.name().to_owned();
             self.teller.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
@@ -88,6 +89,17 @@ impl Walk<'_> {
         }
         self.teller.begin(&plan)?;
         carry::out(self, &plan, (orders, lease))
+    }
+
+    /// Who asks before a job starts must not be told yes where the run itself would be told no.
+    fn could_be_written_down(&self, config: &Config, plan: &Plan) -> Result<(), Stop> {
+        let owes = matches!(&plan.launch, Launch::Linger(linger) if linger.state.is_some());
+        if !owes && !plan.of_pool {
+            return Ok(());
+        }
+        let root = self.root()?;
+        let directory = StateDir::open(&root, &config.state)?;
+        directory.has_room(&plan.caller.person(), config.state.most_runs)
     }
 
     /// Root for as long as the value lives; in log-only mode what rights there are.

@@ -1,7 +1,7 @@
 //! A job that runs again: its ad has what the last run told, and nothing of the runs before.
 
 use crate::jobs::{all, done, job};
-use crate::kills::{LONG, begin_script, way};
+use crate::kills::{LONG, OBEYED, begin_script, way};
 use crate::{HOOKED_PILOT, HOOKED_ROOT};
 use harness::{Ad, Pool};
 
@@ -31,9 +31,9 @@ fn what_was_refused_and_is_put_right_runs_when_it_is_released() {
 
 /// Vacated, so that its first run died of TERM; then it ends of its own accord.
 fn ends_otherwise(pool: &Pool, account: &'static str) {
-    let way = way((account, "condor_vacate_job", false), ("143", "killed"));
+    let way = way((account, "condor_vacate_job", false), OBEYED);
     let go = format!("/var/lib/site/go-{account}");
-    let id = begin_script(pool, &way, &format!("test -e {go} && exit 6; sleep 600"));
+    let id = begin_script(pool, &way, (&format!("test -e {go} && exit 6; sleep 600"), ""));
     pool.file(&go, "", 0o644);
     let told = pool.shell("root", &format!("condor_vacate_job {id}"));
     assert!(told.status.success(), "{told:?}");

@@ -2,7 +2,7 @@
 //! sandbox changes its owner, and no copy stays.
 
 use crate::jobs::{all, done, job};
-use crate::kills::{LONG, begin, epilogues, way};
+use crate::kills::{LONG, OBEYED, begin, epilogues, way};
 use crate::{PILOTS_CONFIG, ROOTS_CONFIG, sandbox, with_copies};
 use harness::{Pool, SharedPool, accounts};
 
@@ -40,8 +40,8 @@ fn the_payload_reads_its_input_and_its_output_comes_back_by_copies_with_a_pilot(
 
 /// The payload's account has no part in the sandbox, and nobody else in the copy.
 fn stays_apart(pool: &Pool, execute: &str) {
-    let way = way(("payload3", "", false), ("", ""));
-    let id = begin(pool, &way);
+    let way = way(("payload3", "", false), ("", "", None));
+    let id = begin(pool, &way, "");
     let uid = accounts::named(way.account).uid;
     let sandboxes = listed(pool, execute);
     assert!(sandboxes.iter().any(|line| line.contains(".job.ad")), "{sandboxes:?}");
@@ -103,12 +103,12 @@ fn what_the_payload_made_comes_back_as_it_is_with_a_pilot() {
 
 fn ends_without_a_trace(pool: &Pool) {
     let ways = [
-        way(("payload2", "condor_rm", false), ("143", "killed")),
-        way(("payload4", "condor_vacate_job -fast", false), ("", "")),
-        way(("payload5", "condor_rm", true), ("137", "")),
+        way(("payload2", "condor_rm", false), OBEYED),
+        way(("payload4", "condor_vacate_job -fast", false), ("", "", None)),
+        way(("payload5", "condor_rm", true), ("137", "", None)),
     ];
     for way in ways {
-        let id = begin(pool, &way);
+        let id = begin(pool, &way, "");
         let told = pool.shell("root", &format!("{} {id}", way.command));
         assert!(told.status.success(), "{told:?}");
         let first = pool.wait_until(LONG, || epilogues(pool, way.account).into_iter().next());

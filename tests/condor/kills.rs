@@ -1,37 +1,46 @@
 //! Every way in which HTCondor ends a job: one epilogue each, nothing left, the sandbox given back.
 
-use crate::jobs::{all, job};
+use crate::jobs::{all, done, job};
 use crate::{HOOKED_PILOT, HOOKED_ROOT};
 use harness::{JobId, Look, Pool, accounts};
 use std::time::Duration;
 
 pub(crate) const LONG: Duration = Duration::from_secs(90);
 const SANDBOX: &str = "GLEXEC_EPILOG_JOB__CONDOR_SCRATCH_DIR";
+const RESULT: &str = "GLEXEC_EPILOG_RESULT";
+const ATTEMPT: &str = "GLEXEC_EPILOG_ATTEMPT";
 
-/// A way to end a job of an account of its own, and what the epilogue must have seen.
+/// A way to end a job of an account of its own, and what becomes known of it.
 pub(crate) struct Way {
     pub(crate) account: &'static str,
     pub(crate) command: &'static str,
     stubborn: bool,
     pub(crate) rc: &'static str,
     result: &'static str,
+    /// `GlexecEpilogue`.
+    epilogue: Option<&'static str>,
 }
 
 pub(crate) const fn way(
     (account, command, stubborn): (&'static str, &'static str, bool),
-    (rc, result): (&'static str, &'static str),
+    (rc, result, epilogue): (&'static str, &'static str, Option<&'static str>),
 ) -> Way {
-    Way { account, command, stubborn, rc, result }
+    Way { account, command, stubborn, rc, result, epilogue }
 }
 
-pub(crate) fn begin(pool: &Pool, way: &Way) -> JobId {
+/// The payload obeyed TERM, and the wrapper lived to tell all.
+pub(crate) const OBEYED: (&str, &str, Option<&str>) = ("143", "killed", Some("ok"));
+/// Root's starter has killed glexec along with its payload: the hook after the job has paid.
+const LOST: (&str, &str, Option<&str>) = ("137", "lost", Some("settled"));
+
+pub(crate) fn begin(pool: &Pool, way: &Way, lines: &str) -> JobId {
     let script = if way.stubborn { "trap : TERM; while :; do sleep 1; done" } else { "sleep 600" };
-    begin_script(pool, way, script)
+    begin_script(pool, way, (script, lines))
 }
 
 /// The same with a script that sleeps.
-pub(crate) fn begin_script(pool: &Pool, way: &Way, script: &str) -> JobId {
-    let lines = format!("arguments = \"-c '{script}'\"\njob_max_vacate_time = 3");
+pub(crate) fn begin_script(pool: &Pool, way: &Way, (script, lines): (&str, &str)) -> JobId {
+    let lines = format!("arguments = \"-c '{script}'\"\njob_max_vacate_time = 3\n{lines}");
     let id = pool.submit("pilot", &job(way.account, &lines));
     let uid = accounts::named(way.account).uid;
     pool.wait_until(LONG, || {
@@ -47,18 +56,13 @@ pub(crate) fn epilogues(pool: &Pool, account: &str) -> Vec<Look> {
 }
 
 fn ends(pool: &Pool, ways: &[Way]) {
-    let jobs: Vec<JobId> = ways.iter().map(|way| begin(pool, way)).collect();
+    let jobs: Vec<JobId> = ways.iter().map(|way| begin(pool, way, "request_seats = 1")).collect();
     for (way, job) in ways.iter().zip(&jobs) {
         let told = pool.shell("root", &format!("{} {job}", way.command));
         assert!(told.status.success(), "{told:?}");
     }
     for (way, job) in ways.iter().zip(&jobs) {
-        let first = pool.wait_until(LONG, || epilogues(pool, way.account).into_iter().next());
-        let seen = ["RC", "RESULT"].map(|name| match name {
-            "RC" => first.variable("GLEXEC_EPILOG_TARGET_RC"),
-            _ => first.variable("GLEXEC_EPILOG_RESULT"),
-        });
-        assert_eq!(seen, [Some(way.rc), Some(way.result)], "{} {}", way.command, way.stubborn);
+        ended(pool, way, *job);
         // A vacated job runs again.
         let _ = pool.shell("root", &format!("condor_rm {job}"));
     }
@@ -66,25 +70,7 @@ fn ends(pool: &Pool, ways: &[Way]) {
         pool.wait_for(*job, harness::Ad::is_removed, LONG);
         let uid = accounts::named(way.account).uid;
         pool.wait_until(LONG, || pool.processes_of(uid).is_empty().then_some(()));
-        let runs = epilogues(pool, way.account);
-        let mut sandboxes: Vec<&str> =
-            runs.iter().filter_map(|run| run.variable(SANDBOX)).collect();
-        assert_eq!(sandboxes.len(), runs.len(), "{}", way.command);
-        for sandbox in &sandboxes {
-            pool.wait_until(LONG, || {
-                let there = pool.shell("root", &format!("test -e {sandbox}"));
-                (!there.status.success()).then_some(())
-            });
-        }
-        sandboxes.sort_unstable();
-        sandboxes.dedup();
-        assert_eq!(sandboxes.len(), runs.len(), "{}: one epilogue for each run", way.command);
-        // What ends at once, or with its wrapper, has no update of its ad any more.
-        if way.result == "lost" || way.stubborn || way.command.contains("-fast") {
-            continue;
-        }
-        let ad = pool.ad(*job);
-        assert_eq!(ad.get("GlexecTargetUser"), Some(way.account), "{} {:?}", way.command, all(&ad));
+        one_epilogue_for_each_sandbox(pool, way.account);
     }
     // Root's starter would remove a sandbox whoever has it: the epilogue knows who had it.
     let unreached: Vec<String> = pool
@@ -94,17 +80,80 @@ fn ends(pool: &Pool, ways: &[Way]) {
         .collect();
     assert!(unreached.is_empty(), "{unreached:#?}");
     assert!(!pool.log_text("StarterLog").contains("giving up"), "{}", pool.log_text("StarterLog"));
+    let seats = format!("arguments = \"-c 'exit 0'\"\nrequest_seats = {}", ways.len());
+    let ad = done(pool, pool.submit("pilot", &job("payload1", &seats)));
+    assert!(ad.is_completed(), "the slots are not free again: {ad:?}\n{}", pool.diagnosis());
+}
+
+/// What epilogue, log and ad have of a job's first run.
+fn ended(pool: &Pool, way: &Way, job: JobId) {
+    let what = format!("{} {job} {}", way.command, if way.stubborn { "stubborn" } else { "" });
+    // What a kill interrupted is no run to its end, and can have looked around.
+    let whole = |look: &Look| look.variable(RESULT) == Some("lost") || way.result != "lost";
+    let first = pool.wait_until(LONG, || epilogues(pool, way.account).into_iter().find(whole));
+    let seen = ["GLEXEC_EPILOG_TARGET_RC", RESULT].map(|name| first.variable(name));
+    assert_eq!(seen, [Some(way.rc), Some(way.result)], "{what}");
+    let attempt = first.variable(ATTEMPT).unwrap_or_default();
+    let recorded = recorded(pool, &first);
+    let begin = format!("{} rc={}", way.account, way.rc);
+    let end = format!(" {} attempt={attempt}", way.result);
+    let last = recorded.last().is_some_and(|line| line.starts_with(&begin) && line.ends_with(&end));
+    assert!(last && (recorded.len() == 1 || attempt != "1"), "{what}: {recorded:#?}");
+    // A job that was killed at once has them, too: the starter has its hook before its last update.
+    let ad = pool.wait_for(job, |ad| ad.is("GlexecTargetRC", way.rc), LONG);
+    let told = (ad.get("GlexecTargetUser"), ad.get("GlexecEpilogue"));
+    assert_eq!(told, (Some(way.account), way.epilogue), "{what}: {:?}", all(&ad));
+    // Who was killed along with its payload need not have seen it die.
+    if way.result == "killed" {
+        let signal = way.rc.parse::<i64>().map(|rc| rc - 128).ok();
+        assert_eq!(ad.number("GlexecTargetSignal"), signal, "{what}: {:?}", all(&ad));
+    }
+    if way.epilogue != Some("ok") {
+        assert_eq!(ad.get("GlexecResult"), Some(way.result), "{what}: {:?}", all(&ad));
+    }
+}
+
+/// What the log has of the run that this epilogue belongs to.
+fn recorded(pool: &Pool, epilogue: &Look) -> Vec<String> {
+    let sandbox = epilogue.variable(SANDBOX).unwrap_or_default();
+    let key = format!("]: {}: ", sandbox.rsplit('/').next().unwrap_or_default());
+    let log = pool.log().into_iter().filter(|line| line.contains("glexec-condor-record["));
+    log.filter_map(|line| Some(line.split_once(&key)?.1.trim_end().to_owned())).collect()
+}
+
+/// They had each sandbox once, and all sandboxes are gone. Where root's starter killed glexec in its
+/// epilogue, there is a second attempt, and the first can have come as far as to look around.
+fn one_epilogue_for_each_sandbox(pool: &Pool, account: &str) {
+    let runs = epilogues(pool, account);
+    let mut whole: Vec<&str> = Vec::new();
+    for run in &runs {
+        let later = runs.iter().any(|other| {
+            other.variable(SANDBOX) == run.variable(SANDBOX)
+                && other.variable(RESULT) == Some("lost")
+                && other.variable(ATTEMPT) > run.variable(ATTEMPT)
+        });
+        whole.extend(run.variable(SANDBOX).filter(|_| !later));
+    }
+    for sandbox in &whole {
+        pool.wait_until(LONG, || {
+            let there = pool.shell("root", &format!("test -e {sandbox}"));
+            (!there.status.success()).then_some(())
+        });
+    }
+    let number = whole.len();
+    whole.sort_unstable();
+    whole.dedup();
+    assert!(number > 0 && number == whole.len(), "{account}: one epilogue for each run: {runs:#?}");
 }
 
 #[test]
 fn however_a_job_is_ended_it_has_one_epilogue_and_nothing_is_left() {
     let ways = [
-        way(("payload2", "condor_rm", false), ("143", "killed")),
-        way(("payload3", "condor_hold", false), ("143", "killed")),
-        way(("payload4", "condor_vacate_job", false), ("143", "killed")),
-        // Root's starter kills glexec along with its payload: the hook after the job pays.
-        way(("payload5", "condor_vacate_job -fast", false), ("137", "lost")),
-        way(("payload6", "condor_rm", true), ("137", "lost")),
+        way(("payload2", "condor_rm", false), OBEYED),
+        way(("payload3", "condor_hold", false), OBEYED),
+        way(("payload4", "condor_vacate_job", false), OBEYED),
+        way(("payload5", "condor_vacate_job -fast", false), LOST),
+        way(("payload6", "condor_rm", true), LOST),
     ];
     ends(&HOOKED_ROOT.get(), &ways);
 }
@@ -112,12 +161,12 @@ fn however_a_job_is_ended_it_has_one_epilogue_and_nothing_is_left() {
 #[test]
 fn however_a_job_is_ended_it_has_one_epilogue_and_nothing_is_left_with_a_pilot() {
     let ways = [
-        way(("payload2", "condor_rm", false), ("143", "killed")),
-        way(("payload3", "condor_hold", false), ("143", "killed")),
-        way(("payload4", "condor_vacate_job", false), ("143", "killed")),
+        way(("payload2", "condor_rm", false), OBEYED),
+        way(("payload3", "condor_hold", false), OBEYED),
+        way(("payload4", "condor_vacate_job", false), OBEYED),
         // The pilot's starter can kill the wrapper only: glexec sees its end, and does the rest.
-        way(("payload5", "condor_vacate_job -fast", false), ("143", "killed")),
-        way(("payload6", "condor_rm", true), ("137", "killed")),
+        way(("payload5", "condor_vacate_job -fast", false), ("143", "killed", None)),
+        way(("payload6", "condor_rm", true), ("137", "killed", None)),
     ];
     ends(&HOOKED_PILOT.get(), &ways);
 }
@@ -146,8 +195,8 @@ fn queue_hears(pool: &Pool) -> bool {
 
 /// Suspends a job and lets it go on; its payload does the same.
 fn is_suspended(pool: &Pool) {
-    let way = way(("friend", "condor_rm", false), ("143", "killed"));
-    let id = begin(pool, &way);
+    let way = way(("friend", "condor_rm", false), OBEYED);
+    let id = begin(pool, &way, "");
     let uid = accounts::named(way.account).uid;
     let become_all = |stand: bool| {
         pool.wait_until(LONG, || {
@@ -186,50 +235,68 @@ fn a_payload_is_suspended_with_its_job_with_a_pilot() {
     is_suspended(&HOOKED_PILOT.get());
 }
 
-/// Ends a daemon under a running job, in a pool of its own: the run is over soon, with one epilogue
-/// for each sandbox, and nothing is left of the payload.
-fn outlives(pool: &Pool, command: &str) {
-    let way = way(("friend", "", false), ("", ""));
-    let id = begin(pool, &way);
-    let told = pool.shell("root", command);
+/// What the operator's view has of runs that live or owe something.
+fn owed(pool: &Pool) -> String {
+    let told = pool.shell("root", "glexec-admin ps --json");
+    String::from_utf8_lossy(&told.stdout).trim().to_owned()
+}
+
+/// Ends a daemon of this account's under a running job, in a pool of its own: the run is over soon,
+/// with one epilogue for each sandbox, and nothing is left of the payload.
+fn outlives(pool: &Pool, user: &str, daemon: (&str, &str)) {
+    let command = by_name(daemon);
+    let way = way(("friend", "", false), OBEYED);
+    let id = begin(pool, &way, "");
+    let told = pool.shell(user, &command);
     assert!(told.status.success(), "{command}: {told:?}");
     let _ = pool.shell("root", &format!("timeout 20 condor_rm {id}"));
     let uid = accounts::named(way.account).uid;
     pool.wait_until(LONG, || pool.processes_of(uid).is_empty().then_some(()));
-    // What was killed along with its payload is paid by a sweep, as by the timer.
-    let _ = pool.shell("root", "glexec-admin sweep --now --wait 20");
+    if user == "root" && daemon.1 != "condor_master" {
+        // Killed along with its payload, and there is no starter any more that would call the hook
+        // after the job: what is owed then the timer's sweep pays.
+        assert_ne!(owed(pool), "[]", "{command}: no sweep is needed");
+        let swept = pool.shell("root", "glexec-admin sweep --now --wait 20");
+        assert!(swept.status.success(), "{command}: {swept:?}");
+    }
+    pool.wait_until(LONG, || (owed(pool) == "[]").then_some(()));
+    // And never a second time.
+    let again = pool.shell("root", "glexec-admin sweep --now --wait 20");
+    assert!(again.status.success(), "{command}: {again:?}");
     let runs = epilogues(pool, way.account);
     let codes: Vec<_> = runs.iter().map(|run| run.variable("GLEXEC_EPILOG_TARGET_RC")).collect();
     assert!(
         !runs.is_empty() && codes.iter().all(|rc| [Some("143"), Some("137")].contains(rc)),
         "{command}: {codes:?}"
     );
-    let mut sandboxes: Vec<_> = runs.iter().filter_map(|run| run.variable(SANDBOX)).collect();
-    sandboxes.sort_unstable();
-    sandboxes.dedup();
-    assert_eq!(sandboxes.len(), runs.len(), "{command}: {codes:?}");
-    assert_eq!(
-        String::from_utf8_lossy(&pool.shell("root", "glexec-admin ps --json").stdout).trim(),
-        "[]",
-        "{command}"
-    );
+    one_epilogue_for_each_sandbox(pool, way.account);
+    if daemon.1 != "condor_master" {
+        let lines = "arguments = \"-c 'exit 0'\"\nrequest_cpus = 32";
+        let ad = done(pool, pool.submit("pilot", &job("payload1", lines)));
+        assert!(ad.is_completed(), "the slot is not free again: {ad:?}\n{}", pool.diagnosis());
+    }
 }
 
 /// Signals and who gets them; SIGQUIT is the fast way to stop a pool.
 const DAEMONS: [(&str, &str); 3] =
     [("KILL", "condor_starter"), ("KILL", "condor_startd"), ("QUIT", "condor_master")];
 
+/// The master waits less before it starts a daemon again.
+const BRISK: &str = "MASTER_BACKOFF_CONSTANT = 1\n";
+
 #[test]
 fn a_payload_does_not_outlive_the_daemons_of_its_job() {
-    for command in DAEMONS {
-        outlives(&crate::with_hooks(Pool::root(crate::ROOTS_CONFIG)), &by_name(command));
+    for daemon in DAEMONS {
+        let config = format!("{}{BRISK}", crate::ROOTS_CONFIG);
+        outlives(&crate::with_hooks(Pool::root(&config)), "root", daemon);
     }
 }
 
 #[test]
 fn a_payload_does_not_outlive_the_daemons_of_its_job_with_a_pilot() {
-    for command in DAEMONS {
-        outlives(&crate::with_hooks(Pool::pilot(crate::PILOTS_CONFIG)), &by_name(command));
+    for daemon in DAEMONS {
+        let config = format!("{}{BRISK}", crate::PILOTS_CONFIG);
+        outlives(&crate::with_hooks(Pool::pilot(&config)), "pilot", daemon);
     }
 }
 

@@ -439,6 +439,7 @@ fn a_state_directory_that_is_not_roots_alone_stops_a_run_that_owes_something() {
     let site = Site::with_epilogue("");
     site.own(STATE, (OTHER, 0));
     stopped(&site);
+    site.glexec(["--check", "true"]).run().stopped(Reason::State);
     let site = Site::with_epilogue("state_dir = \"/var/lib/elsewhere\"");
     std::os::unix::fs::symlink(STATE, site.path("/var/lib/elsewhere")).unwrap();
     stopped(&site);
@@ -463,6 +464,7 @@ fn a_caller_has_no_more_runs_than_the_site_allows() {
     }
     let ran = site.glexec(["true"]).with_status().run();
     ran.stopped(Reason::TooManyRuns);
+    site.glexec(["--check", "true"]).run().stopped(Reason::TooManyRuns);
     site.glexec(["true"]).by("busy").run().exited(0);
     for run in runs {
         run.wait().exited(0);

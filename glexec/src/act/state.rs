@@ -112,21 +112,28 @@ impl StateDir {
         state(format!("{}/{name}: {}", self.path, errno.desc()))
     }
 
+    /// That this caller may have one more run.
+    ///
+    /// # Errors
+    /// [`Reason::State`]; [`Reason::TooManyRuns`].
+    pub(crate) fn has_room(&self, caller: &Person, most_runs: u32) -> Result<(), Stop> {
+        let mine = name_begins(caller);
+        let runs = self.names()?.iter().filter(|name| name.starts_with(&mine)).count();
+        if u32::try_from(runs).is_ok_and(|runs| runs < most_runs) {
+            return Ok(());
+        }
+        let sentence = format!("you have {runs} lingering runs, and {most_runs} is the most here");
+        Err(Stop::new(Reason::TooManyRuns, sentence).hint("wait until some of them end"))
+    }
+
     /// Writes down a run before anything of it can exist: under a name that nobody looks at,
     /// locked, whole, and only then under its own.
     ///
     /// # Errors
     /// [`Reason::State`]; [`Reason::TooManyRuns`].
     pub(crate) fn begin(&self, entry: &Entry, most_runs: u32) -> Result<Ledger, Stop> {
+        self.has_room(&entry.caller, most_runs)?;
         let mine = name_begins(&entry.caller);
-        let runs = self.names()?.iter().filter(|name| name.starts_with(&mine)).count();
-        if u32::try_from(runs).is_ok_and(|runs| runs >= most_runs) {
-            let sentence =
-                format!("you have {runs} lingering runs, and {most_runs} is the most here");
-            return Err(
-                Stop::new(Reason::TooManyRuns, sentence).hint("wait until some of them end")
-            );
-        }
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanoseconds = since.map_or(0, |d| d.as_nanos());
         let name = format!("{mine}{}.{}.{nanoseconds:x}", entry.target.uid, entry.glexec.pid);
