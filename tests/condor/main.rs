@@ -1,6 +1,7 @@
 //! glexec under HTCondor: real pools, in which root has the machine, or a pilot.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod accounts;
 mod again;
 mod copied;
 mod hostile;
@@ -19,10 +20,15 @@ static ROOT: SharedPool = SharedPool::new(|| with_glexec(Pool::root("")));
 static PILOT: SharedPool = SharedPool::new(|| with_glexec(Pool::pilot("")));
 
 /// With the hooks, as conf/condor has them, and root's daemons.
-static HOOKED_ROOT: SharedPool = SharedPool::new(|| with_hooks(Pool::root(ROOTS_CONFIG)));
+static HOOKED_ROOT: SharedPool =
+    SharedPool::new(|| with_hooks(Pool::root(&format!("{ROOTS_CONFIG}{SEATS}"))));
 
 /// The same, and the machine is the pilot's.
-static HOOKED_PILOT: SharedPool = SharedPool::new(|| with_hooks(Pool::pilot(PILOTS_CONFIG)));
+static HOOKED_PILOT: SharedPool =
+    SharedPool::new(|| with_hooks(Pool::pilot(&format!("{PILOTS_CONFIG}{SEATS}"))));
+
+/// What one test's jobs take of the machine, and no other's: who gets all of it comes after them.
+const SEATS: &str = "MACHINE_RESOURCE_SEATS = 5\n";
 
 pub(crate) const ROOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec.config");
 pub(crate) const PILOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec-pilot.config");
