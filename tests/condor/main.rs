@@ -21,14 +21,15 @@ static PILOT: SharedPool = SharedPool::new(|| with_glexec(Pool::pilot("")));
 
 /// With the hooks, as conf/condor has them, and root's daemons.
 static HOOKED_ROOT: SharedPool =
-    SharedPool::new(|| with_hooks(Pool::root(&format!("{ROOTS_CONFIG}{SEATS}"))));
+    SharedPool::new(|| with_hooks(Pool::root(&format!("{ROOTS_CONFIG}{OURS}"))));
 
 /// The same, and the machine is the pilot's.
 static HOOKED_PILOT: SharedPool =
-    SharedPool::new(|| with_hooks(Pool::pilot(&format!("{PILOTS_CONFIG}{SEATS}"))));
+    SharedPool::new(|| with_hooks(Pool::pilot(&format!("{PILOTS_CONFIG}{OURS}"))));
 
-/// What one test's jobs take of the machine, and no other's: who gets all of it comes after them.
-const SEATS: &str = "MACHINE_RESOURCE_SEATS = 5\n";
+/// Seats are what one test's jobs take of the machine, and no other's: who gets all of them comes
+/// after these. And a queue that looks after its jobs every second.
+const OURS: &str = "MACHINE_RESOURCE_SEATS = 5\nPERIODIC_EXPR_INTERVAL = 1\n";
 
 pub(crate) const ROOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec.config");
 pub(crate) const PILOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec-pilot.config");

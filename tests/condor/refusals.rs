@@ -1,8 +1,11 @@
 //! What is refused is held with a sentence, and does not loop.
 
 use crate::jobs::{all, done, job};
-use crate::{HOOKED_ROOT, PILOTS_CONFIG, with_hooks};
-use harness::{CONFIG, Pool};
+use crate::{HOOKED_PILOT, HOOKED_ROOT, PILOTS_CONFIG, with_hooks};
+use harness::{Ad, CONFIG, JobId, Pool};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(90);
 
 /// On hold with this code and words, and it was started once at most.
 fn held(pool: &Pool, user: &str, (subcode, words): (i64, &[&str])) {
@@ -44,14 +47,51 @@ fn a_job_that_asks_for_an_account_that_is_none_of_its_own_is_held_before_it_runs
 }
 
 /// The hook before does not know the job's command: it is the run that is refused.
+fn refused_when_it_is_to_run(pool: &Pool) -> (JobId, Ad) {
+    let lines = "arguments = \"-c 'exit 7'\"";
+    let id = pool.submit("pilot", &job("payload1", lines).replace("/bin/sh", "/etc/passwd"));
+    let ad = done(pool, id);
+    assert!(ad.is_held(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
+    let reason = ad.get("HoldReason").unwrap_or_default();
+    assert!(reason.contains("may not be executed by the mapped account"), "{reason}");
+    (id, ad)
+}
+
+/// Its trouble is mended, and it is released: what was has no hold on it.
+fn runs_when_released(pool: &Pool, id: JobId) {
+    let mend = format!("condor_qedit {id} Cmd '\"/bin/sh\"' && condor_release {id}");
+    let told = pool.shell("root", &mend);
+    assert!(told.status.success(), "{told:?}");
+    let ad = pool.wait_for(id, |ad| ad.is_completed() || ad.number("NumHolds") > Some(1), LONG);
+    assert!(ad.is_completed(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
+    let told = (ad.number("ExitCode"), ad.number("GlexecTargetRC"));
+    assert_eq!(told, (Some(7), Some(7)), "{:?}", all(&ad));
+    let refused = |(name, value): &(&str, &str)| name.contains("Refused") && *value != "undefined";
+    assert!(!all(&ad).iter().any(refused), "{:?}", all(&ad));
+}
+
 #[test]
 fn what_is_refused_after_the_rehearsal_is_held_by_its_attributes() {
     let pool = HOOKED_ROOT.get();
-    let text = job("payload1", "").replace("/bin/sh", "/etc/passwd");
-    let id = pool.submit("pilot", &text);
-    let ad = done(&pool, id);
-    assert!(ad.is_held(), "{ad:?} {:?}\n{}", all(&ad), pool.diagnosis());
+    let (id, ad) = refused_when_it_is_to_run(&pool);
     assert_eq!(ad.number("GlexecRefusedCode"), Some(201), "{:?}", all(&ad));
+    runs_when_released(&pool, id);
+}
+
+/// The starter of a pilot sends no last update of such a job, and so no attribute.
+#[test]
+fn what_is_refused_after_the_rehearsal_comes_again_and_is_held_by_the_queue_with_a_pilot() {
+    let pool = HOOKED_PILOT.get();
+    let (id, ad) = refused_when_it_is_to_run(&pool);
+    assert_eq!(all(&ad), [], "{ad:?}");
+    let told = ["HoldReasonCode", "HoldReasonSubCode"].map(|name| ad.number(name));
+    assert_eq!(told, [Some(26), Some(201)], "{ad:?}");
+    assert!(ad.number("NumJobStarts") >= Some(3), "{ad:?}");
+    let log = pool.read(&format!("/home/pilot/log.{}", id.cluster));
+    let events = log.split("\n...\n").filter(|event| event.starts_with("021 "));
+    let told: Vec<&str> = events.filter(|event| event.contains("(201 command-not-exec")).collect();
+    assert_eq!(i64::try_from(told.len()).ok(), ad.number("NumJobStarts"), "{log}");
+    runs_when_released(&pool, id);
 }
 
 #[test]
