@@ -343,3 +343,60 @@ fn by_name((signal, name): (&str, &str)) -> String {
         done; true"
     )
 }
+
+/// Writes down what the starter gives it, and is the hook after the job.
+const HOOK: &str = "#!/bin/sh
+tr '\\0' '\\n' </proc/self/environ >/tmp/hook.environment
+ls -l /proc/$$/fd >/tmp/hook.descriptors
+exec /usr/libexec/glexec/glexec-condor-exit
+";
+
+/// Session keys, sockets, and what the starter says to hooks alone.
+const OF_HOOKS: [&str; 3] = ["CONDOR_PRIVATE_", "CONDOR_INHERIT", "_CONDOR_MAINJOB_"];
+
+/// The names of an epilogue's variables, those left out that glexec makes for it.
+fn names(look: &Look) -> Vec<&str> {
+    let names =
+        look.environment.iter().filter_map(|entry| entry.split_once('=')).map(|(name, _)| name);
+    let mut names: Vec<&str> = names.filter(|name| !name.starts_with("GLEXEC_EPILOG_")).collect();
+    // HTCondor numbers the processes in these.
+    names.retain(|name| !name.starts_with("_CONDOR_ANCESTOR_"));
+    names.sort_unstable();
+    names
+}
+
+/// By `glexec --settle`, which the hook calls: in the place of glexec that was killed.
+#[test]
+fn an_epilogue_that_runs_later_has_nothing_of_the_hooks() {
+    let hook = "/usr/libexec/glexec/glexec-condor-exit";
+    let config = crate::ROOTS_CONFIG.replace(hook, "/usr/libexec/site/exit");
+    // Where the hook writes it is seen from outside.
+    let pool = crate::with_hooks(Pool::root(&format!("{config}MOUNT_UNDER_SCRATCH =\n")));
+    pool.file("/usr/libexec/site/exit", HOOK, 0o755);
+    let [(at_once, _), (later, [given, had])] =
+        [("condor_vacate_job", "killed"), ("condor_vacate_job -fast", "lost")].map(
+            |(command, result)| {
+                let way = way(("friend", command, false), OBEYED);
+                let id = begin(&pool, &way, "");
+                let before = pool.epilogues().len();
+                let _ = pool.shell("root", &format!("{command} {id}"));
+                let ours = |look: &Look| look.variable(RESULT) == Some(result);
+                let look =
+                    pool.wait_until(LONG, || pool.epilogues().into_iter().skip(before).find(ours));
+                let given =
+                    ["/tmp/hook.environment", "/tmp/hook.descriptors"].map(|path| pool.read(path));
+                let _ = pool.shell("root", &format!("condor_rm {id}"));
+                pool.wait_for(id, harness::Ad::is_removed, LONG);
+                (look, given)
+            },
+        );
+    for word in OF_HOOKS {
+        assert!(given.lines().any(|line| line.starts_with(word)), "{word}: {given}");
+        assert!(!later.environment.iter().any(|entry| entry.starts_with(word)), "{later:#?}");
+    }
+    assert_eq!(names(&later), names(&at_once));
+    let open: Vec<(i32, &str)> =
+        later.descriptors.iter().map(|(n, to)| (*n, to.as_str())).collect();
+    assert_eq!(open, [(0, "/dev/null"), (1, "/dev/null"), (2, "/dev/null")]);
+    assert!(had.contains("socket:"), "{had}");
+}

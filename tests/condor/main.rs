@@ -3,6 +3,7 @@
 
 mod accounts;
 mod again;
+mod attributes;
 mod copied;
 mod hostile;
 mod jobs;
