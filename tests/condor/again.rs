@@ -1,33 +1,9 @@
 //! A job that runs again: its ad has what the last run told, and nothing of the runs before.
 
-use crate::jobs::{all, done, job};
+use crate::jobs::all;
 use crate::kills::{LONG, OBEYED, begin_script, way};
 use crate::{HOOKED_PILOT, HOOKED_ROOT};
-use harness::{Ad, Pool};
-
-const LATER: &str = "/var/lib/site/later";
-
-/// Refused, put right, released: it is done.
-#[test]
-fn what_was_refused_and_is_put_right_runs_when_it_is_released() {
-    let pool = HOOKED_ROOT.get();
-    let id = pool.submit("pilot", &job("payload1", "").replace("/bin/sh", LATER));
-    let ad = done(&pool, id);
-    assert!(ad.is_held() && ad.get("GlexecRefused").is_some(), "{ad:?} {:?}", all(&ad));
-    assert_eq!(ad.number("HoldReasonSubCode"), Some(201), "{ad:?}");
-    pool.file(LATER, "#!/bin/sh\nexit 4\n", 0o755);
-    let told = pool.shell("root", &format!("condor_release {id}"));
-    assert!(told.status.success(), "{told:?}");
-    let again =
-        |ad: &Ad| ad.number("NumJobStarts") == Some(2) && (ad.is_completed() || ad.is_held());
-    let ad = pool.wait_for(id, again, LONG);
-    assert!(ad.is_completed(), "{ad:?} {:?}", all(&ad));
-    assert_eq!(ad.number("ExitCode"), Some(4));
-    assert_eq!(ad.number("GlexecTargetRC"), Some(4), "{:?}", all(&ad));
-    for name in ["GlexecRefused", "GlexecRefusedCode", "GlexecRefusedSentence"] {
-        assert!(matches!(ad.get(name), None | Some("undefined")), "{:?}", all(&ad));
-    }
-}
+use harness::Pool;
 
 /// Vacated, so that its first run died of TERM; then it ends of its own accord.
 fn ends_otherwise(pool: &Pool, account: &'static str) {

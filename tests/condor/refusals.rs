@@ -75,6 +75,7 @@ fn what_is_refused_after_the_rehearsal_is_held_by_its_attributes() {
     let pool = HOOKED_ROOT.get();
     let (id, ad) = refused_when_it_is_to_run(&pool);
     assert_eq!(ad.number("GlexecRefusedCode"), Some(201), "{:?}", all(&ad));
+    assert_eq!(ad.number("HoldReasonSubCode"), Some(201), "{ad:?}");
     runs_when_released(&pool, id);
 }
 
