@@ -105,3 +105,27 @@ fn a_payload_that_writes_the_starters_file_for_failures_is_done_all_the_same() {
     let ad = done(&pool, id);
     assert_eq!((ad.number("ExitCode"), ad.number("NumJobStarts")), (Some(7), Some(1)), "{ad:?}");
 }
+
+/// condor_ssh_to_job would be a shell of the starter's user, for the hook before a job does not make
+/// the wrapper its command.
+#[test]
+fn nobody_gets_a_shell_beside_a_job() {
+    let pool = rewriting();
+    let keys = "#!/bin/sh\nwhile [ $# -gt 0 ]; do\n\
+                case $1 in -f) echo key > $2; echo key > $2.pub;; esac\nshift\ndone\n";
+    let seen = "/tmp/sshd-ran";
+    pool.file("/usr/bin/ssh-keygen", keys, 0o755);
+    pool.file("/usr/bin/ssh", "#!/bin/sh\nexec sleep 2\n", 0o755);
+    pool.file("/usr/sbin/sshd", &format!("#!/bin/sh\nid -un > {seen}\n"), 0o755);
+    let script = "arguments = \"-c 'chmod 777 .; echo ready; sleep 600'\"";
+    let id = pool.submit("other", &job("payload1", script));
+    let told = pool.wait_until(std::time::Duration::from_secs(60), || {
+        let told = pool.shell("other", &format!("condor_tail {id}"));
+        String::from_utf8_lossy(&told.stdout)
+            .contains("ready")
+            .then(|| pool.shell("other", &format!("timeout 20 condor_ssh_to_job {id} true")))
+    });
+    assert_eq!(pool.read(seen), "", "{told:?}");
+    let why = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(why.contains("ENABLE_SSH_TO_JOB"), "{why}");
+}
