@@ -97,7 +97,18 @@ impl Ad {
 
     /// An attribute that is a string, without its quotes.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
-        let inner = self.value(name)?.strip_prefix('"')?.strip_suffix('"')?;
+        Self::inner(self.value(name)?)
+    }
+
+    /// The same of every line of that name, for a line feed in another's value may begin one; `None`
+    /// for what is no string.
+    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = Option<String>> {
+        let named = self.0.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| Self::inner(value))
+    }
+
+    fn inner(value: &str) -> Option<String> {
+        let inner = value.strip_prefix('"')?.strip_suffix('"')?;
         let mut out = String::new();
         let mut characters = inner.chars().peekable();
         while let Some(character) = characters.next() {
@@ -107,9 +118,12 @@ impl Ad {
         Some(out)
     }
 
-    /// Whether it has this attribute, with a value.
+    /// Whether it has this attribute, with a value, on any line of that name: a line feed in
+    /// another's value may begin one that says "undefined".
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.value(name).is_some_and(|value| !value.eq_ignore_ascii_case("undefined"))
+        self.0.iter().any(|(known, value)| {
+            known.eq_ignore_ascii_case(name) && !value.eq_ignore_ascii_case("undefined")
+        })
     }
 
     /// The job's arguments in the newer syntax, whichever it has them in; `None` where it has some

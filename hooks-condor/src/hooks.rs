@@ -1,5 +1,6 @@
 //! One function for each program: from the process's environment to its exit code.
 
+use crate::beside::{self, Starter};
 use crate::copy::{self, Journey, Trip};
 use crate::dialect::{self, Ad, Attribute, Fate, KEY};
 use crate::record::{self, Record};
@@ -230,10 +231,10 @@ pub fn prepare() -> u8 {
     let ad = Ad::parse(&String::from_utf8_lossy(&ad));
     let prepared = match Settings::read() {
         Err(sentence) => Err(verdict::site_fault(&node(), &sentence)),
-        Ok(settings) => match admit(&settings, &ad) {
+        Ok(settings) => match beside(&ad).or_else(|| admit(&settings, &ad)) {
             Some(fate) => Err(fate),
             None if settings.prepare.rewrite => {
-                rewritten(&settings, &ad).map_err(|what| verdict::not_rewritten(&node(), &what))
+                rewritten(&settings, &ad).map_err(|what| verdict::not_by_glexec(&node(), &what))
             }
             None => Ok(String::new()),
         },
@@ -244,6 +245,26 @@ pub fn prepare() -> u8 {
         Ok(()) => code,
         Err(_) => ADMIN_MUST_ACT,
     }
+}
+
+/// What a job wants beside its run by glexec holds it.
+fn beside(ad: &Ad) -> Option<Fate> {
+    let machine = var_os("_CONDOR_MACHINE_AD").and_then(|path| fs::read(path).ok());
+    let machine = machine.map(|text| Ad::parse(&String::from_utf8_lossy(&text)));
+    let starter = Starter {
+        is_roots: starter_is_roots(),
+        sandbox: &scratch().unwrap_or_default(),
+        domain: machine.and_then(|machine| machine.text("FileSystemDomain")),
+    };
+    beside::asks(ad, &starter).map(|what| verdict::not_by_glexec(&node(), &what))
+}
+
+/// Whether who called this hook can become the job's owner.
+fn starter_is_roots() -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", nix::unistd::getppid()));
+    let status = status.unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    uids.split_whitespace().any(|uid| uid == "0")
 }
 
 /// `None` where it may run.

@@ -1,11 +1,12 @@
 //! Adapters between glexec and HTCondor: job wrapper, the hooks before and after a job, and the
 //! record of what the payload did. docs/htcondor.md is the site's guide.
 //!
-//! `copy` is the sandbox in two places, `freight` its way between them.
-//! `dialect` knows HTCondor's words, `verdict` decides, `settings` is the site's file, `record` is
-//! what an epilogue leaves for the hook after it; `hooks` puts them together, one function for
-//! each program.
+//! `dialect` knows HTCondor's words, `beside` what a job must not ask of its starter, `verdict`
+//! decides, `settings` is the site's file, `record` is what an epilogue leaves for the hook after
+//! it; `copy` is the sandbox in two places, `freight` its way between them; `hooks` puts them
+//! together, one function for each program.
 
+mod beside;
 mod copy;
 mod dialect;
 mod freight;

@@ -221,9 +221,9 @@ pub(crate) fn site_fault(node: &str, what: &str) -> Fate {
     )
 }
 
-/// A job that cannot be made to run by glexec: without it it must not run.
-pub(crate) fn not_rewritten(node: &str, what: &str) -> Fate {
-    let sentence = format!("the job cannot be run by glexec on {node}: {what} (201)");
+/// A job that cannot be run by glexec alone: otherwise it must not run.
+pub(crate) fn not_by_glexec(node: &str, what: &str) -> Fate {
+    let sentence = format!("glexec cannot run the job on {node}: {what} (201)");
     Fate::Hold(CALLER_MUST_ACT, sentence)
 }
 

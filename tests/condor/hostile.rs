@@ -1,7 +1,7 @@
 //! What a job may try by its own words: its environment, its ad.
 
 use crate::jobs::{all, done, job};
-use crate::{HOOKED_PILOT, PILOTS_CONFIG, with_hooks};
+use crate::{HOOKED_PILOT, HOOKED_ROOT, PILOTS_CONFIG, with_hooks};
 use harness::{Ad, Pool};
 
 /// The hook before the job makes the wrapper its command.
@@ -77,6 +77,39 @@ fn the_arguments_of_a_rewritten_job_arrive() {
     let id = pool.submit("other", &job("payload1", lines).replace("/bin/sh", "/bin/echo"));
     assert_eq!(done(&pool, id).number("ExitCode"), Some(0), "{}", pool.diagnosis());
     assert_eq!(pool.read(&format!("/home/other/out.{id}")), "a\\b c\\\\d e\"f it's  x\\\n");
+}
+
+/// What the starter does as its own user, beside the wrapper: for a pilot's, whatever the pilot may.
+#[test]
+fn a_job_gets_nothing_from_its_starter_beside_its_run() {
+    let pool = HOOKED_PILOT.get();
+    pool.file("/home/pilot/secret", "the pilot's secret\n", 0o600);
+    pool.shell("root", "chown pilot:pilot /home/pilot/secret");
+    let seen = "/tmp/beside-ran";
+    pool.file("/home/other/beside", &format!("#!/bin/sh\nid -un > {seen}\n"), 0o755);
+    for lines in [
+        "transfer_input_files = beside\n+PreCmd = \"beside\"",
+        "transfer_input_files = beside\n+PostCmd = \"beside\"",
+        "transfer_plugins = xyz=beside\ntransfer_input_files = xyz://a/b",
+        "transfer_output_files = /home/pilot/secret",
+        "transfer_output_files = ../../../secret",
+        "transfer_input_files = file:///home/pilot/secret",
+        "should_transfer_files = NO\ninput = /home/pilot/secret\nrequirements = true",
+    ] {
+        let mut text = job("payload1", &format!("arguments = \"-c cat\"\n{lines}"));
+        if lines.contains("NO") {
+            text = text
+                .replace("should_transfer_files = YES\nwhen_to_transfer_output = ON_EXIT\n", "");
+        }
+        let id = pool.submit("other", &text);
+        is_held(&pool, &done(&pool, id), "glexec cannot run the job");
+        assert_eq!(pool.read(seen), "", "{lines}");
+        assert_eq!(pool.read("/home/other/secret"), "", "{lines}");
+    }
+    let pool = HOOKED_ROOT.get();
+    let lines = "transfer_output_files = /etc/hosts\narguments = \"-c 'exit 7'\"";
+    let ad = done(&pool, pool.submit("pilot", &job("payload1", lines)));
+    assert_eq!(ad.number("ExitCode"), Some(7), "an owner's own: {ad:?}");
 }
 
 /// Without a wrapper of the pool's the starter names no file for its failures; the job may.
