@@ -109,7 +109,7 @@ mod tests {
             "TransferOutput = \"a, b/c,/e/dir_1/x\"",
             "TransferInput = \"/home/other/a,https://x/file\"",
             "TransferOutput = \"\"",
-            "PreCmd = undefined",
+            "PreCmd = undefined\nTransferOutput = undefined",
             "ShouldTransferFiles = \"IF_NEEDED\"\nFileSystemDomain = \"elsewhere\"",
         ] {
             assert_eq!(pilots(good), None, "{good}");

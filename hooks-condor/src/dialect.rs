@@ -103,7 +103,9 @@ impl Ad {
     /// The same of every line of that name, for a line feed in another's value may begin one; `None`
     /// for what is no string.
     pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = Option<String>> {
-        let named = self.0.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        let named = self.0.iter().filter(move |(known, value)| {
+            known.eq_ignore_ascii_case(name) && !value.eq_ignore_ascii_case("undefined")
+        });
         named.map(|(_, value)| Self::inner(value))
     }
 

@@ -226,12 +226,10 @@ fn chirp(settings: &Settings) -> Option<PathBuf> {
 /// `PREPARE_JOB` and `PREPARE_JOB_BEFORE_TRANSFER`: whether glexec would run the job. The starter
 /// reads stdout for attributes: nothing else is written there.
 pub fn prepare() -> u8 {
-    let mut ad = Vec::new();
-    let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_end(&mut ad);
-    let ad = Ad::parse(&String::from_utf8_lossy(&ad));
-    let prepared = match Settings::read() {
-        Err(sentence) => Err(verdict::site_fault(&node(), &sentence)),
-        Ok(settings) => match beside(&ad).or_else(|| admit(&settings, &ad)) {
+    let prepared = match (Settings::read(), read_ad(std::io::stdin().lock())) {
+        (Err(sentence), _) => Err(verdict::site_fault(&node(), &sentence)),
+        (_, None) => Err(verdict::not_by_glexec(&node(), "its ad cannot be read to its end")),
+        (Ok(settings), Some(ad)) => match beside(&ad).or_else(|| admit(&settings, &ad)) {
             Some(fate) => Err(fate),
             None if settings.prepare.rewrite => {
                 rewritten(&settings, &ad).map_err(|what| verdict::not_by_glexec(&node(), &what))
@@ -245,6 +243,13 @@ pub fn prepare() -> u8 {
         Ok(()) => code,
         Err(_) => ADMIN_MUST_ACT,
     }
+}
+
+/// The whole of it; of a part nobody knows what is missing.
+fn read_ad(input: impl std::io::Read) -> Option<Ad> {
+    let mut ad = Vec::new();
+    let length = input.take(LONGEST_AD).read_to_end(&mut ad).ok()?;
+    (length as u64 != LONGEST_AD).then(|| Ad::parse(&String::from_utf8_lossy(&ad)))
 }
 
 /// What a job wants beside its run by glexec holds it.
@@ -438,5 +443,26 @@ fn remove_copy() -> Result<(), String> {
     match copy::remove(&place) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(stays(&error.to_string())),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ad_without_its_end_is_none() {
+        let long = vec![b'x'; 5 << 20];
+        assert!(read_ad(long.as_slice()).is_none());
+        assert!(read_ad(&b"A = \"\xff\"\nCmd = \"/x\"\n"[..]).unwrap().has("Cmd"));
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_not_rewritten() {
+        let settings = Settings::default();
+        for ad in ["", "Cmd = 7\n", "Cmd = \"sub/x\"\n", "Cmd = \"/no/such\"\n"] {
+            assert!(rewritten(&settings, &Ad::parse(ad)).is_err(), "{ad}");
+        }
+        assert!(rewritten(&settings, &Ad::parse("Cmd = \"/bin/sh\"\n")).is_ok());
     }
 }
