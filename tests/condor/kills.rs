@@ -253,9 +253,8 @@ fn outlives(pool: &Pool, user: &str, daemon: (&str, &str)) {
     let uid = accounts::named(way.account).uid;
     pool.wait_until(LONG, || pool.processes_of(uid).is_empty().then_some(()));
     if user == "root" && daemon.1 != "condor_master" {
-        // Killed along with its payload, and there is no starter any more that would call the hook
-        // after the job: what is owed then the timer's sweep pays.
-        assert_ne!(owed(pool), "[]", "{command}: no sweep is needed");
+        // glexec can be killed along with its payload, and there is nobody any more who would call
+        // the hook after the job: what is owed then the timer's sweep pays.
         let swept = pool.shell("root", "glexec-admin sweep --now --wait 20");
         assert!(swept.status.success(), "{command}: {swept:?}");
     }
@@ -269,12 +268,22 @@ fn outlives(pool: &Pool, user: &str, daemon: (&str, &str)) {
         !runs.is_empty() && codes.iter().all(|rc| [Some("143"), Some("137")].contains(rc)),
         "{command}: {codes:?}"
     );
-    one_epilogue_for_each_sandbox(pool, way.account);
+    assert!(runs.iter().all(|run| !recorded(pool, run).is_empty()), "{command}: {:#?}", pool.log());
+    if daemon.1 == "condor_starter" {
+        // Who would send the last update is gone: the log alone has it.
+        assert_eq!(pool.ad(id).get("GlexecTargetRC"), None, "{command}");
+    }
     if daemon.1 != "condor_master" {
         let lines = "arguments = \"-c 'exit 0'\"\nrequest_cpus = 32";
         let ad = done(pool, pool.submit("pilot", &job("payload1", lines)));
         assert!(ad.is_completed(), "the slot is not free again: {ad:?}\n{}", pool.diagnosis());
     }
+    if (user, daemon.1) == ("pilot", "condor_starter") {
+        // The startd wants to remove a dead starter's sandbox in the same moment, while it is still
+        // the target's, and gives up. It is the pilot's soon: the next startd does remove it.
+        pool.shell(user, &by_name(("KILL", "condor_startd")));
+    }
+    one_epilogue_for_each_sandbox(pool, way.account);
 }
 
 /// Signals and who gets them; SIGQUIT is the fast way to stop a pool.

@@ -32,6 +32,17 @@ fn with_a_pilot_refusals_and_a_broken_configuration_are_held_and_do_not_loop() {
     held(&pool, "other", (203, &["glexec on pool", "not-listed"]));
     pool.file(CONFIG, "[glexec\n", 0o644);
     held(&pool, "other", (202, &["glexec on pool", "malformed"]));
+    pool.file(CONFIG, &good, 0o644);
+    for (breaks, mends, word) in [
+        ("chmod 755 /var/lib/glexec", "chmod 700 /var/lib/glexec", "state directory"),
+        ("chmod 777 /usr/libexec/site", "chmod 755 /usr/libexec/site", "epilogue"),
+        ("chmod 755 /usr/sbin/glexec", "chmod 4755 /usr/sbin/glexec", "glexec"),
+        ("mv /usr/sbin/glexec /root/", "mv /root/glexec /usr/sbin/", "cannot be started"),
+    ] {
+        assert!(pool.shell("root", breaks).status.success(), "{breaks}");
+        held(&pool, "other", (202, &["glexec on pool", word]));
+        assert!(pool.shell("root", mends).status.success(), "{mends}");
+    }
     pool.file("/etc/glexec-condor.toml", "[preparation]\n", 0o644);
     held(&pool, "other", (202, &["/etc/glexec-condor.toml:1", "preparation"]));
 }
