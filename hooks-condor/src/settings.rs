@@ -97,7 +97,7 @@ pub(crate) struct Exit {
 
 impl Default for Exit {
     fn default() -> Self {
-        Self { wait: 25 }
+        Self { wait: 20 }
     }
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct Attributes {
 
 impl Default for Attributes {
     fn default() -> Self {
-        Self { send: true, prefix: "Glexec".to_owned(), by: By::default(), time_limit: 10 }
+        Self { send: true, prefix: "Glexec".to_owned(), by: By::default(), time_limit: 8 }
     }
 }
 
