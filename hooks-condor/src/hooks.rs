@@ -1,34 +1,32 @@
 //! One function for each program: from the process's environment to its exit code.
 
 use crate::beside::{self, Starter};
+use crate::chirp::{self, Chirp};
 use crate::copy::{self, Journey, Trip};
 use crate::dialect::{self, Ad, Attribute, Fate, KEY};
 use crate::record::{self, Record};
-use crate::settings::{By, Prepare, Settings, Way, seconds};
+use crate::settings::{Prepare, Settings, Way, seconds};
 use crate::verdict::{self, Admission};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
-use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
+use glexec::hook::{Held, Hold, Log, Urgency, end_as, rehearse, settle};
 use nix::unistd::{Gid, Pid, Uid, getppid, setegid, seteuid, setgroups};
 use std::env::{var_os, vars_os};
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A rehearsal reads files, and at most asks the account helper.
 const REHEARSAL: Duration = Duration::from_secs(20);
 /// An ad is some ten KiB.
-const LONGEST_AD: u64 = 4 << 20;
-/// Names the file by which condor_chirp finds the starter.
-const CHIRP: &str = "_CONDOR_CHIRP_CONFIG";
+pub(crate) const LONGEST_AD: u64 = 4 << 20;
 
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "[glexec-condor]: {text}");
 }
 
-fn scratch() -> Option<PathBuf> {
+pub(crate) fn scratch() -> Option<PathBuf> {
     var_os(KEY).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
@@ -50,22 +48,22 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
         end_as(Ending::Exited(CALLER_MUST_ACT));
     }
     // Now: while it runs the sandbox is the payload's.
-    let before = job_ad();
-    let chirps = lend_chirp();
+    let chirp = Chirp::before_a_run();
+    let lent = chirp::lend();
     let journey = copying(&settings);
     let mut hold = held(&settings, words, journey.as_ref());
-    hold.set.extend(chirps.map(|copy| (CHIRP.into(), copy.into())));
+    hold.set.extend(lent.map(|copy| (chirp::VARIABLE.into(), copy.into())));
     let run = hold.run();
     let trip = journey.map(Journey::end);
-    take_chirp_back();
+    chirp::take_back();
     match run {
-        Ok(held) => ended(&settings, (&held, &before), trip.as_ref()),
+        Ok(held) => ended(&settings, (&held, &chirp), trip.as_ref()),
         Err(error) => {
             let program = settings.programs.glexec.display();
             not_run(&format!("{}: {program} cannot be started: {error} (202)", node()));
             let reason = Attribute::text("Refused", "not-started");
             let told = vec![reason, Attribute::number("RefusedCode", ADMIN_MUST_ACT.into())];
-            tell(&settings, told, &before);
+            chirp.tell(&settings, told);
             end_as(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
@@ -100,40 +98,12 @@ fn held<'a>(settings: &'a Settings, words: Vec<OsString>, journey: Option<&Journ
     }
 }
 
-/// condor_chirp's file, and where the payload can read it. HTCondor 25 has it beside the sandbox, in
-/// a directory that is not handed over; where it is in the sandbox nothing has to be done.
-fn chirps_files() -> Option<[PathBuf; 2]> {
-    let scratch = scratch()?;
-    let file = PathBuf::from(var_os(CHIRP)?);
-    // Where the starter names none the variable is the job's word, and may name any file of the
-    // pilot's.
-    let is_starters =
-        scratch.parent().map(|up| up.join("user/.chirp.config")) == Some(file.clone());
-    is_starters.then(|| [file, scratch.join(".chirp.config")])
-}
-
-/// The job does not depend on it.
-fn lend_chirp() -> Option<PathBuf> {
-    let [file, copy] = chirps_files()?;
-    let text = fs::read(file).ok()?;
-    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy);
-    new.and_then(|mut new| new.write_all(&text)).ok()?;
-    Some(copy)
-}
-
-/// It is no output of the job's.
-fn take_chirp_back() {
-    if let Some([_, copy]) = chirps_files() {
-        let _ = fs::remove_file(copy);
-    }
-}
-
 /// glexec has ended: everybody is told, and the job ends.
-fn ended(settings: &Settings, (held, before): (&Held, &Ad), trip: Option<&Trip>) -> ! {
+fn ended(settings: &Settings, (held, chirp): (&Held, &Chirp), trip: Option<&Trip>) -> ! {
     let end = verdict::job(held, settings.wrapper.signal_exit, trip);
     // The stream has said it all; what is left would be taken for the job's output.
     scratch().and_then(|scratch| record::take(&scratch));
-    tell(settings, verdict::attributes(held, trip), before);
+    chirp.tell(settings, verdict::attributes(held, trip));
     match &end.not_run {
         Some(why) => not_run(&format!("glexec on {}: {why}", node())),
         // With a file of the payload's the job would go back to the queue, again and again.
@@ -168,59 +138,6 @@ fn failure_file() -> Option<PathBuf> {
     let file = var_os("_CONDOR_WRAPPER_ERROR_FILE").map(PathBuf::from)?;
     let sandbox = scratch();
     Some(file).filter(|file| sandbox.is_some() && file.parent() == sandbox.as_deref())
-}
-
-/// The job's ad as the starter has left it in the sandbox.
-fn job_ad() -> Ad {
-    let file = var_os("_CONDOR_JOB_AD").and_then(|path| fs::File::open(path).ok());
-    let mut text = String::new();
-    let read = file.map(|file| file.take(LONGEST_AD).read_to_string(&mut text));
-    if matches!(read, Some(Ok(_))) { Ad::parse(&text) } else { Ad::default() }
-}
-
-/// Attributes into the job's ad, which had what is in `before`; the job does not depend on it.
-fn tell(settings: &Settings, attributes: Vec<Attribute>, before: &Ad) {
-    let rule = &settings.attributes;
-    let attributes = verdict::anew(attributes, before, &rule.prefix);
-    let Some(chirp) = chirp(settings).filter(|_| rule.send) else { return };
-    let until = Instant::now() + seconds(rule.time_limit);
-    let names = [KEY, CHIRP, "_CHIRP_DELAYED_UPDATE_PREFIX"];
-    let found = |name: &&str| var_os(name).map(|value| (OsString::from(name), value));
-    let environment: Vec<_> = names.iter().filter_map(found).collect();
-    for Attribute { name, value } in attributes {
-        let limit = until.saturating_duration_since(Instant::now());
-        let name = format!("{}{name}", rule.prefix);
-        let tool = Tool {
-            program: &chirp,
-            words: vec![rule.by.word().into(), name.clone().into(), value.into()],
-            environment: environment.clone(),
-            ids: None,
-            limit,
-            end_it: true,
-        };
-        let told = !limit.is_zero() && tool.ask().is_ok_and(|answer| answer.code == Some(0));
-        if !told {
-            let need = match rule.by {
-                By::Delayed => "CHIRP_DELAYED_UPDATE_PREFIX must admit it",
-                By::Direct => "the job needs WantIOProxy = true",
-            };
-            complain(&format!("the job's ad has no {name}: {need}"));
-            return;
-        }
-    }
-}
-
-fn chirp(settings: &Settings) -> Option<PathBuf> {
-    if let Some(path) = &settings.programs.condor_chirp {
-        return Some(path.clone());
-    }
-    let bin = var_os("_CONDOR_BIN").map(PathBuf::from).filter(|bin| bin.is_absolute());
-    let beside = bin.iter().flat_map(|bin| {
-        ["condor_chirp", "../libexec/condor/condor_chirp", "../libexec/condor_chirp"]
-            .map(|name| bin.join(name))
-    });
-    let usual = ["/usr/libexec/condor/condor_chirp", "/usr/bin/condor_chirp"].map(PathBuf::from);
-    beside.chain(usual).find(|path| path.is_file())
 }
 
 /// `PREPARE_JOB` and `PREPARE_JOB_BEFORE_TRANSFER`: whether glexec would run the job. The starter
@@ -363,23 +280,23 @@ fn settle_and_tell() {
         Settings::default()
     });
     if let Some(scratch) = scratch() {
-        settle_job(&settings, &scratch, &ad);
+        settle_job(&settings, &scratch, ad);
     }
 }
 
-fn settle_job(settings: &Settings, scratch: &Path, ad: &Ad) {
+fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
     let keys = [dialect::key_word(scratch.as_os_str())];
     let settled = settle(&settings.programs.glexec, &keys, seconds(settings.exit.wait));
     let settlement = settled.unwrap_or_else(|error| {
         complain(&format!("{} cannot be started: {error}", settings.programs.glexec.display()));
         None
     });
-    take_chirp_back();
+    chirp::take_back();
     if settlement.is_none() {
         complain("glexec has not said what the job owes; a sweep will pay it");
     }
     let mut told = Vec::new();
-    let mut before = &Ad::default();
+    let mut before = Ad::default();
     if let Some(Record { target, rc, signal, result, .. }) = record::take(scratch) {
         let ending =
             signal.map_or(Ending::Exited(rc), |signal| Ending::Killed { signal, core: false });
@@ -390,7 +307,7 @@ fn settle_job(settings: &Settings, scratch: &Path, ad: &Ad) {
         before = ad;
     }
     told.extend(verdict::settled(settlement).map(|word| Attribute::text("Epilogue", word)));
-    tell(settings, told, before);
+    Chirp::after_a_run(before).tell(settings, told);
 }
 
 /// The epilogue, or what the site's own epilogue calls: one line for the log, and a record for the

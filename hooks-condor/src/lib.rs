@@ -3,10 +3,11 @@
 //!
 //! `dialect` knows HTCondor's words, `beside` what a job must not ask of its starter, `verdict`
 //! decides, `settings` is the site's file, `record` is what an epilogue leaves for the hook after
-//! it; `copy` is the sandbox in two places, `freight` its way between them; `hooks` puts them
+//! it, `chirp` the way to the job's ad; `copy` is the sandbox in two places, `freight` its way between them; `hooks` puts them
 //! together, one function for each program.
 
 mod beside;
+mod chirp;
 mod copy;
 mod dialect;
 mod freight;

@@ -129,6 +129,18 @@ fn a_file_that_a_job_names_is_not_overwritten_by_the_pilot() {
     assert_eq!(pool.read(precious), "precious\n");
 }
 
+/// The payload has the file by which the starter is found, and may do what it likes with it.
+#[test]
+fn what_a_payload_did_is_in_the_ad_whatever_it_does_to_the_sandbox() {
+    for pool in [HOOKED_ROOT.get(), HOOKED_PILOT.get()] {
+        let script =
+            "arguments = \"-c 'rm -f .chirp.config .job.ad; echo x >.chirp.config; exit 7'\"";
+        let ad = done(&pool, pool.submit("pilot", &job("payload1", script)));
+        let told = (ad.number("ExitCode"), ad.number("GlexecTargetRC"), ad.get("GlexecEpilogue"));
+        assert_eq!(told, (Some(7), Some(7), Some("ok")), "{ad:?} {:?}", all(&ad));
+    }
+}
+
 /// It is the wrapper's, and would send the job back to the queue for ever.
 #[test]
 fn a_payload_that_writes_the_starters_file_for_failures_is_done_all_the_same() {
