@@ -86,6 +86,25 @@ fn a_caller_that_is_gone_ends_the_payload_with_term_then_kill_and_the_epilogue_r
     }
 }
 
+/// It has been asked to end, and had its time: nobody waits for it again.
+#[test]
+fn a_payload_that_was_asked_before_its_caller_was_gone_has_no_second_grace() {
+    const GRACE: Duration = Duration::from_secs(6);
+    let site = Site::with_epilogue(&format!("kill_grace = {}", GRACE.as_secs()));
+    let mut running =
+        site.glexec(["actor", "endure", "30000"]).with_status().with_control().start();
+    running.started();
+    std::thread::sleep(Duration::from_millis(200));
+    running.order("TERM");
+    std::thread::sleep(GRACE);
+    assert!(!running.has_ended());
+    let gone = Instant::now();
+    running.control = None;
+    running.wait().exited(137);
+    assert!(gone.elapsed() < GRACE / 2, "{:?}", gone.elapsed());
+    assert_eq!(site.epilogues()[0].variable("GLEXEC_EPILOG_TARGET_RC"), Some("137"));
+}
+
 #[test]
 fn a_last_order_without_a_newline_before_the_end_is_no_order() {
     use std::io::Write as _;

@@ -122,6 +122,8 @@ pub(super) struct Run<'a> {
     pub(super) pidfd: Option<OwnedFd>,
     /// The clock that runs, if one does.
     pub(super) until: Option<Instant>,
+    /// When the payload got its first TERM.
+    pub(super) asked: Option<Instant>,
     pub(super) hurry: bool,
     /// Processes of ours that are no stragglers.
     pub(super) asides: [Option<Birth>; 3],
@@ -190,6 +192,7 @@ impl<'a> Run<'a> {
             payload,
             pidfd: sys::pidfd(payload).ok(),
             until: None,
+            asked: None,
             hurry: false,
             asides: [
                 aside.and_then(process::birth),

@@ -71,7 +71,7 @@ impl Run<'_> {
             }
             if self.until.is_some_and(|until| Instant::now() >= until) {
                 self.until = None;
-                let action = self.vigil.hear(Event::TimeUp);
+                let action = self.vigil.hear(Event::TimeUp, None);
                 self.act(action);
                 if self.gave_up {
                     return (failure.map_or(Ok(GIVEN_UP.0), Err), GIVEN_UP.1);
@@ -114,7 +114,8 @@ impl Run<'_> {
             Heard::CallerGone => Event::CallerGone,
             Heard::Nonsense(line) => return self.note(&line),
         };
-        let action = self.vigil.hear(event);
+        let asked = self.asked.map(|asked| asked.elapsed());
+        let action = self.vigil.hear(event, asked);
         self.act(action);
     }
 
@@ -144,6 +145,7 @@ impl Run<'_> {
             Action::Nothing => {}
             Action::Forward(number) => forward(number.into()),
             Action::Term(clock) => {
+                self.asked.get_or_insert_with(Instant::now);
                 forward(libc::SIGTERM);
                 forward(libc::SIGCONT);
                 self.until = clock.map(|clock| Instant::now() + clock).or(self.until);

@@ -44,7 +44,7 @@ impl Ears<'_> {
                 Heard::Order(number) => Event::Order(*number),
                 Heard::CallerGone | Heard::Nonsense(_) => Event::CallerGone,
             };
-            *self.hurry |= self.vigil.hear(event) == Action::Hurry;
+            *self.hurry |= self.vigil.hear(event, None) == Action::Hurry;
         }
         news
     }

@@ -82,12 +82,14 @@ impl Vigil {
         Self { stage: Stage::Running, clocks, terms_of_root: 0 }
     }
 
-    /// What to do about an event.
-    pub(crate) fn hear(&mut self, event: Event) -> Action {
+    /// What to do about an event; `asked` is how long ago the payload got its first TERM. A caller
+    /// that is gone after it has asked for the end has given the payload its time: only what is
+    /// left of `kill_grace` counts.
+    pub(crate) fn hear(&mut self, event: Event, asked: Option<Duration>) -> Action {
         if event == (Event::Term { from_root: true }) {
             self.terms_of_root += 1;
         }
-        let grace = self.clocks.kill_grace;
+        let grace = self.clocks.kill_grace.saturating_sub(asked.unwrap_or_default());
         match (self.stage, event) {
             (Stage::Running, Event::Term { .. }) => {
                 if self.clocks.term_grace.is_some() {
@@ -147,42 +149,51 @@ mod tests {
     #[test]
     fn a_forwarded_term_starts_no_clock_unless_the_site_says_so() {
         let mut plain = vigil(None);
-        assert_eq!(plain.hear(Event::Term { from_root: false }), Action::Term(None));
+        assert_eq!(plain.hear(Event::Term { from_root: false }, None), Action::Term(None));
         assert_eq!(plain.stage, Stage::Running);
         let mut timed = vigil(Some(GRACE));
-        assert_eq!(timed.hear(Event::Term { from_root: true }), Action::Term(Some(GRACE)));
-        assert_eq!(timed.hear(Event::Term { from_root: true }), Action::Term(None));
-        assert_eq!(timed.hear(Event::TimeUp), Action::Kill);
+        assert_eq!(timed.hear(Event::Term { from_root: true }, None), Action::Term(Some(GRACE)));
+        assert_eq!(timed.hear(Event::Term { from_root: true }, None), Action::Term(None));
+        assert_eq!(timed.hear(Event::TimeUp, None), Action::Kill);
     }
 
     #[test]
     fn a_caller_that_is_gone_ends_the_payload() {
         let mut vigil = vigil(None);
-        assert_eq!(vigil.hear(Event::CallerGone), Action::Term(Some(GRACE)));
-        assert_eq!(vigil.hear(Event::TimeUp), Action::Kill);
+        assert_eq!(vigil.hear(Event::CallerGone, None), Action::Term(Some(GRACE)));
+        assert_eq!(vigil.hear(Event::TimeUp, None), Action::Kill);
         assert_eq!(
-            vigil.hear(Event::TimeUp),
+            vigil.hear(Event::TimeUp, None),
             Action::GiveUp,
             "what cannot be killed is not waited for"
         );
     }
 
     #[test]
+    fn who_was_asked_to_end_before_the_caller_was_gone_has_what_is_left_of_its_grace() {
+        let seconds = Duration::from_secs;
+        for (asked, left) in [(0, 10), (3, 7), (10, 0), (600, 0)] {
+            let left = Action::Term(Some(seconds(left)));
+            assert_eq!(vigil(None).hear(Event::CallerGone, Some(seconds(asked))), left);
+        }
+    }
+
+    #[test]
     fn afterwards_signals_are_noted_and_a_second_term_of_root_hurries() {
         let mut vigil = vigil(None);
         vigil.stage = Stage::After;
-        assert_eq!(vigil.hear(Event::Signal(10)), Action::Nothing);
-        assert_eq!(vigil.hear(Event::Term { from_root: false }), Action::Nothing);
-        assert_eq!(vigil.hear(Event::Term { from_root: true }), Action::Nothing);
-        assert_eq!(vigil.hear(Event::Term { from_root: true }), Action::Hurry);
+        assert_eq!(vigil.hear(Event::Signal(10), None), Action::Nothing);
+        assert_eq!(vigil.hear(Event::Term { from_root: false }, None), Action::Nothing);
+        assert_eq!(vigil.hear(Event::Term { from_root: true }, None), Action::Nothing);
+        assert_eq!(vigil.hear(Event::Term { from_root: true }, None), Action::Hurry);
     }
 
     #[test]
     fn kill_stop_and_cont_go_to_everybody() {
         for n in [9, 18, 19] {
-            assert_eq!(vigil(None).hear(Event::Order(n)), Action::Everybody(n));
+            assert_eq!(vigil(None).hear(Event::Order(n), None), Action::Everybody(n));
         }
-        assert_eq!(vigil(None).hear(Event::Order(15)), Action::Term(None));
-        assert_eq!(vigil(None).hear(Event::Order(10)), Action::Forward(10));
+        assert_eq!(vigil(None).hear(Event::Order(15), None), Action::Term(None));
+        assert_eq!(vigil(None).hear(Event::Order(10), None), Action::Forward(10));
     }
 }
