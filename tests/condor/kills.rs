@@ -116,9 +116,14 @@ fn ended(pool: &Pool, way: &Way, job: JobId) {
 /// What the log has of the run that this epilogue belongs to.
 fn recorded(pool: &Pool, epilogue: &Look) -> Vec<String> {
     let sandbox = epilogue.variable(SANDBOX).unwrap_or_default();
-    let key = format!("]: {}: ", sandbox.rsplit('/').next().unwrap_or_default());
     let log = pool.log().into_iter().filter(|line| line.contains("glexec-condor-record["));
-    log.filter_map(|line| Some(line.split_once(&key)?.1.trim_end().to_owned())).collect()
+    log.filter_map(|line| {
+        // From EXECUTE on: HTCondor 25 has the sandbox one level deeper.
+        let (name, rest) = line.split_once("]: ")?.1.split_once(": ")?;
+        let ours = name.starts_with("dir_") && sandbox.ends_with(&format!("/{name}"));
+        ours.then(|| rest.trim_end().to_owned())
+    })
+    .collect()
 }
 
 /// They had each sandbox once, and all sandboxes are gone. Where root's starter killed glexec in its
@@ -378,7 +383,8 @@ fn names(look: &Look) -> Vec<&str> {
 #[test]
 fn an_epilogue_that_runs_later_has_nothing_of_the_hooks() {
     let hook = "/usr/libexec/glexec/glexec-condor-exit";
-    let config = crate::ROOTS_CONFIG.replace(hook, "/usr/libexec/site/exit");
+    let config = crate::ROOTS_CONFIG.replace(&format!("{hook}-stay"), hook);
+    let config = config.replace(hook, "/usr/libexec/site/exit");
     // Where the hook writes it is seen from outside.
     let pool = crate::with_hooks(Pool::root(&format!("{config}MOUNT_UNDER_SCRATCH =\n")));
     pool.file("/usr/libexec/site/exit", HOOK, 0o755);
