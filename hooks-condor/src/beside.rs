@@ -5,9 +5,13 @@ use crate::dialect::Ad;
 use std::path::{Component, Path};
 
 /// Programs that the starter runs without the wrapper.
-const PROGRAMS: [&str; 3] = ["PreCmd", "PostCmd", "TransferPlugins"];
-/// Lists of files that the starter sends.
-const SENT: [&str; 2] = ["TransferOutput", "TransferCheckpoint"];
+const PROGRAMS: [&str; 4] = ["PreCmd", "PostCmd", "ToolDaemonCmd", "TransferPlugins"];
+/// What has the starter run another program instead of the wrapper and the job's command.
+const CONTAINERS: [&str; 4] = ["WantDocker", "DockerImage", "WantContainer", "ContainerImage"];
+/// vanilla, java and parallel: what the starter runs by the wrapper.
+const UNIVERSES: [&str; 3] = ["5", "10", "11"];
+/// Files that the starter sends, or makes.
+const FILES: [&str; 4] = ["TransferOutput", "TransferCheckpoint", "ManifestDir", "StarterUserLog"];
 /// Where URLs may stand, which the starter's plugins fetch and write.
 const FETCHED: [&str; 6] = [
     "TransferInput",
@@ -32,11 +36,18 @@ pub(crate) fn asks(ad: &Ad, starter: &Starter<'_>) -> Option<String> {
     if let Some(name) = PROGRAMS.into_iter().find(|name| ad.has(name)) {
         return Some(format!("{name} would be run without glexec"));
     }
+    let wanted = |name: &&str| ad.values(name).any(|value| !value.eq_ignore_ascii_case("false"));
+    if let Some(name) = CONTAINERS.into_iter().find(wanted) {
+        return Some(format!("{name}: containers are not run by glexec"));
+    }
+    if ad.values("JobUniverse").any(|universe| !UNIVERSES.contains(&universe)) {
+        return Some("its universe is not run by glexec".to_owned());
+    }
     if starter.is_roots {
         return None;
     }
     let all = |name: &'static str| ad.texts(name).map(move |text| (name, text));
-    for (name, text) in SENT.into_iter().flat_map(all) {
+    for (name, text) in FILES.into_iter().flat_map(all) {
         let inside = |file: &str| stays(Path::new(file.trim()), starter.sandbox);
         if !text.is_some_and(|text| text.split([',', ';']).all(inside)) {
             return Some(format!("{name} may name files outside the sandbox"));
@@ -90,6 +101,12 @@ mod tests {
             "postcmd = strcat(\"x\")",
             "Other = \"\nPreCmd = undefined\n\"\nPreCmd = \"x\"",
             "TransferPlugins = \"a=b\"",
+            "ToolDaemonCmd = \"x\"",
+            "ManifestDir = \"../x\"",
+            "WantDocker = true",
+            "WantDocker = false\nwantcontainer = 1 == 1",
+            "JobUniverse = 13",
+            "StarterUserLog = \"/home/pilot/x\"",
             "TransferOutput = \"a,/home/pilot/secret\"",
             "TransferOutput = \"../x\"",
             "TransferOutput = \"a/../../x\"",
@@ -109,6 +126,8 @@ mod tests {
             "TransferOutput = \"a, b/c,/e/dir_1/x\"",
             "TransferInput = \"/home/other/a,https://x/file\"",
             "TransferOutput = \"\"",
+            "ManifestDir = \"x\"",
+            "WantDocker = False\nJobUniverse = 5",
             "PreCmd = undefined\nTransferOutput = undefined",
             "ShouldTransferFiles = \"IF_NEEDED\"\nFileSystemDomain = \"elsewhere\"",
         ] {
@@ -123,6 +142,8 @@ mod tests {
             asks(&Ad::parse(text), &Starter { is_roots: true, sandbox, domain: None })
         };
         assert_eq!(roots("ShouldTransferFiles = \"NO\"\nTransferOutput = \"/x\"\n"), None);
-        assert!(roots("PreCmd = \"x\"\n").is_some());
+        for bad in ["PreCmd = \"x\"\n", "ContainerImage = \"x.sif\"\n"] {
+            assert!(roots(bad).is_some(), "{bad}");
+        }
     }
 }

@@ -100,13 +100,18 @@ impl Ad {
         Self::inner(self.value(name)?)
     }
 
-    /// The same of every line of that name, for a line feed in another's value may begin one; `None`
-    /// for what is no string.
-    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = Option<String>> {
+    /// The value of every line of that name, as it stands there, but for those that have none.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         let named = self.0.iter().filter(move |(known, value)| {
             known.eq_ignore_ascii_case(name) && !value.eq_ignore_ascii_case("undefined")
         });
-        named.map(|(_, value)| Self::inner(value))
+        named.map(|(_, value)| value.as_str())
+    }
+
+    /// The same as strings; `None` for what is none. Every line, for a line feed in another's value
+    /// may begin one.
+    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = Option<String>> {
+        self.values(name).map(Self::inner)
     }
 
     fn inner(value: &str) -> Option<String> {
@@ -123,9 +128,7 @@ impl Ad {
     /// Whether it has this attribute, with a value, on any line of that name: a line feed in
     /// another's value may begin one that says "undefined".
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, value)| {
-            known.eq_ignore_ascii_case(name) && !value.eq_ignore_ascii_case("undefined")
-        })
+        self.values(name).next().is_some()
     }
 
     /// The job's arguments in the newer syntax, whichever it has them in; `None` where it has some

@@ -87,10 +87,16 @@ fn a_job_gets_nothing_from_its_starter_beside_its_run() {
     pool.shell("root", "chown pilot:pilot /home/pilot/secret");
     let seen = "/tmp/beside-ran";
     pool.file("/home/other/beside", &format!("#!/bin/sh\nid -un > {seen}\n"), 0o755);
+    let manifest = "arguments = \"-c 'exit 7'\"\nmanifest = true\nmanifest_dir = ";
+    let evil = pool.submit("other", &job("payload1", &format!("{manifest}../../../evil")));
+    let good = pool.submit("other", &job("payload1", &format!("{manifest}good")));
+    assert_eq!(done(&pool, good).number("ExitCode"), Some(7));
     for lines in [
         "transfer_input_files = beside\n+PreCmd = \"beside\"",
         "transfer_input_files = beside\n+PostCmd = \"beside\"",
         "transfer_plugins = xyz=beside\ntransfer_input_files = xyz://a/b",
+        "transfer_input_files = beside\ntool_daemon_cmd = beside",
+        "+StarterUserLog = \"/home/pilot/new\"",
         "transfer_output_files = /home/pilot/secret",
         "transfer_output_files = ../../../secret",
         "transfer_input_files = file:///home/pilot/secret",
@@ -106,6 +112,11 @@ fn a_job_gets_nothing_from_its_starter_beside_its_run() {
         assert_eq!(pool.read(seen), "", "{lines}");
         assert_eq!(pool.read("/home/other/secret"), "", "{lines}");
     }
+    // What the hook could not prevent is not matched.
+    assert!(pool.ad(evil).number("NumJobStarts").unwrap_or(0) == 0, "{:?}", pool.ad(evil));
+    let told = pool.shell("root", "ls -d /home/pilot/evil /home/pilot/new");
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "");
+    pool.shell("root", &format!("condor_rm {evil}"));
     let pool = HOOKED_ROOT.get();
     let lines = "transfer_output_files = /etc/hosts\narguments = \"-c 'exit 7'\"";
     let ad = done(&pool, pool.submit("pilot", &job("payload1", lines)));
