@@ -17,6 +17,25 @@ fn rewriting() -> Pool {
     pool
 }
 
+/// What the starter says of the sandbox counts, not what the job does: it is handed over.
+#[test]
+fn a_job_cannot_have_another_directory_handed_over() {
+    let pool = HOOKED_PILOT.get();
+    let lines = "arguments = \"-c 'echo $_CONDOR_SCRATCH_DIR; touch here; exit 7'\"";
+    let text = job("payload1", lines).replace(
+        "environment = \"",
+        "environment = \"_CONDOR_SCRATCH_DIR=/home/pilot/condor _CONDOR_BIN=/home/pilot ",
+    );
+    let id = pool.submit("other", &text);
+    let ad = done(&pool, id);
+    assert_eq!(ad.number("ExitCode"), Some(7), "{ad:?}\n{}", pool.diagnosis());
+    let said = pool.read(&format!("/home/other/out.{id}"));
+    assert!(said.starts_with("/home/pilot/condor/execute/dir_"), "{said}");
+    assert_eq!(ad.number("GlexecTargetRC"), Some(7), "{:?}", all(&ad));
+    let owner = pool.shell("root", "stat -c %U /home/pilot/condor");
+    assert_eq!(String::from_utf8_lossy(&owner.stdout), "pilot\n");
+}
+
 /// A pilot's starter runs the wrapper as the pilot and in the job's environment.
 #[test]
 fn a_jobs_environment_brings_no_code_of_its_own_to_the_pilot() {
