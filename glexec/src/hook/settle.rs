@@ -28,8 +28,8 @@ pub fn settle(
     keys: &[OsString],
     limit: Duration,
 ) -> io::Result<Option<Settlement>> {
-    const FIRST_NAP: Duration = Duration::from_millis(50);
-    const LONGEST_NAP: Duration = Duration::from_secs(1);
+    const FIRST_NAP: Duration = Duration::from_millis(20);
+    const LONGEST_NAP: Duration = Duration::from_millis(200);
     let until = Instant::now() + limit;
     let mut nap = FIRST_NAP;
     let mut paid = 0u32;
