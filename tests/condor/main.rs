@@ -62,8 +62,7 @@ pub(crate) fn with_copies(pool: Pool) -> Pool {
 /// With these lines of ours in glexec's own configuration.
 fn with_lines(pool: Pool, ours: &str) -> Pool {
     let ours = ours.replace("/usr/libexec/glexec/glexec-condor-record", harness::EPILOGUE);
-    // Over when job_max_vacate_time is: a starter of 25 gives its hook a second, and no more.
-    pool.install_glexec(&format!("{ours}\nkill_grace = 2\n"));
+    pool.install_glexec(&ours);
     pool.file(harness::EPILOGUE, EPILOGUE, 0o755);
     // The target has to get to the sandbox, and a pilot's is below its home.
     let pilot = harness::accounts::PILOT;
