@@ -184,3 +184,9 @@ fn a_copy_that_cannot_be_made_or_brought_back_holds_the_job() {
         "{reason}"
     );
 }
+
+#[test]
+fn a_payload_with_a_copy_writes_into_its_ad() {
+    sandbox::chirps(&ROOT.get(), "/home/pilot");
+    sandbox::chirps(&PILOT.get(), "/home/pilot");
+}

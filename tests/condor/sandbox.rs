@@ -93,7 +93,7 @@ fn a_job_ends_once_and_with_its_output_with_a_pilot() {
     ends_once(&HOOKED_PILOT.get(), "/home/pilot");
 }
 
-fn chirps(pool: &Pool, home: &str) {
+pub(crate) fn chirps(pool: &Pool, home: &str) {
     let lines = "arguments = \"-c '/usr/libexec/condor/condor_chirp set_job_attr_delayed ChirpOfPayload 7'\"";
     let id = pool.submit("pilot", &job("payload1", lines));
     let ad = done(pool, id);
