@@ -8,17 +8,19 @@ use crate::record::{self, Record};
 use crate::settings::{Prepare, Settings, Way, seconds};
 use crate::verdict::{self, Admission};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
-use glexec::hook::{Held, Hold, Log, Urgency, end_as, rehearse, settle};
-use nix::unistd::{Gid, Pid, Uid, getppid, setegid, seteuid, setgroups};
+use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
+use nix::unistd::{Pid, Uid, getppid};
 use std::env::{var_os, vars_os};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A rehearsal reads files, and at most asks the account helper.
 const REHEARSAL: Duration = Duration::from_secs(20);
+/// What is left of a copy after a kill may cost the epilogue so much.
+const REMOVAL: Duration = Duration::from_secs(10);
 /// An ad is some ten KiB.
 pub(crate) const LONGEST_AD: u64 = 4 << 20;
 
@@ -337,8 +339,8 @@ pub fn record() -> u8 {
     0
 }
 
-/// Removes what a killed run has left of its copy, with the rights of its target: the path is the
-/// caller's word.
+/// Has what a killed run has left of its copy removed by its target: the path is the caller's word,
+/// and the payload may have filled it so that the site's epilogue would have no time left.
 fn remove_copy() -> Result<(), String> {
     let number = |name: &str| {
         std::env::var(format!("GLEXEC_EPILOG_TARGET_{name}")).ok().and_then(|id| id.parse().ok())
@@ -347,19 +349,25 @@ fn remove_copy() -> Result<(), String> {
     let (Some(place), Some(uid), Some(gid)) = (place, number("UID"), number("GID")) else {
         return Ok(());
     };
-    let directory = Settings::read()?.sandbox.directory;
-    if !copy::is_one(&place, &directory) {
+    let Settings { sandbox, programs, .. } = Settings::read()?;
+    let (place, directory) = (place.as_path(), sandbox.directory.as_path());
+    if !copy::is_one(place, directory) {
         return Err(format!("{} is no copy in {}; it stays", place.display(), directory.display()));
     }
-    let stays = |why: &str| format!("{} stays: {why}", place.display());
-    // Root's own groups open doors, too. It stays root by its real uid: the target cannot end it.
-    setgroups(&[])
-        .and_then(|()| setegid(Gid::from_raw(gid)))
-        .and_then(|()| seteuid(Uid::from_raw(uid)))
-        .map_err(|errno| stays(errno.desc()))?;
-    match copy::remove(&place) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(stays(&error.to_string())),
-        Ok(()) | Err(_) => Ok(()),
+    let removal = Tool {
+        program: &programs.copy,
+        words: vec![copy::REMOVE.into(), place.into()],
+        environment: Vec::new(),
+        ids: Some((uid, gid)),
+        limit: REMOVAL,
+        end_it: true,
+    };
+    let stays = |why: &str| Err(format!("{} stays: {why}; remove it", place.display()));
+    match removal.ask() {
+        Ok(answer) if answer.code == Some(0) => Ok(()),
+        Ok(answer) if answer.late => stays("there is too much in it"),
+        Ok(answer) => stays(answer.stderr.trim()),
+        Err(error) => stays(&format!("{}: {error}", programs.copy.display())),
     }
 }
 

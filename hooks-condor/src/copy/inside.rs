@@ -3,7 +3,7 @@
 //! as the command ended.
 
 use super::place::moved;
-use super::{LONGEST_SENTENCE, READY, STARTERS, TAKEN, names};
+use super::{LONGEST_SENTENCE, READY, REMOVE, STARTERS, TAKEN, names};
 use crate::freight::{Rules, open_directory, pack, remove, unpack};
 use glexec::contract::{ADMIN_MUST_ACT, Ending};
 use glexec::hook::{end_as, take_kept};
@@ -39,12 +39,15 @@ struct Task<'a> {
 
 /// `glexec-condor-copy DESCRIPTOR SANDBOX COPY DIRECTORY COMMAND [ARG…]`, as `glexec-condor-wrapper`
 /// calls it by glexec. Ends as the command ends; with 202 where the copy could not be made, which
-/// the wrapper is told.
+/// the wrapper is told. `glexec-condor-copy remove COPY`, as `glexec-condor-record` calls it: 0, or
+/// 1 and a sentence on stderr.
 pub fn copy(words: &[OsString]) -> ! {
-    if let [first, program, arguments @ ..] = words {
-        if first == BECOME {
+    match words {
+        [first, program, arguments @ ..] if first == BECOME => {
             end_as(become_command(program, arguments));
         }
+        [first, place] if first == REMOVE => end_as(Ending::Exited(removed(Path::new(place)))),
+        _ => {}
     }
     let Some(task) = Task::read(words) else {
         complain("this program is glexec-condor-wrapper's; nobody else calls it");
@@ -67,6 +70,17 @@ pub fn copy(words: &[OsString]) -> ! {
         complain(&format!("{} is left behind: {error}", task.place.display()));
     }
     end_as(ending)
+}
+
+/// 0 where it is gone, by whomever; else 1.
+fn removed(place: &Path) -> u8 {
+    match remove(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let _ = writeln!(io::stderr(), "{error}");
+            1
+        }
+        Ok(()) | Err(_) => 0,
+    }
 }
 
 fn complain(text: &str) {

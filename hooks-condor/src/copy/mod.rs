@@ -12,11 +12,12 @@ mod inside;
 mod outside;
 mod place;
 
-pub(crate) use crate::freight::remove;
 pub use inside::copy;
 pub(crate) use outside::{Journey, Trip};
 pub(crate) use place::{VARIABLE, check, is_one};
 
+/// The first word of a call that removes a copy.
+pub(crate) const REMOVE: &str = "remove";
 /// What the target says when it has everything.
 const READY: &[u8] = b"ready\n";
 /// What the wrapper says when it has everything.
