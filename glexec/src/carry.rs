@@ -9,7 +9,7 @@ use crate::act::payload::replace;
 use crate::act::relay::code_of;
 use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
-use crate::act::sweep::Settled;
+use crate::act::state::StateDir;
 use crate::act::{leads_terminal_group, mirror};
 use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
 use crate::decide::config::{CgroupRule, Config, EpilogueFailure, LogRule, Stragglers};
@@ -18,7 +18,7 @@ use crate::decide::plan::{Launch, Linger, Plan};
 use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Sink, Witness as _};
 use crate::report::{Teller, paths, version};
-use crate::sweep::{Wanted, sweep};
+use crate::sweep::{Became, Wanted, in_a_process_apart, pairs};
 use crate::{Walk, settings};
 use nix::unistd::{Pid, Uid};
 use std::cell::OnceCell;
@@ -31,7 +31,7 @@ pub(crate) struct Desk<'p> {
     privilege: Option<&'p Privilege>,
     early: Post<'p>,
     log: OnceCell<Post<'p>>,
-    status: OnceCell<StatusStream<'p>>,
+    status: OnceCell<StatusStream>,
 }
 
 impl<'p> Desk<'p> {
@@ -121,31 +121,39 @@ pub(crate) fn refuse_without_rights(stop: &Stop) -> u8 {
     Teller::new(desk.early(), Uid::current().to_string()).stopped(stop)
 }
 
-/// `--settle`: pays what is owed of the caller's own finished runs whose job keys match. Who asks
-/// needs to be on no list: it is the site's clean-up that is run, not the caller's command.
+/// `--settle`: has what is owed of the caller's own finished runs paid whose job keys match. Who
+/// asks needs to be on no list: it is the site's clean-up that is run, not the caller's command. It
+/// is run by a process of root's own; this one stays the caller's and waits for the answer.
 ///
 /// # Errors
-/// [`Reason::Usage`] without a key; those of the sweep; [`Reason::State`] where something is
-/// still owed.
-pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: Vec<OsString>) -> Result<u8, Stop> {
+/// [`Reason::Usage`] for words that are no keys; those of the process that settles;
+/// [`Reason::State`] where something is still owed.
+pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: &[OsString]) -> Result<u8, Stop> {
     if job.is_empty() {
         let usage = Stop::new(Reason::Usage, "--settle needs the job's keys");
         return Err(usage.hint("--settle KEY=VALUE..."));
     }
+    pairs(job)?;
     let privilege = walk.rights.as_ref().map_err(|reason| powerless(*reason))?;
-    // From here on the caller cannot end what it has asked for.
-    let root = privilege.become_immune()?;
-    let caller = Some(privilege.caller().as_raw());
-    let wanted = Wanted { job, caller, by_caller: true, ..Wanted::default() };
-    let settled = sweep(&root, Some(privilege), (config, &wanted), walk.teller)?;
-    let count = |of: fn(&Settled) -> bool| {
-        u32::try_from(settled.iter().filter(|(_, settled)| of(settled)).count()).unwrap_or(u32::MAX)
+    let caller = privilege.caller();
+    let rows = loop {
+        let lock = {
+            let root = privilege.raise()?;
+            let directory = StateDir::open(&root, &config.state)?;
+            directory.knows(caller)?.then(|| directory.settling(caller)).transpose()?
+        };
+        let Some(lock) = lock else { break Vec::new() };
+        if lock.wait()? {
+            let (job, caller) = (job.to_vec(), Some(caller.as_raw()));
+            let wanted = Wanted { job, caller, by_caller: true, ..Wanted::default() };
+            break in_a_process_apart(privilege, Some(&lock), &wanted)?;
+        }
     };
-    let paid = count(|settled| matches!(settled, Settled::Paid(_)));
-    let live = count(|settled| matches!(settled, Settled::Live(_)));
-    let owed = count(|settled| {
-        matches!(settled, Settled::Later(_) | Settled::Failed(_) | Settled::Aside(_))
-    });
+    let count = |of: fn(Became) -> bool| {
+        u32::try_from(rows.iter().filter(|row| of(row.result)).count()).unwrap_or(u32::MAX)
+    };
+    let (paid, live) = (count(|b| b == Became::Paid), count(|b| b == Became::Live));
+    let owed = count(Became::is_owed);
     walk.teller.status(&Record::Settled { paid, live, owed });
     match owed {
         0 => Ok(0),
@@ -169,7 +177,7 @@ pub(crate) fn out(
     let open = Open { orders, status: walk.desk.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
-            let (ended, rest) = through(walk, plan, (rules, privilege), open)?;
+            let (ended, rest) = through(walk, plan, (rules, privilege, lease.as_ref()), open)?;
             let failure = plan.epilogue().map_or(EpilogueFailure::Fail, |e| e.failure);
             let code = ended.outcome(failure).exit_code();
             if let Some(result) = ended.epilogue_failure() {
@@ -191,7 +199,7 @@ pub(crate) fn out(
         }
         // To leave its terminal a group leader has to fork, and then to end as the payload did.
         (Launch::Replace, Ok(privilege)) if plan.detach_terminal && leads_terminal_group() => {
-            let (ended, _) = through(walk, plan, (&PLAIN, privilege), open)?;
+            let (ended, _) = through(walk, plan, (&PLAIN, privilege, None), open)?;
             match ended.ending {
                 Ok(ending) => mirror::end_like(ending),
                 Err(code) => Ok(code),
@@ -213,16 +221,17 @@ const PLAIN: Linger = Linger {
     suspend_with_caller: false,
     epilogue: None,
     state: None,
+    nested: None,
     hand_over: Vec::new(),
 };
 
 fn through(
     walk: &Walk<'_>,
     plan: &Plan,
-    (linger_rules, privilege): (&Linger, &Privilege),
+    (linger_rules, privilege, lease): (&Linger, &Privilege, Option<&Lease>),
     open: Open<'_>,
 ) -> Result<(Ended, Rest), Stop> {
-    let charge = Charge { plan, linger: linger_rules, restore: walk.restore, privilege };
+    let charge = Charge { plan, linger: linger_rules, restore: walk.restore, privilege, lease };
     linger(&charge, open, walk.teller)
 }
 

@@ -76,7 +76,7 @@ impl Walk<'_> {
         self.desk.open_log(&config.log, self.teller)?;
         self.tell_notices(&config, &request);
         if request.invocation.mode == Mode::Settle {
-            return carry::settle(self, &config, request.invocation.words);
+            return carry::settle(self, &config, &request.invocation.words);
         }
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let (plan, lease) = self.plan(&config, request)?;
@@ -145,7 +145,8 @@ impl Walk<'_> {
         let wanted = request.environ.get("GLEXEC_TARGET_USER").map(String::from_utf8_lossy);
         let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
         let of_pool = matches!(grant, Grant::Pool(_));
-        let (granted, lease) = self.granted(&root, config, (&mut lookups, grant, rehearsed))?;
+        let leased = (caller.uid(), rehearsed);
+        let (granted, lease) = self.granted((&root, config), (&mut lookups, grant), leased)?;
         tracing::debug!(account = %granted.account, "mapped");
         let target = lookups.target(&granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
@@ -178,9 +179,9 @@ impl Walk<'_> {
     /// One account: the one that was granted, or the one of the pool that is free longest.
     fn granted(
         &self,
-        root: &Root,
-        config: &Config,
-        (lookups, grant, rehearsed): (&mut Lookups<'_>, Grant, bool),
+        (root, config): (&Root, &Config),
+        (lookups, grant): (&mut Lookups<'_>, Grant),
+        (caller, rehearsed): (Uid, bool),
     ) -> Result<(Granted, Option<Lease>), Stop> {
         let accounts = match grant {
             Grant::Account(granted) => return Ok((granted, None)),
@@ -196,7 +197,8 @@ impl Walk<'_> {
         let (at, lease) = if rehearsed {
             (leases::peek(root, &directory, &uids)?, None)
         } else {
-            leases::take(root, &directory, &uids).map(|(at, lease)| (at, Some(lease)))?
+            let taken = leases::take(root, (&directory, &config.state), &uids, caller)?;
+            (taken.0, Some(taken.1))
         };
         let account = known.get(at).map(|(name, _)| name.clone()).unwrap_or_default();
         Ok((Granted { account, groups: None }, lease))

@@ -1,7 +1,9 @@
 //! Sweeping: what is read and opened before `act` pays a debt, for glexec-admin and `--settle`.
 
+use crate::act::apart;
 use crate::act::root::{Privilege, Root};
-use crate::act::state::StateDir;
+use crate::act::sink::Post;
+use crate::act::state::{Settling, StateDir};
 use crate::act::sweep::{Settled, Sweep};
 use crate::contract::Reason;
 use crate::decide::config::Config;
@@ -9,7 +11,14 @@ use crate::decide::entry::{Payer, Story};
 use crate::decide::stop::Stop;
 use crate::decide::witness::Witness;
 use crate::lookups::Lookups;
+use crate::report::Teller;
+use crate::settings;
+use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
@@ -38,8 +47,7 @@ pub(crate) fn sweep(
     (config, wanted): (&Config, &Wanted),
     witness: &dyn Witness,
 ) -> Result<Vec<(String, Settled)>, Stop> {
-    let job: Vec<(&OsStr, &OsStr)> =
-        wanted.job.iter().map(|word| pair(word)).collect::<Result<_, _>>()?;
+    let job = pairs(&wanted.job)?;
     let directory = StateDir::open(root, &config.state)?;
     let identity = match &config.epilogue {
         Some(rule) => Some(Lookups::open(root, privilege, config.account_source)?.epilogue(rule)?),
@@ -58,7 +66,141 @@ pub(crate) fn sweep(
         (false, true) => Payer::RootAtOnce,
         (false, false) => Payer::Root,
     };
-    sweep.run(&is_wanted, payer, until)
+    sweep.run(&is_wanted, (payer, wanted.caller), until)
+}
+
+/// What became of one entry, as who asked is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) result: Became,
+    pub(crate) detail: String,
+}
+
+/// In one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Became {
+    Paid,
+    Later,
+    Owed,
+    Aside,
+    Live,
+    Odd,
+}
+
+impl Became {
+    /// The word.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::Later => "later",
+            Self::Owed => "owed",
+            Self::Aside => "aside",
+            Self::Live => "live",
+            Self::Odd => "odd",
+        }
+    }
+
+    /// Whether something is owed still, for all that can be told.
+    pub(crate) const fn is_owed(self) -> bool {
+        matches!(self, Self::Later | Self::Owed | Self::Aside | Self::Odd)
+    }
+}
+
+impl From<(String, Settled)> for Row {
+    fn from((name, settled): (String, Settled)) -> Self {
+        let (result, detail) = match settled {
+            Settled::Paid(word) => (Became::Paid, word),
+            Settled::Later(at) => (Became::Later, format!("next attempt not before {at}")),
+            Settled::Failed(why) => (Became::Owed, why),
+            Settled::Aside(why) => (Became::Aside, why),
+            Settled::Live(pid) => (Became::Live, format!("pid {pid}")),
+            Settled::Odd(why) => (Became::Odd, why),
+        };
+        Self { name, result, detail }
+    }
+}
+
+/// Has a process of root's own pay what is wanted, and waits for what it says. The lock is held for as
+/// long as it pays. Who is ended while it waits ends nothing.
+///
+/// # Errors
+/// Those of [`sweep`], told by the process, and those of starting it.
+pub(crate) fn in_a_process_apart(
+    privilege: &Privilege,
+    lock: Option<&Settling>,
+    wanted: &Wanted,
+) -> Result<Vec<Row>, Stop> {
+    let apart = apart::start(privilege, lock, |root, answer| {
+        u8::from(!tell(answer, &swept(root, privilege, (wanted, lock))))
+    })?;
+    heard(&apart.answer()?)
+}
+
+/// Pays, and logs it where the site wants it.
+fn swept(
+    root: &Root,
+    privilege: &Privilege,
+    (wanted, lock): (&Wanted, Option<&Settling>),
+) -> Result<Vec<Row>, Stop> {
+    let config = settings::read(root)?;
+    let early = Post::syslog(Some(privilege));
+    let post = Post::open(Some(privilege), &config.log);
+    let teller = Teller::new(&early, Uid::current().to_string());
+    if let Ok(post) = &post {
+        teller.use_log(&config.log, post);
+    }
+    let settled = sweep(root, Some(privilege), (&config, wanted), &teller)?;
+    if let Some(lock) = lock {
+        StateDir::open(root, &config.state)?.is_settled(lock);
+    }
+    Ok(settled.into_iter().map(Row::from).collect())
+}
+
+/// What the process apart says: the rows, or why there are none.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    Rows(Vec<Row>),
+    Stopped { reason: String, sentence: String, detail: Option<String> },
+}
+
+fn tell(answer: OwnedFd, swept: &Result<Vec<Row>, Stop>) -> bool {
+    let said = match swept {
+        Ok(rows) => Answer::Rows(rows.clone()),
+        Err(stop) => Answer::Stopped {
+            reason: stop.reason.word().to_owned(),
+            sentence: stop.sentence.clone(),
+            detail: stop.detail.clone(),
+        },
+    };
+    let text = serde_json::to_vec(&said).unwrap_or_default();
+    File::from(answer).write_all(&text).is_ok()
+}
+
+/// Reads what the process apart said.
+///
+/// # Errors
+/// Why it has not paid; [`Reason::State`] where it says nothing that can be understood.
+fn heard(answer: &[u8]) -> Result<Vec<Row>, Stop> {
+    match serde_json::from_slice(answer) {
+        Ok(Answer::Rows(rows)) => Ok(rows),
+        Ok(Answer::Stopped { reason, sentence, detail }) => {
+            let known = Reason::ALL.iter().find(|known| known.word() == reason);
+            let stop = Stop::new(known.copied().unwrap_or(Reason::State), sentence);
+            Err(detail.into_iter().fold(stop, Stop::detail))
+        }
+        Err(e) => Err(Stop::new(Reason::State, "what is owed could not be settled; see the log")
+            .detail(format!("the process that settles: {e}"))),
+    }
+}
+
+/// The `KEY=VALUE` words of a job.
+///
+/// # Errors
+/// [`Reason::Usage`] for a word that is none.
+pub(crate) fn pairs(words: &[OsString]) -> Result<Vec<(&OsStr, &OsStr)>, Stop> {
+    words.iter().map(|word| pair(word)).collect()
 }
 
 fn pair(word: &OsStr) -> Result<(&OsStr, &OsStr), Stop> {

@@ -3,7 +3,7 @@
 
 use glexec::contract::{Reason, Record};
 use harness::accounts::{OTHER, PILOT};
-use harness::{EPILOGUE, GLEXEC, Look, Ran, Running, Site};
+use harness::{EPILOGUE, GLEXEC, Look, Process, Ran, Running, Site, raw};
 use std::time::{Duration, Instant};
 
 const STATE: &str = "/var/lib/glexec";
@@ -34,6 +34,15 @@ fn sweep(site: &Site) -> String {
 fn told(look: &Look) -> [String; 3] {
     ["RESULT", "TARGET_RC", "ATTEMPT"]
         .map(|name| look.variable(&format!("GLEXEC_EPILOG_{name}")).unwrap_or("-").to_owned())
+}
+
+/// Waits for something that happens sooner or later.
+fn until(mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !happened() {
+        assert!(Instant::now() < deadline, "it did not happen within 30 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn killed(running: Running<'_>) {
@@ -97,10 +106,10 @@ fn kill_at(site: &Site, call: &str) {
 }
 
 #[test]
-fn killed_before_the_fork_or_before_the_entry_is_removed_the_epilogue_has_run_to_its_end_once() {
+fn killed_before_the_payload_may_run_or_before_the_entry_is_removed_the_epilogue_has_run_once() {
     let dies = "error=EIO:signal=KILL:when=1";
     for (point, call, want) in [
-        ("before the fork", "fork,vfork,clone,clone3", ["lost", "137", "1"]),
+        ("just before the payload is let go", "setpgid", ["lost", "137", "1"]),
         ("just before the entry is removed", "unlink,unlinkat", ["exited", "42", "1"]),
     ] {
         let site = Site::with_epilogue("");
@@ -235,11 +244,13 @@ fn a_sweep_that_is_killed_leaves_the_debt_to_the_next() {
     running.started();
     killed(running);
     let first = site.program(["/usr/sbin/glexec-admin", "sweep"]).by("root").start();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while site.read("/var/lib/site/log").is_empty() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
+    until(|| !site.read("/var/lib/site/log").is_empty());
+    // The process that pays first: it goes on where only who waits for it is killed.
+    let all = site.processes_of(0).into_iter();
+    for paying in all.filter(|p| p.name == "glexec-admin" && p.pid != first.pid()) {
+        raw::kill(paying.pid, libc::SIGKILL).unwrap();
     }
-    killed(first);
+    first.wait().exited(2);
     sweep(&site);
     assert_eq!(site.read("/var/lib/site/log"), "begin 1\nbegin 2\nend\n");
 }
@@ -322,20 +333,30 @@ fn a_job_is_swept_by_its_keys_and_a_caller_settles_its_own() {
 }
 
 #[test]
-fn a_settling_glexec_is_immune_from_its_caller() {
-    let script = "#!/bin/sh\nsleep 1\necho done >> /var/lib/site/log\n";
+fn a_settling_goes_on_whatever_becomes_of_who_asked_for_it() {
+    let script =
+        "#!/bin/sh\necho begin >> /var/lib/site/log\nsleep 1\necho done >> /var/lib/site/log\n";
     let site = Site::with_epilogue_script(script, "job_variables = [\"JOB\"]");
     let running = site.glexec(["sleep", "20"]).env("JOB", "1").with_status().start();
     running.started();
     killed(running);
     let settling = site.program([GLEXEC, "--settle", "JOB=1"]).start();
-    std::thread::sleep(Duration::from_millis(400));
+    until(|| site.read("/var/lib/site/log").contains("begin"));
+    // Who waits is the caller's; who pays is nobody's but root's.
+    let process = Process::of(settling.pid()).unwrap();
+    assert_eq!(process.uids[0], PILOT, "{process:?}");
+    let all = site.processes_of(0).into_iter();
+    let of_root = all.filter(|p| p.name == "glexec" && p.uids[0] == 0);
+    let paying: Vec<i32> = of_root.map(|p| p.pid).collect();
+    assert_eq!(paying.len(), 1, "{paying:?}");
     for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGTERM] {
-        assert_eq!(settling.signal_by("pilot", signal), Err(nix::errno::Errno::EPERM), "{signal}");
+        let sent = raw::kill_as((PILOT, PILOT), paying[0], signal);
+        assert_eq!(sent, Err(nix::errno::Errno::EPERM), "{signal}");
     }
-    settling.wait().exited(0);
-    assert_eq!(site.read("/var/lib/site/log"), "done\n");
-    assert_eq!(entries(&site), [""; 0]);
+    settling.signal_by("pilot", libc::SIGKILL).unwrap();
+    settling.wait();
+    until(|| entries(&site).is_empty());
+    assert_eq!(site.read("/var/lib/site/log"), "begin\ndone\n");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use super::process;
 use super::root::Root;
-use super::trusted;
-use crate::decide::cgroups::{Hierarchy, hierarchies, is_empty};
+use super::trusted::{self, Untrusted};
+use crate::decide::cgroups::{Hierarchy, hierarchies, is_empty, is_name_of_leaf};
 use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -44,7 +44,7 @@ pub(super) fn leave_the_job(root: &Root, group: &str) -> Vec<String> {
 /// Where a hierarchy bounds the number of processes, the group must have a bound: what is in it
 /// is outside of the job's.
 fn join(root: &Root, path: &str) -> Result<(), String> {
-    let directory = open(root, path)?;
+    let directory = open(root, path).map_err(Missing::clause)?;
     match read(&directory, "pids.max") {
         Ok(most) if most.trim().parse::<u64>().is_err() => {
             let why = "pids.max is not set; set it, for no job bounds what is in this group";
@@ -55,14 +55,45 @@ fn join(root: &Root, path: &str) -> Result<(), String> {
     put(&directory, "cgroup.procs", "0").map_err(|e| e.desc().to_owned())
 }
 
-fn open(root: &Root, path: &str) -> Result<OwnedFd, String> {
+/// Why a group cannot be opened: it is not there, or something else (one clause).
+enum Missing {
+    Gone(String),
+    Because(String),
+}
+
+impl Missing {
+    fn clause(self) -> String {
+        match self {
+            Self::Gone(clause) | Self::Because(clause) => clause,
+        }
+    }
+}
+
+fn open(root: &Root, path: &str) -> Result<OwnedFd, Missing> {
     let trust = Trust::default();
-    let (parent, name) =
-        trusted::open_parent(root, path, &trust).map_err(|u| u.clause().to_owned())?;
+    let untrusted = |why: Untrusted| match why {
+        Untrusted::Missing(clause) => Missing::Gone(clause),
+        Untrusted::Exhausted(clause) | Untrusted::Because(clause) => Missing::Because(clause),
+    };
+    let (parent, name) = trusted::open_parent(root, path, &trust).map_err(untrusted)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let directory = openat(&parent, name, flags, Mode::empty()).map_err(|e| e.desc().to_owned())?;
-    trusted::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(|u| u.clause().to_owned())?;
+    let directory = openat(&parent, name, flags, Mode::empty()).map_err(|errno| {
+        if errno == Errno::ENOENT {
+            Missing::Gone(format!("{path} does not exist"))
+        } else {
+            Missing::Because(errno.desc().to_owned())
+        }
+    })?;
+    trusted::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(untrusted)?;
     Ok(directory)
+}
+
+fn there(opened: Result<OwnedFd, Missing>) -> Result<Option<OwnedFd>, String> {
+    match opened {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Missing::Gone(_)) => Ok(None),
+        Err(Missing::Because(clause)) => Err(clause),
+    }
 }
 
 fn put(directory: &OwnedFd, file: &str, text: &str) -> Result<(), Errno> {
@@ -89,38 +120,42 @@ impl Leaf {
         let hierarchy = hierarchy.ok_or("there is no cgroup of version 2 here")?;
         let below = if hierarchy.own == "/" { "" } else { hierarchy.own.as_str() };
         let above = format!("{}{below}", hierarchy.mount);
-        let name = format!("glexec.{}", Pid::this());
-        let parent = open(root, &above)?;
-        match mkdirat(&parent, name.as_str(), Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(format!("{above}/{name}: {}", errno.desc())),
-        }
+        // With the birth no other process has had the name, and who finds it taken does not use it.
+        let birth = process::own_birth(Pid::this()).map_err(|e| e.desc().to_owned())?;
+        let name = format!("glexec.{}.{}", birth.pid, birth.start);
+        let parent = open(root, &above).map_err(Missing::clause)?;
+        mkdirat(&parent, name.as_str(), Mode::from_bits_truncate(0o755))
+            .map_err(|errno| format!("{above}/{name}: {}", errno.desc()))?;
         let path = format!("{above}/{name}");
-        let directory = open(root, &path)?;
+        let directory = open(root, &path).map_err(Missing::clause)?;
         Ok(Self { directory, parent, name, path })
     }
 
     /// A leaf that a lost run left behind; `None` where it is gone.
-    pub(super) fn of(root: &Root, path: &str) -> Option<Self> {
-        let (above, name) = path.rsplit_once('/')?;
-        name.strip_prefix("glexec.")?.parse::<i32>().ok()?;
-        let (parent, directory) = (open(root, above).ok()?, open(root, path).ok()?);
-        Some(Self { directory, parent, name: name.to_owned(), path: path.to_owned() })
+    ///
+    /// # Errors
+    /// Why it cannot be told what is in it; one clause.
+    pub(super) fn of(root: &Root, path: &str) -> Result<Option<Self>, String> {
+        let split = path.rsplit_once('/').filter(|(_, name)| is_name_of_leaf(name));
+        let (above, name) = split.ok_or_else(|| format!("{path} is no leaf of glexec's"))?;
+        let Some(parent) = there(open(root, above))? else { return Ok(None) };
+        let Some(directory) = there(open(root, path))? else { return Ok(None) };
+        Ok(Some(Self { directory, parent, name: name.to_owned(), path: path.to_owned() }))
     }
 
-    /// In the child, as root: moves this process in.
+    /// Moves a child of this process in.
     ///
     /// # Errors
     /// write(2)'s.
-    pub(super) fn enter(&self) -> Result<(), Errno> {
-        put(&self.directory, "cgroup.procs", "0")
+    pub(super) fn admit(&self, _root: &Root, child: Pid) -> Result<(), Errno> {
+        put(&self.directory, "cgroup.procs", &child.to_string())
     }
 
     /// Kills all that is in it, in one go (Linux 5.14), and waits for its emptiness, which is an
     /// event. Whether it is empty.
-    pub(super) fn kill(&self, _root: &Root, patience: Duration) -> bool {
+    pub(super) fn kill(&self, root: &Root, patience: Duration) -> bool {
         let until = Instant::now() + patience;
-        let _ = put(&self.directory, "cgroup.kill", "1");
+        self.kill_now(root);
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let Ok(events) = openat(&self.directory, "cgroup.events", flags, Mode::empty()) else {
             return false;
@@ -138,9 +173,18 @@ impl Leaf {
         }
     }
 
+    /// KILL to all that is in it, and to what is being forked there (Linux 5.14). Whether it worked
+    /// shows by who is left.
+    pub(super) fn kill_now(&self, _root: &Root) {
+        let _ = put(&self.directory, "cgroup.kill", "1");
+    }
+
     /// How many processes are in it.
-    pub(super) fn count(&self) -> usize {
-        read(&self.directory, "cgroup.procs").map_or(0, |text| text.lines().count())
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub(super) fn count(&self) -> Result<usize, Errno> {
+        read(&self.directory, "cgroup.procs").map(|text| text.lines().count())
     }
 
     /// Removes the leaf, which must be empty.

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, read, write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 /// What is done between fork and exec, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,11 @@ pub(crate) fn pair() -> Result<(Hearing, Telling), Errno> {
 }
 
 impl Telling {
+    /// The descriptor that must stay open.
+    pub(super) fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     /// Tells of a failure. There is room: it is the only thing ever written.
     pub(crate) fn tell(&self, failure: Failure) {
         let step = Step::ALL.iter().position(|step| *step == failure.step).unwrap_or(0);
@@ -143,13 +148,29 @@ impl AsFd for Hearing {
     }
 }
 
-/// Where a child waits until it is written down.
+/// Where a child waits until its parent is ready for it.
 #[derive(Debug)]
 pub(crate) struct Latch(OwnedFd);
 
 /// What lets it go; dropped unused, it ends it.
 #[derive(Debug)]
 pub(crate) struct Key(OwnedFd);
+
+/// What a waiting child is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// Go on.
+    Go,
+    /// Say this line to the caller, in the parent's stead, and end.
+    Say(Vec<u8>),
+    /// End: the parent is gone, or does not want it any more.
+    End,
+}
+
+/// What goes through a gate in one write is read in one (pipe(7), `PIPE_BUF`).
+const LONGEST: usize = 4096;
+const GO: u8 = b'.';
+const SAY: u8 = b'!';
 
 /// A latch for one child.
 ///
@@ -161,17 +182,37 @@ pub(crate) fn gate() -> Result<(Latch, Key), Errno> {
 }
 
 impl Latch {
-    /// In the child: waits. False where the parent is gone, or does not want it to go on.
-    pub(crate) fn wait(&self, own_copy: Key) -> bool {
+    /// In the child: waits for the parent's word.
+    pub(crate) fn wait(&self, own_copy: Key) -> Released {
         drop(own_copy);
-        read(&self.0, &mut [0u8; 1]) == Ok(1)
+        let mut message = [0u8; LONGEST];
+        let length = loop {
+            match read(&self.0, &mut message) {
+                Err(Errno::EINTR) => {}
+                Err(_) => return Released::End,
+                Ok(length) => break length,
+            }
+        };
+        match message.get(..length).and_then(<[u8]>::split_first) {
+            Some((&GO, _)) => Released::Go,
+            Some((&SAY, line)) => Released::Say(line.to_vec()),
+            Some(_) | None => Released::End,
+        }
     }
 }
 
 impl Key {
-    /// In the parent: lets the child go.
+    /// In the parent: lets the child go. Where the child is gone, its end tells.
     pub(crate) fn turn(self) {
-        let _ = write(&self.0, b".");
+        let _ = write(&self.0, &[GO]);
+    }
+
+    /// In the parent: has the child say a line, cut where it is too long for one write. The pipe is
+    /// empty and ours, so this does not wait.
+    pub(crate) fn say(self, line: &str) {
+        let line = line.as_bytes();
+        let line = line.get(..LONGEST - 1).unwrap_or(line);
+        let _ = write(&self.0, &[&[SAY], line].concat());
     }
 }
 
@@ -188,6 +229,22 @@ mod tests {
         assert_eq!(hearing.verdict(), Verdict::Failed(failure));
         drop(telling);
         assert_eq!(hearing.verdict(), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_child_that_waits_goes_on_says_a_line_or_ends() {
+        let (latch, key) = gate().unwrap();
+        let copy = Key(key.0.try_clone().unwrap());
+        key.turn();
+        assert_eq!(latch.wait(copy), Released::Go);
+        for (line, length) in [("[gLExec]: no\n".to_owned(), 13), ("x".repeat(5000), LONGEST - 1)] {
+            let (latch, key) = gate().unwrap();
+            let copy = Key(key.0.try_clone().unwrap());
+            key.say(&line);
+            assert_eq!(latch.wait(copy), Released::Say(line.as_bytes()[..length].to_vec()));
+        }
+        let (latch, key) = gate().unwrap();
+        assert_eq!(latch.wait(key), Released::End);
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Companion {
     /// Watches this process's parent, where that is wanted. To be asked before there is a mirror:
     /// who started the run is the mirror's parent then.
     pub(super) fn wanted(wanted: bool) -> Option<Self> {
-        let birth = wanted.then(|| process::birth(getppid())).flatten()?;
+        let birth = wanted.then(|| process::birth(getppid()).ok()).flatten().flatten()?;
         Some(Self { birth, stopped: false, next: Instant::now() + PERIOD })
     }
 
@@ -38,7 +38,8 @@ impl Companion {
             return None;
         }
         self.next = now + PERIOD;
-        let stat = stat_of(Pid::from_raw(self.birth.pid));
+        // Where that cannot be told now, it is at the next look.
+        let stat = stat_of(Pid::from_raw(self.birth.pid)).ok().flatten();
         let same = stat.filter(|stat| stat.start == self.birth.start)?;
         let stopped = same.is_stopped();
         let before = std::mem::replace(&mut self.stopped, stopped);

@@ -111,14 +111,14 @@ pub(super) fn run(
         }
     };
     drop(file);
-    let birth = process::birth(pid);
+    let birth = process::own_birth(pid);
     let (result, failure) = watch(root, ears, (pid, &child, &mut output), (stage, start, witness));
-    let mut spared = stage.spared;
+    let mut spared = stage.spared.clone();
     if family::reap(pid).is_none() {
         witness.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
-        spared.asides = [spared.asides[0], spared.asides[1], birth];
+        spared.asides.extend(birth.ok());
     }
-    stragglers::clear(root, ears, &spared, stage.graces);
+    stragglers::clear(root, ears, (&spared, None), stage.graces);
     output.finish(witness);
     match failure {
         Some(failure) => not_started(&failure.told()),
@@ -157,14 +157,14 @@ fn launch(
     let (latch, key) = channel::gate()?;
     match sys::fork()? {
         Side::Parent(pid) => {
-            if let Some(epilogue) = process::birth(pid) {
+            if let Ok(epilogue) = process::own_birth(pid) {
                 let (number, at) = (stage.attempt, now());
                 stage.note(&Phase::Attempt { number, at, epilogue, within: stage.within }, witness);
             }
             key.turn();
             Ok((pid, hearing, Output::new(ours)))
         }
-        Side::Child if !latch.wait(key) => sys::exit_now(127),
+        Side::Child if latch.wait(key) != channel::Released::Go => sys::exit_now(127),
         Side::Child => become_epilogue(root, stage, (file, theirs.as_ref()), (parent, &telling)),
     }
 }

@@ -1,6 +1,7 @@
 //! What descends from a lingering glexec, which is its sub-reaper: signalled by descriptors that
 //! stand for processes, killed only as its own children, whose pids nobody else can free.
 
+use super::nested::Nested;
 use super::process::{self, stat_of};
 use super::root::Root;
 use super::sys;
@@ -11,14 +12,15 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid, getpgid};
 use std::os::fd::AsFd as _;
+use std::time::Instant;
 
 /// Who among the descendants is left alone.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Spared {
-    /// Processes of ours that end by themselves or hang for ever in our stead: the one that
-    /// closes descriptors, the messenger, an epilogue that cannot be killed. By birth: their
-    /// numbers may be others' once they are reaped.
-    pub(super) asides: [Option<Birth>; 3],
+    /// Processes of ours that end by themselves or hang for ever in our stead: those that close
+    /// descriptors, the messenger, an epilogue that cannot be killed. By birth: their numbers may
+    /// be others' once they are reaped.
+    pub(super) asides: Vec<Birth>,
     /// The payload, which stays unreaped so that its pid and group stay reserved.
     pub(super) payload: Option<Pid>,
     /// The payload while somebody waits for its status: listed like others, and never reaped.
@@ -26,14 +28,21 @@ pub(super) struct Spared {
     /// Whose processes are spared: the target's, where the site spares stragglers and only what
     /// an epilogue left is to be ended.
     pub(super) owner: Option<Uid>,
+    /// Tells runs within the payload that have an epilogue of their own to run.
+    pub(super) nested: Nested,
 }
 
 impl Spared {
+    /// Where the kernel does not say who it is, it is spared: it may be one of these.
     fn spares(&self, pid: Pid) -> bool {
-        let by_owner = |owner: Uid| process::uids_of(pid).is_some_and(|[real, ..]| real == owner);
-        let is_aside =
-            |birth: &Birth| birth.pid == pid.as_raw() && process::birth(pid) == Some(*birth);
-        self.asides.iter().flatten().any(is_aside)
+        let by_owner = |owner: Uid| match process::uids_of(pid) {
+            Ok(uids) => uids.is_some_and(|[real, ..]| real == owner),
+            Err(_) => true,
+        };
+        let is_aside = |birth: &Birth| {
+            birth.pid == pid.as_raw() && process::birth(pid).map_or(true, |now| now == Some(*birth))
+        };
+        self.asides.iter().any(is_aside)
             || self.payload == Some(pid)
             || self.owner.is_some_and(by_owner)
     }
@@ -72,9 +81,10 @@ fn read(waited: &sys::Waited) -> Option<(Ending, ResourceUsage)> {
     Some((ending, usage))
 }
 
-/// How a child ended whose status a tracer holds back, from /proc.
+/// How a child ended whose status a tracer holds back, from /proc; `None` also where /proc does
+/// not say, and it is asked again.
 pub(super) fn ended_under_tracer(_root: &Root, pid: Pid) -> Option<Ending> {
-    let stat = stat_of(pid).filter(Stat::has_ended)?;
+    let stat = stat_of(pid).ok().flatten().filter(Stat::has_ended)?;
     Ending::from_wait_status(stat.exit_status)
 }
 
@@ -84,22 +94,29 @@ pub(super) fn has_children() -> bool {
     !matches!(sys::wait(None, flags), Err(Errno::ECHILD))
 }
 
-/// Reaps orphans that ended while the payload runs, or they would pile up.
-pub(super) fn reap_orphans(payload: Pid) {
-    while let Ok(Some(waited)) = sys::wait(None, libc::WEXITED | libc::WNOWAIT) {
-        if waited.pid == payload || reap(waited.pid).is_none() {
-            return;
+/// Reaps orphans that ended while the payload runs, or they would pile up: so many at a time that
+/// who makes them without end does not keep us from anything else. True where there may be more.
+pub(super) fn reap_orphans(payload: Pid) -> bool {
+    const MOST: usize = 256;
+    for _ in 0..MOST {
+        match sys::wait(None, libc::WEXITED | libc::WNOWAIT) {
+            Ok(Some(waited)) if waited.pid != payload && reap(waited.pid).is_some() => {}
+            _ => return false,
         }
     }
+    true
 }
 
 /// Our children that have not ended, without the spared ones. Those that have ended are reaped.
-pub(super) fn living_children(spared: &Spared) -> Vec<Pid> {
-    let all = process::children_of(Pid::this()).into_iter();
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn living_children(spared: &Spared) -> Result<Vec<Pid>, Errno> {
+    let all = process::children_of(Pid::this())?.into_iter();
     let is_over = |pid: Pid| {
         if spared.awaited == Some(pid) { ended(pid).is_some() } else { reap(pid).is_some() }
     };
-    all.filter(|pid| !spared.spares(*pid) && !is_over(*pid)).collect()
+    Ok(all.filter(|pid| !spared.spares(*pid) && !is_over(*pid)).collect())
 }
 
 /// Whether it is no child of ours any more: its status is gone.
@@ -114,36 +131,61 @@ pub(super) struct Kin {
     parent: Pid,
 }
 
-/// Every living descendant without the spared ones and what is below them. A nested glexec that
-/// owes something is one of them; what it has below it is its own affair unless `deep`.
-pub(super) fn descendants(spared: &Spared, deep: bool) -> Vec<Kin> {
+/// What a look at the descendants brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tree {
+    pub(super) kin: Vec<Kin>,
+    /// Whether the look was whole: where the kernel did not say, or time was up, there may be more.
+    pub(super) whole: bool,
+}
+
+impl Tree {
+    /// Whether nobody is there, for all that can be told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.whole && self.kin.is_empty()
+    }
+}
+
+/// Every living descendant without the spared ones and what is below them. A nested run that owes
+/// something is one of them; what it has below it is its own affair unless `deep`. Where it is
+/// `until`, the look ends.
+pub(super) fn descendants(root: &Root, spared: &Spared, (deep, until): (bool, Instant)) -> Tree {
     const MOST: usize = 100_000;
     let own = Pid::this();
-    let mut found: Vec<Kin> = Vec::new();
-    let children = living_children(spared).into_iter();
-    let mut todo: Vec<Kin> = children.map(|pid| Kin { pid, parent: own }).collect();
+    let Ok(children) = living_children(spared) else { return Tree::default() };
+    let mut tree = Tree { kin: Vec::new(), whole: true };
+    let mut todo: Vec<Kin> = children.into_iter().map(|pid| Kin { pid, parent: own }).collect();
     while let Some(kin) = todo.pop() {
-        if found.len() >= MOST {
+        if tree.kin.len() >= MOST || Instant::now() >= until {
+            tree.whole = false;
             break;
         }
-        if stat_of(kin.pid).is_some_and(|stat| !stat.has_ended()) {
-            found.push(kin);
+        match stat_of(kin.pid) {
+            Ok(Some(stat)) if !stat.has_ended() => tree.kin.push(kin),
+            Ok(_) => {}
+            Err(_) => tree.whole = false,
         }
-        if deep || !process::is_nested_supervisor(kin.pid) {
-            let below = process::children_of(kin.pid).into_iter();
-            let below = below.filter(|pid| !spared.spares(*pid));
-            todo.extend(below.map(|pid| Kin { pid, parent: kin.pid }));
+        if deep || !spared.nested.is(root, kin.pid) {
+            match process::children_of(kin.pid) {
+                Ok(below) => {
+                    let below = below.into_iter().filter(|pid| !spared.spares(*pid));
+                    todo.extend(below.map(|pid| Kin { pid, parent: kin.pid }));
+                }
+                Err(_) => tree.whole = false,
+            }
         }
     }
-    found
+    tree
 }
 
 /// Sends a signal to one of the run's, and to nobody who has got its pid since: the descriptor
 /// is opened first, then it is made sure that this process is still there, and still under whom
 /// it was found, or under us.
 pub(super) fn signal(_root: &Root, kin: Kin, number: i32) {
-    let is_ours =
-        || stat_of(kin.pid).is_some_and(|stat| [kin.parent, Pid::this()].contains(&stat.parent));
+    let is_ours = || {
+        let stat = stat_of(kin.pid).ok().flatten();
+        stat.is_some_and(|stat| [kin.parent, Pid::this()].contains(&stat.parent))
+    };
     let Ok(pidfd) = sys::pidfd(kin.pid) else {
         // Kernels before 5.3: at least the number is one of the run's now.
         if is_ours() {
@@ -179,14 +221,17 @@ pub(super) fn kill_payload(root: &Root, payload: Pid) {
 }
 
 /// KILL to everything below a nested glexec that had its time, so that it comes to its epilogue.
+/// What cannot be seen now is seen in the next round.
 pub(super) fn kill_below(root: &Root, supervisor: Pid) {
-    let under =
-        |parent: Pid| process::children_of(parent).into_iter().map(move |pid| Kin { pid, parent });
+    let under = |parent: Pid| {
+        let below = process::children_of(parent).unwrap_or_default().into_iter();
+        below.map(move |pid| Kin { pid, parent })
+    };
     let mut todo: Vec<Kin> = under(supervisor).collect();
     while let Some(kin) = todo.pop() {
         // What runs as root below it is its epilogue, not its payload.
-        let uids = process::uids_of(kin.pid);
-        if !uids.is_none_or(|uids| uids.iter().any(|uid| uid.is_root())) {
+        let uids = process::uids_of(kin.pid).ok().flatten();
+        if uids.is_some_and(|uids| uids.iter().all(|uid| !uid.is_root())) {
             todo.extend(under(kin.pid));
             signal(root, kin, libc::SIGKILL);
         }
@@ -194,15 +239,15 @@ pub(super) fn kill_below(root: &Root, supervisor: Pid) {
 }
 
 /// A signal by the caller's order to one of the run. A nested glexec is asked to end, not killed.
-pub(super) fn order(root: &Root, kin: Kin, number: i32) {
-    let nested = number == libc::SIGKILL && process::is_nested_supervisor(kin.pid);
+pub(super) fn order(root: &Root, (spared, kin): (&Spared, Kin), number: i32) {
+    let nested = number == libc::SIGKILL && spared.nested.is(root, kin.pid);
     signal(root, kin, if nested { libc::SIGTERM } else { number });
 }
 
 /// Whether there is a child besides the spared ones, by the kernel's word.
 pub(super) fn has_others(spared: &Spared) -> bool {
-    if spared.payload.is_none() && spared.asides == [None; 3] {
+    if spared.payload.is_none() && spared.asides.is_empty() {
         return has_children();
     }
-    !living_children(spared).is_empty()
+    living_children(spared).map_or(true, |children| !children.is_empty())
 }

@@ -1,12 +1,11 @@
 //! From a plan to a payload that is under way, written down before it may run.
 
 use super::cgroups::{self, Leaf};
-use super::channel::{self, Hearing};
+use super::channel::{self, Hearing, Key, Released};
 use super::handover::Hands;
-use super::letgo;
-use super::payload::{Start, become_payload};
+use super::payload::{Start, become_payload, die_with};
 use super::process;
-use super::root::Root;
+use super::root::{Privilege, Root};
 use super::state::{self, Ledger, StateDir};
 use super::sys::{self, Side};
 use crate::contract::Reason;
@@ -15,7 +14,10 @@ use crate::decide::plan::{Linger, Plan, Supervisor};
 use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
-use nix::unistd::{Pid, getpgrp, getsid};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Pid, getpgrp, getsid, setpgid, write};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 /// Writes the run down where it owes something.
 ///
@@ -31,7 +33,7 @@ pub(super) fn write_down(
     let unknown = || Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs");
     let supervisor = Supervisor {
         place: state::place().ok_or_else(unknown)?,
-        birth: process::birth(Pid::this()).ok_or_else(unknown)?,
+        birth: process::own_birth(Pid::this()).map_err(|_| unknown())?,
         session: getsid(None).map_or(0, Pid::as_raw),
         group: getpgrp().as_raw(),
         since,
@@ -60,62 +62,99 @@ pub(super) fn leave_the_job(root: &Root, linger: &Linger, witness: &dyn Witness)
     }
 }
 
-/// A payload under way.
+/// The process that will be the payload, while it waits: it has the caller's ids, root's way back
+/// and the caller's descriptors, which the process that lingers lets go of before it is immune.
 #[derive(Debug)]
-pub(super) struct Launched {
-    pub(super) payload: Pid,
-    pub(super) hearing: Hearing,
-    /// The process that closes descriptors in our stead, where one is needed.
-    pub(super) aside: Option<Pid>,
+pub(super) struct Waiting {
+    pub(super) pid: Pid,
+    hearing: Hearing,
+    key: Key,
 }
 
-/// Forks the payload. Nothing runs that the entry does not know: the child waits until its pid
-/// and birth are written down.
+/// Forks the process that will be the payload. It waits, and dies with this one.
 ///
 /// # Errors
-/// [`Reason::Internal`], [`Reason::State`].
-pub(super) fn launch(
-    root: &Root,
-    start: &Start<'_>,
-    ledger: Option<&Ledger>,
-) -> Result<Launched, Stop> {
+/// [`Reason::Internal`].
+pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<Waiting, Stop> {
     let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
-    let gate = ledger.map(|_| channel::gate()).transpose().map_err(|e| failed("pipe", e))?;
-    let payload = match sys::fork().map_err(|e| failed("fork", e))? {
-        Side::Parent(payload) => payload,
+    let (latch, key) = channel::gate().map_err(|e| failed("pipe", e))?;
+    match sys::fork().map_err(|e| failed("fork", e))? {
+        Side::Parent(pid) => Ok(Waiting { pid, hearing, key }),
         Side::Child => {
-            if gate.is_none_or(|(latch, key)| latch.wait(key)) {
-                telling.tell(become_payload(root, start));
+            // Who hangs while it closes something for the parent may hold the other end of the
+            // gate open, so the parent's death has to tell by itself.
+            let parent = start.parent.map_or(Ok(()), die_with);
+            match parent.map_or(Released::End, |()| latch.wait(key)) {
+                Released::Go => telling.tell(match privilege.raise_for_good() {
+                    Ok(root) => become_payload(&root, start),
+                    Err(_) => channel::Failure { step: channel::Step::Start, errno: Errno::EPERM },
+                }),
+                Released::Say(line) => say(privilege, &line),
+                Released::End => {}
             }
             sys::exit_now(127)
-        }
-    };
-    // While the child waits it holds the same descriptors, so that no close here is a last one,
-    // which could hang.
-    letgo::let_go_of(&start.plan.keep_fds);
-    let let_go = letgo::let_go_of_standard()
-        .map_err(|errno| failed("letting go of the caller's descriptors", errno));
-    let ready = let_go.and_then(|aside| {
-        let cgroup = start.leaf.map(|leaf| leaf.path.clone());
-        ledger.map_or(Ok(()), |ledger| note_start(ledger, payload, cgroup)).map(|()| aside)
-    });
-    match ready {
-        Ok(aside) => {
-            if let Some((_, key)) = gate {
-                key.turn();
-            }
-            Ok(Launched { payload, hearing, aside })
-        }
-        Err(stop) => {
-            let _ = sys::kill(payload.as_raw(), libc::SIGKILL);
-            let _ = sys::wait_for(payload);
-            Err(stop)
         }
     }
 }
 
+/// Says a line to the caller as nobody else than the caller: it may take for ever.
+fn say(privilege: &Privilege, line: &[u8]) {
+    let caller = privilege.caller();
+    let alone = sys::set_uids(caller, caller, caller)
+        .and_then(|()| sys::control(libc::PR_SET_PDEATHSIG, 0));
+    if alone.is_ok() {
+        sys::set_mask(0);
+        let _ = write(sys::borrow(2), line);
+    }
+}
+
+impl Waiting {
+    /// Writes the payload's pid and birth down, and lets it go: nothing runs that the entry does
+    /// not know. Gives what tells of its exec.
+    ///
+    /// # Errors
+    /// [`Reason::State`], [`Reason::Internal`]; it still waits then.
+    pub(super) fn ready(
+        &self,
+        root: &Root,
+        (leaf, ledger): (Option<&Leaf>, Option<&Ledger>),
+    ) -> Result<(), Stop> {
+        let cgroup = leaf.map(|leaf| leaf.path.clone());
+        ledger.map_or(Ok(()), |ledger| note_start(ledger, self.pid, cgroup))?;
+        // Last, so that where anything failed the group is empty and can be removed.
+        leaf.map_or(Ok(()), |leaf| leaf.admit(root, self.pid))
+            .map_err(|e| failed("moving the payload into its control group", e))
+    }
+
+    /// Lets it go.
+    pub(super) fn go(self, own_group: bool) -> (Pid, Hearing) {
+        if own_group {
+            // Whoever comes first: the child does it too.
+            let _ = setpgid(self.pid, self.pid);
+        }
+        self.key.turn();
+        (self.pid, self.hearing)
+    }
+
+    /// Nothing will be started. What the caller is to read on stderr the waiting process says:
+    /// this one has let go of stderr. It is waited for a moment, and never for the caller.
+    pub(super) fn refuse(self, stop: Stop, witness: &dyn Witness) -> Stop {
+        const MOMENT: Duration = Duration::from_secs(1);
+        match witness.complaint(&stop) {
+            Some(line) => self.key.say(&line),
+            // It is our child and not reaped: the number is its own.
+            None => drop(sys::kill(self.pid.as_raw(), libc::SIGKILL)),
+        }
+        if let Ok(pidfd) = sys::pidfd(self.pid) {
+            let timeout = PollTimeout::try_from(MOMENT).unwrap_or(PollTimeout::ZERO);
+            let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+        stop.said()
+    }
+}
+
 fn note_start(ledger: &Ledger, payload: Pid, cgroup: Option<String>) -> Result<(), Stop> {
-    let birth = process::birth(payload).ok_or(Errno::ESRCH);
+    let birth = process::own_birth(payload);
     birth.and_then(|payload| ledger.add(&Phase::Started { payload, cgroup })).map_err(|errno| {
         Stop::new(Reason::State, "the state directory cannot be used; see the log")
             .detail(format!("writing the payload's start down: {}", errno.desc()))

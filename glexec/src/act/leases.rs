@@ -4,8 +4,9 @@
 
 use super::process;
 use super::root::Root;
-use super::state::{StateDir, user_of};
+use super::state::{Claim, StateDir, user_of};
 use crate::contract::Reason;
+use crate::decide::config::StateRule;
 use crate::decide::stop::Stop;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -20,24 +21,32 @@ pub(crate) struct Lease {
     /// Its lock belongs to the open file, not to the process: it goes along through a fork of
     /// glexec's own, ends with the last copy, and no exec keeps a copy.
     file: OwnedFd,
+    /// Has it count as a run of the caller's until there is an entry that does.
+    claim: Claim,
 }
 
 /// Takes the account that was unused longest among those that are free. Gives its place in the
 /// list.
 ///
+/// Its taker can be stopped by the caller until it is immune. So it first claims one of the
+/// caller's runs: nobody holds more accounts in this way than by runs.
+///
 /// # Errors
-/// [`Reason::NoFreeAccount`], [`Reason::State`].
+/// [`Reason::NoFreeAccount`], [`Reason::State`], [`Reason::TooManyRuns`].
 pub(crate) fn take(
     root: &Root,
-    directory: &StateDir,
+    (directory, rule): (&StateDir, &StateRule),
     accounts: &[Uid],
+    caller: Uid,
 ) -> Result<(usize, Lease), Stop> {
+    let claim = directory.claim(caller, rule.most_runs)?;
     for (at, uid) in candidates(directory, accounts)? {
-        let Some(lease) = lock(directory, uid)? else { continue };
+        let Some(file) = lock(directory, uid)? else { continue };
         // What died between our look and our lock has left its entry.
-        if users(directory)?.contains(&uid) || has_process(root, uid) {
+        if users(directory)?.contains(&uid) || is_in_use(root, uid)? {
             continue;
         }
+        let lease = Lease { file, claim };
         lease.touch();
         return Ok((at, lease));
     }
@@ -49,10 +58,20 @@ pub(crate) fn take(
 /// # Errors
 /// As [`take`].
 pub(crate) fn peek(root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize, Stop> {
-    let is_free = |uid: Uid| !is_locked(directory, uid) && !has_process(root, uid);
-    let mut candidates = candidates(directory, accounts)?.into_iter();
-    let found = candidates.find(|(_, uid)| is_free(*uid));
-    found.map(|(at, _)| at).ok_or_else(|| none_free(accounts.len()))
+    for (at, uid) in candidates(directory, accounts)? {
+        if !is_locked(directory, uid)? && !is_in_use(root, uid)? {
+            return Ok(at);
+        }
+    }
+    Err(none_free(accounts.len()))
+}
+
+/// Whether a process is of the account.
+fn is_in_use(root: &Root, uid: Uid) -> Result<bool, Stop> {
+    has_process(root, uid).map_err(|errno| {
+        Stop::new(Reason::NoProc, "it cannot be told whether an account is free; see the log")
+            .detail(format!("looking for processes of uid {uid} in /proc: {}", errno.desc()))
+    })
 }
 
 fn none_free(count: usize) -> Stop {
@@ -69,16 +88,10 @@ fn candidates(directory: &StateDir, accounts: &[Uid]) -> Result<Vec<(usize, Uid)
     Ok(free)
 }
 
-fn is_locked(directory: &StateDir, uid: Uid) -> bool {
-    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+fn is_locked(directory: &StateDir, uid: Uid) -> Result<bool, Stop> {
     let name = name_of(uid);
-    let Ok(file) = nix::fcntl::openat(directory.descriptor(), name.as_str(), flags, Mode::empty())
-    else {
-        return false;
-    };
-    let mut asked = super::state::whole(libc::F_WRLCK);
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked)).is_err()
-        || i32::from(asked.l_type) != libc::F_UNLCK
+    // An account that was never used has no file.
+    directory.is_locked(&name).map(|locked| locked.unwrap_or(false))
 }
 
 /// The uids that entries name, those set aside included: their epilogue has not run.
@@ -90,7 +103,8 @@ fn name_of(uid: Uid) -> String {
     format!("account.{uid}")
 }
 
-/// Seconds since 1970; 0 for one that was never used.
+/// Milliseconds since 1970; 0 for one that was never used. It is a preference and no more: where it
+/// cannot be told, the account is asked for first.
 fn last_used(directory: &StateDir, uid: Uid) -> i64 {
     let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
     fstatat(directory.descriptor(), name_of(uid).as_str(), flags).map_or(0, |stat| {
@@ -98,31 +112,45 @@ fn last_used(directory: &StateDir, uid: Uid) -> i64 {
     })
 }
 
-fn lock(directory: &StateDir, uid: Uid) -> Result<Option<Lease>, Stop> {
+fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Stop> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let name = name_of(uid);
     let file = nix::fcntl::openat(directory.descriptor(), name.as_str(), flags, mode)
         .map_err(|e| directory.unusable(&name, e))?;
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&super::state::whole(libc::F_WRLCK))) {
-        Ok(_) => Ok(Some(Lease { file })),
+        Ok(_) => Ok(Some(file)),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(errno) => Err(directory.unusable(&name, errno)),
     }
 }
 
-/// Whether any process has this uid, real, effective or saved.
-pub(super) fn has_process(_root: &Root, uid: Uid) -> bool {
-    process::all().into_iter().any(|pid| {
-        let ended = process::stat_of(pid).is_none_or(|stat| stat.has_ended());
-        !ended && process::uids_of(pid).is_some_and(|uids| uids.contains(&uid))
-    })
+/// Whether any process is of this uid, real, effective or saved. A glexec that has taken the uid
+/// for a look, with root's saved uid and the caller's real one, is not the account's.
+fn has_process(_root: &Root, uid: Uid) -> Result<bool, Errno> {
+    for pid in process::all()? {
+        let Some([real, effective, saved]) = process::uids_of(pid)? else { continue };
+        let looks = effective == uid && real != uid && saved.is_root();
+        if [real, effective, saved].contains(&uid)
+            && !looks
+            && process::stat_of(pid)?.is_some_and(|stat| !stat.has_ended())
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Lease {
+    /// There is an entry now that counts as the caller's run, and as the account's use.
+    pub(super) fn is_written_down(&self) {
+        self.claim.end();
+    }
+
     /// Remembers that the account was in use until now.
     pub(crate) fn touch(&self) {
         let now = TimeSpec::UTIME_NOW;
+        // Only the order of the next ones hangs on it.
         let _ = futimens(&self.file, &now, &now);
     }
 
@@ -136,5 +164,6 @@ impl Lease {
 pub(super) fn touch(directory: &StateDir, uid: Uid) {
     let now = TimeSpec::UTIME_NOW;
     let follow = UtimensatFlags::NoFollowSymlink;
+    // Only the order of the next ones hangs on it.
     let _ = utimensat(directory.descriptor(), name_of(uid).as_str(), &now, &now, follow);
 }

@@ -6,9 +6,11 @@ use super::companion::Companion;
 use super::epilogue::{self, Stage};
 use super::family::{self, Spared};
 use super::handover::{self, HandOver, Hands};
-use super::launch::{Launched, failed, launch, leaf, leave_the_job, write_down};
+use super::launch::{Waiting, failed, fork_payload, leaf, leave_the_job, write_down};
+use super::leases::Lease;
 use super::messenger::{self, Messenger};
 use super::named::{Orders, StatusStream};
+use super::nested::Nested;
 use super::payload::{Place, Start};
 use super::root::{Privilege, Root};
 use super::state::Ledger;
@@ -26,8 +28,8 @@ use crate::decide::plan::{Linger, Plan};
 use crate::decide::stop::Stop;
 use crate::decide::vigil::{Clocks, Stage as Progress, Vigil};
 use crate::decide::witness::{Level, Witness};
-use nix::unistd::{Pid, chdir, getpgrp, getsid, setpgid};
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use nix::unistd::{Pid, chdir, getpgrp, getsid};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A run to be seen through.
@@ -37,24 +39,25 @@ pub(crate) struct Charge<'a> {
     pub(crate) linger: &'a Linger,
     pub(crate) restore: &'a Restore,
     pub(crate) privilege: &'a Privilege,
+    /// The target's account, where it is this run's alone.
+    pub(crate) lease: Option<&'a Lease>,
 }
 
 /// What stays open of this process.
 #[derive(Debug)]
 pub(crate) struct Open<'a> {
     pub(crate) orders: Option<Orders>,
-    pub(crate) status: Option<&'a StatusStream<'a>>,
+    pub(crate) status: Option<&'a StatusStream>,
     /// Numbers of all others: log, lease, what the payload keeps.
     pub(crate) kept: Vec<RawFd>,
 }
 
 impl Open<'_> {
     /// Every number that stays open.
-    fn numbers(&self, more: &[Option<RawFd>]) -> Vec<RawFd> {
+    fn numbers(&self) -> Vec<RawFd> {
         let mut all = self.kept.clone();
         all.extend(self.orders.as_ref().map(Orders::number));
         all.extend(self.status.and_then(StatusStream::number));
-        all.extend(more.iter().flatten());
         all
     }
 }
@@ -126,7 +129,9 @@ pub(super) struct Run<'a> {
     pub(super) asked: Option<Instant>,
     pub(super) hurry: bool,
     /// Processes of ours that are no stragglers.
-    pub(super) asides: [Option<Birth>; 3],
+    pub(super) asides: Vec<Birth>,
+    /// Tells runs within the payload that owe something.
+    nested: Nested,
     /// Whether the payload could not be killed.
     pub(super) gave_up: bool,
     pub(super) messenger: Option<Messenger>,
@@ -145,44 +150,34 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(
         charge: &'a Charge<'a>,
-        mut open: Open<'_>,
+        open: Open<'_>,
         witness: &'a dyn Witness,
     ) -> Result<(Self, Hearing, u64), Stop> {
-        let Charge { plan, linger, restore, privilege } = charge;
+        let Charge { plan, linger, restore, privilege, .. } = charge;
         let detach = plan.detach_terminal && process::has_terminal();
-        let owed = linger.state.is_some();
         let opened = handover::open(plan, linger)?;
         let companion = Companion::wanted(linger.suspend_with_caller);
         let strangers = family::has_children();
+        let owed = linger.state.is_some();
         let lifeline = strangers.then(|| mirror::split(privilege, owed)).transpose()?;
-        let messenger = match owed {
-            true => messenger::start(privilege, open.status, &mut open.orders)?,
-            false => None,
-        };
-        let_go(&open, (lifeline.as_ref(), messenger.as_ref()), &opened);
-        let root = if owed { privilege.become_immune()? } else { privilege.raise()? };
-        sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
-            .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
-        let watch = Watch::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
+        let mut kept = open.numbers();
+        kept.extend(lifeline.as_ref().map(AsRawFd::as_raw_fd));
+        kept.extend(opened.iter().map(HandOver::number));
+        letgo::close_all_but(&kept).map_err(|e| failed("closing the caller's descriptors", e))?;
         let place = if detach { Place::OwnSession } else { Place::OwnGroup };
-        let since = now();
-        let hands = Hands::hold(&root, (plan, linger.state.as_ref()), opened)?;
-        let leaf = leaf(&root, linger, witness);
-        let start = Start { plan, restore, place, parent: Some(Pid::this()), leaf: leaf.as_ref() };
-        let begun = begin(charge, (&root, &start, since), (hands, witness));
-        let Begun { launched, ledger, hands } = match begun {
+        let start = Start { plan, restore, place, parent: Some(Pid::this()) };
+        let waiting = fork_payload(privilege, &start)?;
+        let begun = begin(charge, (open, lifeline, opened), (&waiting, witness));
+        let Begun { root, watch, messenger, closers, ledger, hands, leaf, since } = match begun {
             Ok(begun) => begun,
-            Err(stop) => {
-                leaf.into_iter().for_each(Leaf::remove);
-                return Err(stop);
-            }
+            // The caller's stderr is the waiting process's by now.
+            Err(stop) => return Err(waiting.refuse(stop, witness)),
         };
-        let Launched { payload, hearing, aside } = launched;
-        if place == Place::OwnGroup {
-            // Whoever comes first: the child does it too.
-            let _ = setpgid(payload, payload);
-        }
+        let (payload, hearing) = waiting.go(place == Place::OwnGroup);
         let oom_score = settle_in(&root, linger, owed, witness);
+        // One that has hung up on its work and whose birth cannot be told is a straggler like others.
+        let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
+        let messengers = messenger.as_ref().and_then(|messenger| messenger.birth);
         let run = Self {
             charge,
             root,
@@ -194,11 +189,8 @@ impl<'a> Run<'a> {
             until: None,
             asked: None,
             hurry: false,
-            asides: [
-                aside.and_then(process::birth),
-                messenger.as_ref().and_then(|messenger| messenger.birth),
-                None,
-            ],
+            asides: closers.chain(messengers).collect(),
+            nested: Nested::of(linger.nested.as_ref()),
             gave_up: false,
             oom_score,
             nonsense: 0,
@@ -214,16 +206,18 @@ impl<'a> Run<'a> {
     /// Ends or counts what was left behind, then reaps the payload. Its status is final now,
     /// whatever a tracer that was among them did.
     fn clear(&mut self) -> (Leftovers, Option<(Ending, ResourceUsage)>) {
-        let mut spared =
-            Spared { asides: self.asides, payload: Some(self.payload), ..Spared::default() };
+        let mut spared = Spared { payload: Some(self.payload), ..self.spared() };
         if self.charge.linger.stragglers == config::Stragglers::Ignore {
-            let found = u32::try_from(family::descendants(&spared, true).len()).unwrap_or(u32::MAX);
+            let until = Instant::now() + UNKILLABLE;
+            let left = family::descendants(&self.root, &spared, (true, until)).kin.len();
+            let found = u32::try_from(left).unwrap_or(u32::MAX);
             return (Leftovers { found, ended: 0 }, family::reap(self.payload));
         }
         let graces = self.graces();
         let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
         let mut ears = Ears { watch, vigil, hurry };
-        let mut left = stragglers::clear(&self.root, &mut ears, &spared, graces);
+        let leaf = self.leaf.as_ref();
+        let mut left = stragglers::clear(&self.root, &mut ears, (&spared, leaf), graces);
         let last = family::reap(self.payload);
         // The list of children is exact only while none comes or goes; that there are none, the
         // kernel says for certain.
@@ -232,12 +226,12 @@ impl<'a> Run<'a> {
             if left.found != left.ended || !family::has_others(&spared) {
                 break;
             }
-            let more = stragglers::clear(&self.root, &mut ears, &spared, graces);
+            let more = stragglers::clear(&self.root, &mut ears, (&spared, leaf), graces);
             left.found = left.found.saturating_add(more.found);
             left.ended = left.ended.saturating_add(more.ended);
         }
         if left.found == left.ended && family::has_others(&spared) {
-            // Whatever it is, the kernel says that it is there.
+            // waitid(2) reports a child that the look into /proc missed: it counts.
             left.found = left.found.saturating_add(1);
         }
         if self.gave_up && last.is_none() {
@@ -247,8 +241,11 @@ impl<'a> Run<'a> {
             // The tree has had its grace; whoever left the tree is in here still.
             let inside = leaf.count();
             let empty = leaf.kill(&self.root, UNKILLABLE);
+            // What cannot be counted is one at least that is left, or nobody where all are gone.
+            let stays = if empty { 0 } else { leaf.count().unwrap_or(1).max(1) };
+            let inside = inside.unwrap_or(stays).max(stays);
             left.found = left.found.saturating_add(u32::try_from(inside).unwrap_or(u32::MAX));
-            let gone = if empty { inside } else { inside.saturating_sub(leaf.count()) };
+            let gone = inside - stays;
             left.ended = left.ended.saturating_add(u32::try_from(gone).unwrap_or(u32::MAX));
             leaf.remove();
         }
@@ -259,6 +256,12 @@ impl<'a> Run<'a> {
             left.ended = left.ended.saturating_add(count(found.saturating_sub(kept)));
         }
         (left, last)
+    }
+
+    /// Who is nobody's straggler in any case.
+    pub(super) fn spared(&self) -> Spared {
+        let (asides, nested) = (self.asides.clone(), self.nested.clone());
+        Spared { asides, nested, ..Spared::default() }
     }
 
     fn graces(&self) -> Graces {
@@ -295,10 +298,9 @@ impl<'a> Run<'a> {
         let spares = self.charge.linger.stragglers == config::Stragglers::Ignore;
         let stage = Stage {
             spared: Spared {
-                asides: self.asides,
                 payload: self.gave_up.then_some(self.payload),
-                awaited: None,
                 owner: spares.then(|| self.charge.plan.target.uid()),
+                ..self.spared()
             },
             graces: self.graces(),
             oom_score: self.oom_score.clone(),
@@ -316,43 +318,60 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Closes all that is the caller's and that nothing here needs.
-fn let_go(
-    open: &Open<'_>,
-    (lifeline, messenger): (Option<&OwnedFd>, Option<&Messenger>),
-    opened: &[HandOver],
-) {
-    let mut more = vec![lifeline.map(OwnedFd::as_raw_fd), messenger.and_then(Messenger::number)];
-    more.extend(opened.iter().map(|over| Some(over.number())));
-    letgo::close_all_but(&open.numbers(&more));
-}
-
-/// A run that has begun.
+/// A run of which everything is ready but the payload.
 struct Begun {
-    launched: Launched,
+    root: Root,
+    watch: Watch,
+    messenger: Option<Messenger>,
+    /// Processes that close descriptors in our stead.
+    closers: Vec<Pid>,
     ledger: Option<Ledger>,
     hands: Option<Hands>,
+    leaf: Option<Leaf>,
+    since: u64,
 }
 
-/// Writes the run down, gives its directories to the target, starts the payload; and where one of
-/// these fails, undoes what was done.
+/// Lets go of the caller's descriptors, becomes immune where something is owed, writes the run
+/// down and gives its directories to the target; where one of these fails, undoes what was done.
+///
+/// In this order: while something may still wait for the caller (a close, a messenger's start)
+/// this process is the caller's to end, and holds no lock but the account's, which counts as the
+/// caller's run.
 fn begin(
     charge: &Charge<'_>,
-    (root, start, since): (&Root, &Start<'_>, u64),
-    (hands, witness): (Option<Hands>, &dyn Witness),
+    (mut open, lifeline, opened): (Open<'_>, Option<OwnedFd>, Vec<HandOver>),
+    (waiting, witness): (&Waiting, &dyn Witness),
 ) -> Result<Begun, Stop> {
-    let ledger = match write_down(root, charge.plan, (charge.linger, hands.as_ref()), since) {
+    let Charge { plan, linger, privilege, .. } = charge;
+    letgo::let_go_of(&plan.keep_fds);
+    let (let_go, closers) = letgo::let_go_of_standard()
+        .map_err(|errno| failed("letting go of the caller's descriptors", errno))?;
+    let owed = linger.state.is_some();
+    let messenger = match owed {
+        true => messenger::start(privilege, open.status, &mut open.orders)?,
+        false => None,
+    };
+    let root = if owed { privilege.become_immune(&let_go)? } else { privilege.raise()? };
+    sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
+        .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
+    let watch = Watch::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
+    let since = now();
+    let hands = Hands::hold(&root, (plan, linger.state.as_ref()), opened)?;
+    let ledger = match write_down(&root, plan, (linger, hands.as_ref()), since) {
         Ok(ledger) => ledger,
         Err(stop) => {
             hands.into_iter().for_each(Hands::release);
             return Err(stop);
         }
     };
-    let given = hands.as_ref().map_or(Ok(()), |hands| hands.forth(root));
-    match given.and_then(|()| launch(root, start, ledger.as_ref())) {
-        Ok(launched) => Ok(Begun { launched, ledger, hands }),
+    charge.lease.into_iter().for_each(Lease::is_written_down);
+    let leaf = leaf(&root, linger, witness);
+    let given = hands.as_ref().map_or(Ok(()), |hands| hands.forth(&root));
+    match given.and_then(|()| waiting.ready(&root, (leaf.as_ref(), ledger.as_ref()))) {
+        Ok(()) => Ok(Begun { root, watch, messenger, closers, ledger, hands, leaf, since }),
         Err(stop) => {
-            hands.into_iter().for_each(|hands| hands.back(root, witness));
+            leaf.into_iter().for_each(Leaf::remove);
+            hands.into_iter().for_each(|hands| hands.back(&root, witness));
             // Nothing came of it: nothing is owed.
             let _ = ledger.map(|ledger| ledger.remove());
             Err(stop)

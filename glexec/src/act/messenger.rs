@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, chdir, pipe2, read, write};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 /// The process in between. It ends when it has handed on what glexec had to say.
@@ -33,13 +33,14 @@ pub(crate) struct Messenger {
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Puts a messenger in between. What glexec held of the caller's descriptors is closed here,
-/// before it is immune: a close that hangs hangs the caller's own call.
+/// before it is immune: a close that hangs hangs the caller's own call. 0 to 2 are /dev/null by
+/// now, for the messenger, too.
 ///
 /// # Errors
 /// [`Reason::Internal`].
 pub(super) fn start(
     privilege: &Privilege,
-    status: Option<&StatusStream<'_>>,
+    status: Option<&StatusStream>,
     orders: &mut Option<Orders>,
 ) -> Result<Option<Messenger>, Stop> {
     if status.is_none() && orders.is_none() {
@@ -73,7 +74,8 @@ pub(super) fn start(
     if orders.is_some() {
         *orders = Some(Orders::of_pipe(from_orders));
     }
-    Ok(Some(Messenger { pid, birth: process::birth(pid), lifeline }))
+    let birth = Some(process::own_birth(pid).map_err(failed)?);
+    Ok(Some(Messenger { pid, birth, lifeline }))
 }
 
 fn become_messenger(
@@ -82,14 +84,11 @@ fn become_messenger(
     (records, to_orders): (OwnedFd, OwnedFd),
 ) -> ! {
     let caller = privilege.caller();
-    let ready = sys::set_uids(caller, caller, caller)
-        .and_then(|()| letgo::let_go_of_standard().map(drop))
-        .and_then(|()| chdir("/"));
+    let ready = sys::set_uids(caller, caller, caller).and_then(|()| chdir("/"));
     let mut kept = vec![records.as_raw_fd(), to_orders.as_raw_fd()];
     kept.extend(status.as_ref().map(Named::number));
     kept.extend(orders.as_ref().map(Named::number));
-    letgo::close_all_but(&kept);
-    if ready.is_ok() {
+    if ready.and_then(|()| letgo::close_all_but(&kept)).is_ok() {
         // It is of the caller's uid and in the caller's group: a scheduler that signals every
         // process of a job must not cut the wires. Only KILL does; glexec's own end ends it too.
         sys::set_mask(u64::MAX);
@@ -138,11 +137,6 @@ fn hand_on(
 }
 
 impl Messenger {
-    /// The descriptor that must stay open.
-    pub(super) fn number(&self) -> Option<RawFd> {
-        self.lifeline.as_ref().map(OwnedFd::as_raw_fd)
-    }
-
     /// Waits a moment for the last record to be handed on; then it is on its own.
     pub(crate) fn leave(self) {
         drop(self.lifeline);

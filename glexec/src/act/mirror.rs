@@ -32,24 +32,29 @@ pub(super) fn split(privilege: &Privilege, owed: bool) -> Result<OwnedFd, Stop> 
         }
         Side::Parent(run) => {
             drop(lifeline);
-            if owed && privilege.become_immune().is_err() {
-                // The run hears of our end and does what is owed.
-                sys::exit_now(Reason::Switch.fault().exit_code());
-            }
-            if !owed {
-                let caller = privilege.caller();
-                let _ = sys::set_uids(caller, caller, caller);
-            }
-            letgo::close_all_but(&[theirs.as_raw_fd()]);
+            // Where this fails the run hears of our end and does what is owed.
+            let Ok(()) = stand_apart(privilege, owed, &theirs) else {
+                sys::exit_now(Reason::Switch.fault().exit_code())
+            };
             end_like(mirror(run, privilege.is_immune()))
         }
     }
 }
 
+/// Lets go of all that is the caller's, as the caller; only then this process may be immune.
+fn stand_apart(privilege: &Privilege, owed: bool, lifeline: &OwnedFd) -> Result<(), Errno> {
+    letgo::close_all_but(&[lifeline.as_raw_fd()])?;
+    let (let_go, _) = letgo::let_go_of_standard()?;
+    chdir("/")?;
+    if owed {
+        return privilege.become_immune(&let_go).map(drop).map_err(|_| Errno::EPERM);
+    }
+    let caller = privilege.caller();
+    sys::set_uids(caller, caller, caller)
+}
+
 fn mirror(run: Pid, immune: bool) -> Ending {
     let lost = Ending::Exited(Reason::Internal.fault().exit_code());
-    let _ = letgo::let_go_of_standard();
-    let _ = chdir("/");
     let Ok(mut watch) = Watch::new(None, None) else { return lost };
     let pidfd = sys::pidfd(run).ok();
     loop {

@@ -1,5 +1,6 @@
 //! Changes the world. The only wing that is ever root, and the only one with unsafe (in `sys`).
 
+pub(crate) mod apart;
 mod cgroups;
 pub(crate) mod channel;
 mod companion;
@@ -16,6 +17,7 @@ pub(crate) mod linger;
 pub(crate) mod messenger;
 pub(crate) mod mirror;
 pub(crate) mod named;
+mod nested;
 mod output;
 pub(crate) mod payload;
 pub(crate) mod probe;

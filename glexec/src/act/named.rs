@@ -1,7 +1,7 @@
 //! The descriptors a caller names: status stream out, orders in. Each is opened anew, so that
 //! neither a sleeping reader nor a flag set on the shared description can ever block glexec.
 
-use super::root::{Privilege, Root};
+use super::root::Privilege;
 use super::{process, sys};
 use crate::contract::{Invocation, Reason};
 use crate::decide::stop::Stop;
@@ -9,9 +9,11 @@ use crate::decide::witness::Sink;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockaddrLike as _, SockaddrStorage, getsockname, recv, send,
+};
 use nix::sys::stat::{Mode, SFlag};
-use nix::unistd::{Uid, read, write};
+use nix::unistd::{read, write};
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -38,9 +40,8 @@ enum Kind {
 
 /// Where status records go.
 #[derive(Debug)]
-pub(crate) struct StatusStream<'p> {
+pub(crate) struct StatusStream {
     named: RefCell<Option<Named>>,
-    privilege: Option<&'p Privilege>,
     /// Set once half a record went out: nothing more can be told without forging a line.
     broken: Cell<bool>,
 }
@@ -61,10 +62,10 @@ pub(super) enum Order {
 ///
 /// # Errors
 /// [`Reason::Descriptor`] where one is not an open pipe or socket above 2 of its own.
-pub(crate) fn take<'p>(
+pub(crate) fn take(
     invocation: &Invocation,
-    privilege: Option<&'p Privilege>,
-) -> Result<(Option<StatusStream<'p>>, Option<Orders>), Stop> {
+    privilege: Option<&Privilege>,
+) -> Result<(Option<StatusStream>, Option<Orders>), Stop> {
     let (status, control) = (invocation.status_fd, invocation.control_fd);
     let mut all: Vec<RawFd> = status.into_iter().chain(control).collect();
     all.extend(&invocation.keep_fds);
@@ -88,20 +89,25 @@ pub(crate) fn take<'p>(
     };
     let status = status.map(|fd| open(fd, OFlag::O_WRONLY)).transpose()?;
     let control = control.map(|fd| open(fd, OFlag::O_RDONLY)).transpose()?;
-    let stream = |named| StatusStream {
-        named: RefCell::new(Some(named)),
-        privilege,
-        broken: Cell::new(false),
-    };
+    let stream =
+        |named| StatusStream { named: RefCell::new(Some(named)), broken: Cell::new(false) };
     Ok((status.map(stream), control.map(Orders)))
 }
 
-/// Pipe or socket, or neither.
+/// Pipe or socket, or neither. A socket that speaks with the kernel (netlink(7), packet(7)) is
+/// neither: to write to it as root could ask for what the caller may not have.
 fn kind(fd: RawFd) -> Option<SFlag> {
     fcntl(sys::borrow(fd), FcntlArg::F_GETFD).ok()?;
     let (kind, _) = sys::kind_and_device(sys::borrow(fd)).ok()?;
-    let kind = SFlag::from_bits_truncate(kind);
-    [SFlag::S_IFIFO, SFlag::S_IFSOCK].contains(&kind).then_some(kind)
+    match SFlag::from_bits_truncate(kind) {
+        SFlag::S_IFIFO => Some(SFlag::S_IFIFO),
+        SFlag::S_IFSOCK => {
+            let family = getsockname::<SockaddrStorage>(fd).ok()?.family();
+            let of_processes = [AddressFamily::Unix, AddressFamily::Inet, AddressFamily::Inet6];
+            family.is_some_and(|family| of_processes.contains(&family)).then_some(SFlag::S_IFSOCK)
+        }
+        _ => None,
+    }
 }
 
 /// A description of our own. A socket has one for all its holders, so it is used without
@@ -136,23 +142,17 @@ fn anew(fd: RawFd, way: OFlag, privilege: Option<&Privilege>) -> Result<Named, E
     Ok(Named { file: opened?, kind: Kind::Pipe })
 }
 
-impl Sink for StatusStream<'_> {
+impl Sink for StatusStream {
     fn deliver(&self, bytes: &[u8], _: Duration) -> bool {
         if self.broken.get() {
             return false;
         }
         let named = self.named.borrow();
         let Some(named) = named.as_ref() else { return false };
-        // What a socket's reader learns of the sender is the caller, not root.
-        let written = match self.privilege.filter(|_| named.kind != Kind::Own) {
-            Some(privilege) if Uid::effective().is_root() => {
-                let root = privilege.raise();
-                root.map_or(Err(Errno::EPERM), |root| {
-                    root.as_caller(privilege.caller(), || named.put(bytes))
-                })
-            }
-            Some(_) | None => named.put(bytes),
-        };
+        // With the effective uid as it is: who lowers it, were it for this write alone, may not have
+        // the right to end the payload when it is killed in that moment. What a socket's reader
+        // learns of the sender is the real uid, which is the caller's (unix(7), SCM_CREDENTIALS).
+        let written = named.put(bytes);
         let whole = written == Ok(bytes.len());
         self.broken.set(!whole && written.is_ok());
         whole
@@ -216,7 +216,7 @@ impl Named {
     }
 }
 
-impl StatusStream<'_> {
+impl StatusStream {
     /// The descriptor that must stay open.
     pub(crate) fn number(&self) -> Option<RawFd> {
         self.named.borrow().as_ref().map(Named::number)
@@ -262,15 +262,5 @@ impl Orders {
 impl AsFd for Orders {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.file.as_fd()
-    }
-}
-
-impl Root {
-    /// Does `work` with the caller's effective uid, whatever this process is otherwise.
-    fn as_caller<T>(&self, caller: Uid, work: impl FnOnce() -> T) -> T {
-        super::root::set_effective(caller);
-        let done = work();
-        super::root::set_effective(Uid::from_raw(0));
-        done
     }
 }

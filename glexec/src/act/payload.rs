@@ -1,6 +1,5 @@
 //! The child's side: from a fork of root's to the payload.
 
-use super::cgroups::Leaf;
 use super::channel::{Failure, Step};
 use super::identity::{Identity, assume};
 use super::process;
@@ -32,8 +31,6 @@ pub(super) struct Start<'a> {
     pub(super) place: Place,
     /// The lingering glexec, whose death is the payload's.
     pub(super) parent: Option<Pid>,
-    /// A control group of its own.
-    pub(super) leaf: Option<&'a Leaf>,
 }
 
 /// Becomes the payload. Returns only where that failed; the process must then end.
@@ -53,10 +50,7 @@ pub(super) fn become_payload(root: &Root, start: &Start<'_>) -> Failure {
 }
 
 fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
-    let Start { plan, restore, place, parent, leaf } = start;
-    if let Some(leaf) = leaf {
-        leaf.enter().map_err(Failure::at(Step::Place))?;
-    }
+    let Start { plan, restore, place, parent } = start;
     take_place(*place).map_err(Failure::at(Step::Place))?;
     if !matches!(plan.launch, Launch::LogOnly) {
         new_keyring().map_err(Failure::at(Step::Keyring))?;
@@ -123,5 +117,5 @@ fn enter(plan: &Plan) -> Result<(), Errno> {
 pub(crate) fn replace(root: &Root, plan: &Plan, restore: &Restore) -> Failure {
     let detach = plan.detach_terminal && process::has_terminal();
     let place = if detach { Place::OwnSession } else { Place::Stay };
-    become_payload(root, &Start { plan, restore, place, parent: None, leaf: None })
+    become_payload(root, &Start { plan, restore, place, parent: None })
 }

@@ -6,7 +6,7 @@ use crate::decide::entry::Birth;
 use crate::decide::procfs::{Stat, children, uids};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, stat};
+use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::{Pid, Uid};
 use std::ffi::{CStr, CString};
@@ -22,102 +22,169 @@ pub(super) fn proc_is_usable() -> bool {
 }
 
 /// Opens a file of /proc.
-pub(super) fn open_proc(path: &str) -> Option<OwnedFd> {
-    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+pub(super) fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Reads a small file of /proc; `None` where the process is gone.
-fn read(path: &str) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// Where the kernel does not say: that is never "gone".
+fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
     const LARGEST: u64 = 1 << 20;
-    let file = open_proc(path)?;
+    let file = match open_proc(path) {
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+        opened => opened?,
+    };
     let mut text = Vec::with_capacity(1024);
-    File::from(file).take(LARGEST).read_to_end(&mut text).ok()?;
-    Some(text)
+    match File::from(file).take(LARGEST).read_to_end(&mut text) {
+        Ok(_) => Ok(Some(text)),
+        Err(e) => match e.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ESRCH) => Ok(None),
+            Some(errno) => Err(errno),
+            None => Err(Errno::EIO),
+        },
+    }
 }
 
 /// A file of /proc as text.
-pub(super) fn read_text(path: &str) -> Option<String> {
-    read(path).map(|text| String::from_utf8_lossy(&text).into_owned())
+///
+/// # Errors
+/// Where it cannot be read, or is not there.
+pub(super) fn read_text(path: &str) -> Result<String, Errno> {
+    let text = read(path)?.ok_or(Errno::ENOENT)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// What /proc/PID/stat says.
-pub(super) fn stat_of(pid: Pid) -> Option<Stat> {
-    Stat::parse(&read(&format!("/proc/{pid}/stat"))?)
+/// What /proc/PID/stat says; `None` where the process is gone.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn stat_of(pid: Pid) -> Result<Option<Stat>, Errno> {
+    let text = read(&format!("/proc/{pid}/stat"))?;
+    text.map(|text| Stat::parse(&text).ok_or(Errno::EIO)).transpose()
 }
 
-/// A process by pid and birth.
-pub(super) fn birth(pid: Pid) -> Option<Birth> {
-    stat_of(pid).map(|stat| Birth { pid: pid.as_raw(), start: stat.start })
+/// A process that lives, by pid and birth; `None` where it is gone.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn birth(pid: Pid) -> Result<Option<Birth>, Errno> {
+    Ok(stat_of(pid)?.map(|stat| Birth { pid: pid.as_raw(), start: stat.start }))
+}
+
+/// The birth of a process that is there for certain: this one, or a child that is not reaped.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn own_birth(pid: Pid) -> Result<Birth, Errno> {
+    birth(pid)?.ok_or(Errno::ESRCH)
 }
 
 /// Whether this process has a controlling terminal.
 pub(super) fn has_terminal() -> bool {
-    let own = read("/proc/self/stat").and_then(|text| Stat::parse(&text));
+    // Where that cannot be told it may have one.
+    let own = read("/proc/self/stat").ok().flatten().and_then(|text| Stat::parse(&text));
     own.is_none_or(|stat| stat.terminal != 0)
 }
 
 /// Whether this process is in a user namespace of somebody's own making.
-pub(super) fn in_user_namespace() -> bool {
-    let map = read("/proc/self/uid_map").unwrap_or_default();
-    let map = String::from_utf8_lossy(&map);
+///
+/// # Errors
+/// Where /proc does not say.
+pub(super) fn in_user_namespace() -> Result<bool, Errno> {
+    let map = read_text("/proc/self/uid_map")?;
     let mut fields = map.split_ascii_whitespace();
-    (fields.next(), fields.next(), fields.next()) != (Some("0"), Some("0"), Some("4294967295"))
+    Ok((fields.next(), fields.next(), fields.next()) != (Some("0"), Some("0"), Some("4294967295")))
 }
 
-/// The children of a process, those of all its threads. Not exact while they come and go.
-pub(super) fn children_of(pid: Pid) -> Vec<Pid> {
+/// The children of a process, those of all its threads; none where it is gone. Not exact while
+/// they come and go.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn children_of(pid: Pid) -> Result<Vec<Pid>, Errno> {
     if pid == Pid::this() {
-        return match read("/proc/thread-self/children") {
-            Some(text) => children(&String::from_utf8_lossy(&text)),
+        return match read("/proc/thread-self/children")? {
+            Some(text) => Ok(children(&String::from_utf8_lossy(&text))),
             None => children_by_scan(pid),
         };
     }
-    let Ok(threads) = numbered_entries(&format!("/proc/{pid}/task")) else { return Vec::new() };
-    let of_thread = |tid: i32| read(&format!("/proc/{pid}/task/{tid}/children"));
-    let lists = threads.into_iter().filter_map(of_thread);
-    lists.flat_map(|text| children(&String::from_utf8_lossy(&text))).collect()
+    let Some(threads) = numbered_entries(&format!("/proc/{pid}/task"))? else {
+        return Ok(Vec::new());
+    };
+    let mut all = Vec::new();
+    for tid in threads {
+        if let Some(text) = read(&format!("/proc/{pid}/task/{tid}/children"))? {
+            all.extend(children(&String::from_utf8_lossy(&text)));
+        }
+    }
+    Ok(all)
 }
 
 /// Kernels without CONFIG_PROC_CHILDREN.
-fn children_by_scan(parent: Pid) -> Vec<Pid> {
-    let pids = numbered_entries("/proc").unwrap_or_default().into_iter().map(Pid::from_raw);
-    pids.filter(|pid| stat_of(*pid).is_some_and(|stat| stat.parent == parent)).collect()
+fn children_by_scan(parent: Pid) -> Result<Vec<Pid>, Errno> {
+    let mut found = Vec::new();
+    for pid in all()? {
+        if stat_of(pid)?.is_some_and(|stat| stat.parent == parent) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
-fn numbered_entries(path: &str) -> Result<Vec<i32>, Errno> {
+/// The names of a directory of /proc that are numbers; `None` where its process is gone.
+fn numbered_entries(path: &str) -> Result<Option<Vec<i32>>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut list = nix::dir::Dir::open(path, flags, Mode::empty())?;
-    let names = list.iter().filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse().ok());
-    Ok(names.collect())
+    let mut list = match nix::dir::Dir::open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+        opened => opened?,
+    };
+    let mut numbers = Vec::new();
+    for entry in list.iter() {
+        match entry {
+            Ok(entry) => {
+                numbers.extend(entry.file_name().to_str().ok().and_then(|n| n.parse::<i32>().ok()));
+            }
+            Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(Some(numbers))
 }
 
-/// Whether `pid` descends from this process, as far as living parents tell.
+/// Every process there is. There is always one: an empty list is an error.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn all() -> Result<Vec<Pid>, Errno> {
+    let pids = numbered_entries("/proc")?.filter(|pids| !pids.is_empty()).ok_or(Errno::ENOENT)?;
+    Ok(pids.into_iter().filter(|pid| *pid > 1).map(Pid::from_raw).collect())
+}
+
+/// Whether `pid` descends from this process, as far as living parents tell. Where that cannot be
+/// told it does not: what it sent is passed on to the payload, at worst for a second time.
 pub(super) fn is_descendant(pid: Pid) -> bool {
     const DEEPEST: usize = 10_000;
     let own = Pid::this();
     let mut at = pid;
     for _ in 0..DEEPEST {
         match stat_of(at) {
-            Some(stat) if stat.parent == own => return true,
-            Some(stat) if stat.parent.as_raw() > 1 => at = stat.parent,
-            Some(_) | None => return false,
+            Ok(Some(stat)) if stat.parent == own => return true,
+            Ok(Some(stat)) if stat.parent.as_raw() > 1 => at = stat.parent,
+            Ok(Some(_) | None) | Err(_) => return false,
         }
     }
     false
 }
 
-/// Real, effective and saved uid of a process.
-pub(super) fn uids_of(pid: Pid) -> Option<[Uid; 3]> {
-    uids(&String::from_utf8_lossy(&read(&format!("/proc/{pid}/status"))?))
-}
-
-/// Whether a process runs this very program as root alone: a nested run that owes something.
-pub(super) fn is_nested_supervisor(pid: Pid) -> bool {
-    let program =
-        |pid: &str| stat(format!("/proc/{pid}/exe").as_str()).map(|s| (s.st_dev, s.st_ino)).ok();
-    let root = [Uid::from_raw(0); 3];
-    let same = program("self").is_some_and(|own| program(&pid.to_string()) == Some(own));
-    same && uids_of(pid) == Some(root)
+/// Real, effective and saved uid of a process; `None` where it is gone.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn uids_of(pid: Pid) -> Result<Option<[Uid; 3]>, Errno> {
+    let text = read(&format!("/proc/{pid}/status"))?;
+    text.map(|text| uids(&String::from_utf8_lossy(&text)).ok_or(Errno::EIO)).transpose()
 }
 
 /// Makes `number` stand for what `file` stands for, in this process and past exec.
@@ -161,7 +228,7 @@ pub(super) fn make_non_blocking(file: &OwnedFd) -> Result<(), Errno> {
 /// Lowers this process's standing with the OOM killer; gives what it was, where that worked.
 pub(super) fn spare_from_oom(root: &Root) -> Option<String> {
     const SPARED: &str = "-500";
-    let old = String::from_utf8(read("/proc/self/oom_score_adj")?).ok()?;
+    let old = read_text("/proc/self/oom_score_adj").ok()?;
     set_oom_score(root, SPARED).then(|| old.trim().to_owned())
 }
 
@@ -178,14 +245,11 @@ pub(crate) fn leads_terminal_group() -> bool {
     nix::unistd::getpgrp() == Pid::this() && has_terminal()
 }
 
-/// Every process there is.
-pub(super) fn all() -> Vec<Pid> {
-    let pids = numbered_entries("/proc").unwrap_or_default();
-    pids.into_iter().filter(|pid| *pid > 1).map(Pid::from_raw).collect()
-}
-
 /// Whether a process was given this environment entry at its exec.
-pub(super) fn has_variable(pid: Pid, entry: &str) -> bool {
-    let block = read(&format!("/proc/{pid}/environ")).unwrap_or_default();
-    block.split(|byte| *byte == 0).any(|found| found == entry.as_bytes())
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(super) fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
+    let block = read(&format!("/proc/{pid}/environ"))?.unwrap_or_default();
+    Ok(block.split(|byte| *byte == 0).any(|found| found == entry.as_bytes()))
 }

@@ -34,12 +34,14 @@ impl Run<'_> {
         hearing: Hearing,
     ) -> (Result<Ending, u8>, ResourceUsage) {
         let (mut hearing, mut failure) = (Some(hearing), None);
+        let mut orphans_wait = false;
         loop {
             let mut others = vec![];
             others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
             others.extend(hearing.as_ref().map(|h| h.as_fd()));
             let look = self.companion.as_ref().map(Companion::next);
-            let next = [self.until, look].into_iter().flatten().min();
+            let now = orphans_wait.then(Instant::now);
+            let next = [self.until, look, now].into_iter().flatten().min();
             let news = self.watch.wait(&others, next);
             drop(others);
             match hearing.as_ref().map(Hearing::verdict) {
@@ -60,10 +62,7 @@ impl Run<'_> {
             if let Some((ending, usage)) = self.ended(over) {
                 return (failure.map_or(Ok(ending), Err), usage);
             }
-            let mut heard = news.heard;
-            // An order walks the whole tree: said twice at a time it is done once.
-            heard.dedup();
-            heard.into_iter().for_each(|heard| self.attend(heard));
+            news.heard.into_iter().for_each(|heard| self.attend(heard));
             match self.companion.as_mut().and_then(Companion::look) {
                 Some(true) => self.act(Action::Everybody(STOP)),
                 Some(false) => self.act(Action::Everybody(CONT)),
@@ -77,7 +76,7 @@ impl Run<'_> {
                     return (failure.map_or(Ok(GIVEN_UP.0), Err), GIVEN_UP.1);
                 }
             }
-            family::reap_orphans(self.payload);
+            orphans_wait = family::reap_orphans(self.payload);
         }
     }
 
@@ -151,10 +150,11 @@ impl Run<'_> {
                 self.until = clock.map(|clock| Instant::now() + clock).or(self.until);
             }
             Action::Everybody(number) => {
-                let awaited = Some(self.payload);
-                let spared = Spared { asides: self.asides, awaited, ..Spared::default() };
-                for kin in family::descendants(&spared, false) {
-                    family::order(&self.root, kin, number.into());
+                let spared = Spared { awaited: Some(self.payload), ..self.spared() };
+                let until = Instant::now() + UNKILLABLE;
+                // Who is not shown now is reached by the clearing.
+                for kin in family::descendants(&self.root, &spared, (false, until)).kin {
+                    family::order(&self.root, (&spared, kin), number.into());
                 }
                 if i32::from(number) == libc::SIGKILL {
                     self.until = Some(Instant::now() + UNKILLABLE);

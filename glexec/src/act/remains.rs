@@ -1,5 +1,6 @@
-//! What is left of a run whose glexec is gone: found by what the entry recorded, never by a pid
-//! alone, and ended by descriptors that stand for processes.
+//! What is left of runs whose glexec is gone: found by what their entries recorded, never by a pid
+//! alone, and ended by descriptors that stand for processes. All lost runs are ended side by side:
+//! one look at /proc serves all of them, and one grace.
 
 use super::cgroups::Leaf;
 use super::identity::assume_effective;
@@ -7,6 +8,8 @@ use super::process::{self, stat_of};
 use super::root::Root;
 use super::sys::{self, Side};
 use crate::decide::entry::{Birth, Story};
+use crate::decide::procfs::Stat;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -17,39 +20,227 @@ const UNKILLABLE: Duration = Duration::from_secs(10);
 /// A fork storm is hunted for so many rounds.
 const ROUNDS: usize = 200;
 
-/// Ends the payload's group and session, and, where its account was this run's alone, everything
-/// of its uid: TERM, `grace`, KILL. Gives how many cannot be ended.
-/// `pids` tells whether recorded pids mean what they say here.
-pub(super) fn end_payload(root: &Root, story: &Story, (grace, pids): (Duration, bool)) -> usize {
-    let target = Uid::from_raw(story.entry.target.uid);
-    let (payload, exclusive) = (story.payload(), story.entry.exclusive);
-    let is_ours = |pid: Pid| {
-        let uids = process::uids_of(pid).is_some_and(|uids| uids.contains(&target));
-        uids && (exclusive || pids && payload.is_some_and(|birth| is_of(pid, birth)))
+/// A lost run whose processes are to be ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lost<'s> {
+    pub(super) story: &'s Story,
+    /// Whether pids of the entry mean what they say here: same boot, same pid namespace.
+    pub(super) pids: bool,
+}
+
+/// A process, as a look at /proc found it.
+#[derive(Debug)]
+struct Seen {
+    pid: Pid,
+    stat: Stat,
+    uids: [Uid; 3],
+}
+
+/// All processes but this one.
+///
+/// # Errors
+/// Where the kernel does not say: what is not seen is not "not there".
+fn look() -> Result<Vec<Seen>, Errno> {
+    let own = Pid::this();
+    let mut all = Vec::new();
+    for pid in process::all()?.into_iter().filter(|pid| *pid != own) {
+        // Who ends between the two reads is gone.
+        let (Some(stat), Some(uids)) = (stat_of(pid)?, process::uids_of(pid)?) else { continue };
+        if !stat.has_ended() {
+            all.push(Seen { pid, stat, uids });
+        }
+    }
+    Ok(all)
+}
+
+impl Lost<'_> {
+    /// Whether a process is the payload's: in the group or session it led, or, where the account
+    /// was this run's alone, of its uid. In any case it is of the target's uid.
+    fn has(&self, seen: &Seen, all: &[Seen]) -> bool {
+        let target = Uid::from_raw(self.story.entry.target.uid);
+        let led =
+            || self.pids && self.story.payload().is_some_and(|leader| seen.is_of(leader, all));
+        seen.uids.contains(&target) && (self.story.entry.exclusive || led())
+    }
+
+    /// Whether a process is of the epilogue that was interrupted: the next one must not run beside
+    /// it. Without its leader a session's number could be another's by now: what is in it must know
+    /// of this run.
+    fn has_epilogue(&self, seen: &Seen, all: &[Seen]) -> bool {
+        let Some(epilogue) = self.story.epilogue().filter(|_| self.pids) else { return false };
+        let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", self.story.entry.glexec.pid);
+        let leads = all.iter().any(|other| other.birth() == epilogue);
+        // Where its environment cannot be read it is counted, and not ended.
+        seen.is_of(epilogue, all)
+            && (leads || process::has_variable(seen.pid, &mark).unwrap_or(false))
+    }
+}
+
+impl Seen {
+    const fn birth(&self) -> Birth {
+        Birth { pid: self.pid.as_raw(), start: self.stat.start }
+    }
+
+    /// Whether this is that process, or in the group or session it led. A number that somebody else
+    /// has got since says nothing: it is free only once group and session are empty.
+    fn is_of(&self, leader: Birth, all: &[Self]) -> bool {
+        let other = |seen: &Self| seen.pid.as_raw() == leader.pid && seen.birth() != leader;
+        let led = [self.stat.group, self.stat.session, self.pid.as_raw()].contains(&leader.pid);
+        led && self.stat.start >= leader.start && !other(self) && !all.iter().any(other)
+    }
+
+    /// What stands for this process and for no other; `None` where it is gone.
+    fn hold(&self) -> Result<Option<Held>, Errno> {
+        let handle = match sys::pidfd(self.pid) {
+            Ok(pidfd) => Handle::Descriptor(pidfd),
+            Err(Errno::ESRCH) => return Ok(None),
+            // Kernels before 5.3.
+            Err(Errno::ENOSYS) => Handle::Number,
+            Err(errno) => return Err(errno),
+        };
+        // The number may have changed hands before the descriptor was opened.
+        let same = process::birth(self.pid)? == Some(self.birth());
+        Ok(same.then_some(Held { birth: self.birth(), handle }))
+    }
+}
+
+#[derive(Debug)]
+enum Handle {
+    Descriptor(OwnedFd),
+    Number,
+}
+
+/// A process that is to end.
+#[derive(Debug)]
+struct Held {
+    birth: Birth,
+    handle: Handle,
+}
+
+impl Held {
+    /// Sends it a signal. Who is gone needs none, and who is not shows at the next look.
+    fn signal(&self, _root: &Root, signal: i32) {
+        let _ = match &self.handle {
+            Handle::Descriptor(pidfd) => sys::signal_pidfd(pidfd.as_fd(), signal),
+            Handle::Number => match process::birth(Pid::from_raw(self.birth.pid)) {
+                Ok(now) if now == Some(self.birth) => sys::kill(self.birth.pid, signal),
+                Ok(_) | Err(_) => Ok(()),
+            },
+        };
+    }
+}
+
+/// Ends what is left of these runs, payloads and interrupted epilogues: TERM for the payloads'
+/// processes, one `grace` for all, KILL. Gives for each run how many processes cannot be ended;
+/// where the kernel does not say, at least one.
+pub(super) fn end(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<usize> {
+    let left = end_processes(root, lost, grace);
+    lost.iter().zip(left).map(|(lost, left)| left.max(end_leaf(root, lost))).collect()
+}
+
+fn end_leaf(root: &Root, lost: &Lost<'_>) -> usize {
+    let leaf = match lost.story.cgroup().filter(|_| lost.pids).map(|path| Leaf::of(root, path)) {
+        None | Some(Ok(None)) => return 0,
+        Some(Ok(Some(leaf))) => leaf,
+        Some(Err(_)) => return 1,
     };
-    let left = end(root, &is_ours, grace);
-    let leaf = story.cgroup().filter(|_| pids).and_then(|path| Leaf::of(root, path));
-    leaf.map_or(left, |leaf| {
-        let stuck = if leaf.kill(root, UNKILLABLE) { 0 } else { leaf.count() };
-        leaf.remove();
-        left.max(stuck)
-    })
+    let stuck = if leaf.kill(root, UNKILLABLE) { 0 } else { leaf.count().unwrap_or(1).max(1) };
+    leaf.remove();
+    stuck
+}
+
+fn end_processes(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<usize> {
+    let unknown = || vec![1; lost.len()];
+    let Ok(first) = look() else { return unknown() };
+    if !grace.is_zero() {
+        let of_payloads = |seen: &Seen| lost.iter().any(|lost| lost.has(seen, &first));
+        let held = held(first.iter().filter(|seen| of_payloads(seen)));
+        for process in &held {
+            process.signal(root, libc::SIGTERM);
+            process.signal(root, libc::SIGCONT);
+        }
+        wait_for_all(held, Instant::now() + grace);
+    }
+    let until = Instant::now() + UNKILLABLE;
+    for _ in 0..ROUNDS {
+        let Ok(all) = look() else { break };
+        let is_ours = |seen: &Seen| {
+            lost.iter().any(|lost| lost.has(seen, &all) || lost.has_epilogue(seen, &all))
+        };
+        let ours: Vec<&Seen> = all.iter().filter(|seen| is_ours(seen)).collect();
+        if ours.is_empty() {
+            return vec![0; lost.len()];
+        }
+        let held = held(ours.into_iter());
+        held.iter().for_each(|process| process.signal(root, libc::SIGKILL));
+        wait_for_all(held, until);
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    let Ok(all) = look() else { return unknown() };
+    let count = |lost: &Lost<'_>| {
+        all.iter().filter(|seen| lost.has(seen, &all) || lost.has_epilogue(seen, &all)).count()
+    };
+    lost.iter().map(count).collect()
+}
+
+/// Those that still are who they were. Who cannot be held now is seen at the next look.
+fn held<'s>(seen: impl Iterator<Item = &'s Seen>) -> Vec<Held> {
+    seen.filter_map(|seen| seen.hold().ok().flatten()).collect()
+}
+
+/// Waits until all have ended, or it is `until`.
+fn wait_for_all(mut held: Vec<Held>, until: Instant) {
+    /// Between two looks at processes without a descriptor.
+    const LOOK: Duration = Duration::from_millis(50);
+    while !held.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let by_number = held.iter().any(|held| matches!(held.handle, Handle::Number));
+        let left = if by_number { left.min(LOOK) } else { left };
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let descriptors = held.iter().filter_map(|held| match &held.handle {
+            Handle::Descriptor(pidfd) => Some(pidfd.as_fd()),
+            Handle::Number => None,
+        });
+        let mut polled: Vec<PollFd<'_>> =
+            descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let _ = poll(&mut polled, timeout);
+        let gone: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(true)).collect();
+        drop(polled);
+        let mut gone = gone.into_iter();
+        held.retain(|held| match &held.handle {
+            Handle::Descriptor(_) => !gone.next().unwrap_or(false),
+            Handle::Number => {
+                let now = stat_of(Pid::from_raw(held.birth.pid));
+                !matches!(now, Ok(None))
+                    && !now.is_ok_and(|stat| stat.is_some_and(|stat| stat.has_ended()))
+            }
+        });
+    }
 }
 
 /// Ends everything of an account that was one run's alone, whatever tree it has left: KILL to
 /// all of them at once, from a process that none of them can reach. Gives how many were found
-/// and how many are left.
+/// and how many are left; where the kernel does not say, at least one.
 pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
-    let is_ours = |pid: Pid| process::uids_of(pid).is_some_and(|uids| uids.contains(&uid));
-    let found = held(&is_ours).len();
+    let of_account = || {
+        let all = look()?.into_iter();
+        Ok::<_, Errno>(all.filter(|seen| seen.uids.contains(&uid)).collect::<Vec<_>>())
+    };
+    let Ok(mut left) = of_account() else { return (1, 1) };
+    let found = left.len();
     let until = Instant::now() + UNKILLABLE;
-    let mut left = held(&is_ours);
     while !left.is_empty() && Instant::now() < until {
         kill_all(root, uid);
-        wait_for_all(left, Instant::now() + Duration::from_millis(100));
-        left = held(&is_ours);
+        wait_for_all(held(left.iter()), Instant::now() + Duration::from_millis(100));
+        let Ok(again) = of_account() else { return (found, 1) };
+        left = again;
     }
-    (found, left.len())
+    (found.max(left.len()), left.len())
 }
 
 /// In a child: KILL to every process whose real or saved uid is this one. The child's own real
@@ -68,91 +259,7 @@ fn kill_all(root: &Root, uid: Uid) {
             sys::exit_now(0)
         }
         Ok(Side::Parent(child)) => drop(sys::wait_for(child)),
+        // Who is left shows at the next look.
         Err(_) => {}
-    }
-}
-
-/// Kills an epilogue that its glexec did not outlive, and its session: it was interrupted, and
-/// the next one must not run beside it.
-pub(super) fn end_epilogue(root: &Root, story: &Story) -> usize {
-    let Some(epilogue) = story.epilogue() else { return 0 };
-    let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", story.entry.glexec.pid);
-    let is_ours = |pid: Pid| {
-        let leader = process::birth(Pid::from_raw(epilogue.pid));
-        // Without its leader a session's number could be another's by now: what is in it must
-        // know of this run.
-        is_of(pid, epilogue) && (leader == Some(epilogue) || process::has_variable(pid, &mark))
-    };
-    end(root, &is_ours, Duration::ZERO)
-}
-
-/// Whether a process is this one, or in the group or session it led. A number that somebody else
-/// has got since says nothing: it is free only once group and session are empty.
-fn is_of(pid: Pid, leader: Birth) -> bool {
-    let alive = process::birth(Pid::from_raw(leader.pid));
-    if alive.is_some_and(|birth| birth != leader) {
-        return false;
-    }
-    stat_of(pid).is_some_and(|stat| {
-        let led = [stat.group, stat.session].contains(&leader.pid) || pid.as_raw() == leader.pid;
-        led && stat.start >= leader.start && !stat.has_ended()
-    })
-}
-
-fn end(root: &Root, is_ours: &dyn Fn(Pid) -> bool, grace: Duration) -> usize {
-    let first = held(is_ours);
-    if first.is_empty() {
-        return 0;
-    }
-    if !grace.is_zero() {
-        for (_, pidfd) in &first {
-            send(root, pidfd, libc::SIGTERM);
-            send(root, pidfd, libc::SIGCONT);
-        }
-        wait_for_all(first, Instant::now() + grace);
-    }
-    let until = Instant::now() + UNKILLABLE;
-    for _ in 0..ROUNDS {
-        let left = held(is_ours);
-        if left.is_empty() {
-            return 0;
-        }
-        left.iter().for_each(|(_, pidfd)| send(root, pidfd, libc::SIGKILL));
-        wait_for_all(left, until);
-        if Instant::now() >= until {
-            break;
-        }
-    }
-    held(is_ours).len()
-}
-
-/// The processes that are ours, each with a descriptor that was opened before it was looked at.
-fn held(is_ours: &dyn Fn(Pid) -> bool) -> Vec<(Pid, OwnedFd)> {
-    let own = Pid::this();
-    let pids = process::all().into_iter().filter(|pid| *pid != own && is_ours(*pid));
-    let opened = pids.filter(|pid| stat_of(*pid).is_some_and(|stat| !stat.has_ended()));
-    let opened = opened.filter_map(|pid| Some((pid, sys::pidfd(pid).ok()?)));
-    // Once more: the number may have changed hands before the descriptor was opened.
-    opened.filter(|(pid, _)| is_ours(*pid)).collect()
-}
-
-fn send(_root: &Root, pidfd: &OwnedFd, signal: i32) {
-    let _ = sys::signal_pidfd(pidfd.as_fd(), signal);
-}
-
-fn wait_for_all(mut held: Vec<(Pid, OwnedFd)>, until: Instant) {
-    while !held.is_empty() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut polled: Vec<PollFd<'_>> =
-            held.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
-        let _ = poll(&mut polled, timeout);
-        let gone: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(true)).collect();
-        drop(polled);
-        let mut gone = gone.into_iter();
-        held.retain(|_| !gone.next().unwrap_or(false));
     }
 }

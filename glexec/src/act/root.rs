@@ -1,5 +1,6 @@
 //! Root, made visible: whoever needs it takes `&Root`, so a search for it lists all root does.
 
+use super::letgo::LetGo;
 use super::sys;
 use crate::contract::Reason;
 use crate::decide::stop::Stop;
@@ -51,12 +52,22 @@ impl Privilege {
         Ok(Root { back: Some(self.caller) })
     }
 
-    /// Root for good, and nobody's but root's: real, effective and saved uid 0, gid 0, no
-    /// groups. From here on no process but root's may send this one a signal.
+    /// Root until this process becomes somebody else for good: for a child on its way to an exec.
     ///
     /// # Errors
     /// [`Reason::Switch`].
-    pub(crate) fn become_immune(&self) -> Result<Root, Stop> {
+    pub(super) fn raise_for_good(&self) -> Result<Root, Stop> {
+        sys::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
+        Ok(Root { back: None })
+    }
+
+    /// Root for good, and nobody's but root's: real, effective and saved uid 0, gid 0, no
+    /// groups. From here on no process but root's may send this one a signal, so nothing it does
+    /// may wait for the caller: it must have let go of the caller's descriptors.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub(crate) fn become_immune(&self, _: &LetGo) -> Result<Root, Stop> {
         let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
         sys::set_uids(SAME, uid, SAME).map_err(|e| failed("becoming root", e))?;
         sys::set_groups(&[]).map_err(|e| failed("dropping the caller's groups", e))?;

@@ -2,6 +2,7 @@
 //! without a lock is a debt.
 
 use super::root::Root;
+use super::sys;
 use super::trusted::{self, Untrusted};
 use crate::contract::Reason;
 use crate::decide::config::StateRule;
@@ -15,7 +16,7 @@ use nix::unistd::{Pid, Uid, UnlinkatFlags, fsync, unlinkat, write};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::SystemTime;
 
 /// The most that an entry may be: an exec's argument block, escaped, and its phases.
@@ -24,6 +25,10 @@ const MOST: u64 = 16 << 20;
 const ASIDE: &str = "aside.";
 /// What a file is called until it is whole.
 const NEW: &str = "new.";
+/// What the lock is called that a caller's settling holds; its uid follows.
+const SETTLING: &str = "settling.";
+/// What a run's file is called before there is an entry; its caller's uid, pid and birth follow.
+const CLAIM: &str = "claim.";
 
 /// The open state directory.
 #[derive(Debug)]
@@ -42,14 +47,25 @@ pub(crate) struct Ledger {
     sync: bool,
 }
 
-/// One file of the directory.
+/// One file of the directory, as it is.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Its glexec lives, or another sweep is at it.
-    Live { story: Option<Box<Story>>, holder: Pid },
+    /// Its glexec lives, or a sweep is at it.
+    Live(Option<Box<Story>>),
+    /// A debt: nobody has it.
+    Owed(Box<Story>),
+    /// Not to be read, or nothing of ours; why.
+    Odd(String),
+}
+
+/// One file of the directory, for who pays.
+#[derive(Debug)]
+pub(super) enum Taken {
     /// A debt: locked by us.
     Owed(Box<(Ledger, Story)>),
-    /// Set aside before, or nothing of ours; why.
+    /// Somebody has its lock, or had it just now.
+    Held { story: Option<Box<Story>>, holder: Option<Pid> },
+    /// Set aside before, not to be read, or nothing of ours; why.
     Odd(String),
 }
 
@@ -87,11 +103,12 @@ impl StateDir {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut list =
             nix::dir::Dir::openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
-        let names = list.iter().filter_map(|entry| {
-            let entry = entry.ok()?;
-            entry.file_name().to_str().ok().map(str::to_owned)
-        });
-        let mut names: Vec<String> = names.filter(|name| name != "." && name != "..").collect();
+        let mut names = Vec::new();
+        for entry in list.iter() {
+            // A name that is no text is none that this program gives.
+            let name = entry.map_err(failed)?.file_name().to_str().ok().map(str::to_owned);
+            names.extend(name.filter(|name| name != "." && name != ".."));
+        }
         names.sort_unstable();
         Ok(names)
     }
@@ -117,13 +134,12 @@ impl StateDir {
     /// # Errors
     /// [`Reason::State`]; [`Reason::TooManyRuns`].
     pub(crate) fn has_room(&self, caller: &Person, most_runs: u32) -> Result<(), Stop> {
-        let mine = name_begins(caller);
+        let mine = name_begins(caller.uid);
         let runs = self.names()?.iter().filter(|name| name.starts_with(&mine)).count();
         if u32::try_from(runs).is_ok_and(|runs| runs < most_runs) {
             return Ok(());
         }
-        let sentence = format!("you have {runs} lingering runs, and {most_runs} is the most here");
-        Err(Stop::new(Reason::TooManyRuns, sentence).hint("wait until some of them end"))
+        Err(too_many(runs, most_runs))
     }
 
     /// Writes down a run before anything of it can exist: under a name that nobody looks at,
@@ -133,7 +149,7 @@ impl StateDir {
     /// [`Reason::State`]; [`Reason::TooManyRuns`].
     pub(crate) fn begin(&self, entry: &Entry, most_runs: u32) -> Result<Ledger, Stop> {
         self.has_room(&entry.caller, most_runs)?;
-        let mine = name_begins(&entry.caller);
+        let mine = name_begins(entry.caller.uid);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanoseconds = since.map_or(0, |d| d.as_nanos());
         let name = format!("{mine}{}.{}.{nanoseconds:x}", entry.target.uid, entry.glexec.pid);
@@ -159,56 +175,291 @@ impl StateDir {
         }
     }
 
-    /// Looks at one file; takes its lock, or only looks whether somebody has it. `None` where it
-    /// is gone meanwhile, or was never finished.
-    pub(crate) fn examine(&self, name: &str, take: bool) -> Option<Found> {
-        let odd = |why: &str| Some(Found::Odd(why.to_owned()));
+    /// Looks at one file, and whether somebody holds its lock; takes none. `None` where it is gone
+    /// meanwhile, or was never finished.
+    pub(crate) fn look(&self, name: &str) -> Option<Found> {
+        let (file, story) = match self.read(name) {
+            Ok(read) => read?,
+            Err(why) => return Some(Found::Odd(why)),
+        };
+        Some(match held(&file) {
+            Ok(Some(_)) => Found::Live(story.ok().map(Box::new)),
+            Ok(None) => story.map_or_else(Found::Odd, |story| Found::Owed(Box::new(story))),
+            Err(errno) => Found::Odd(format!("its lock cannot be asked for: {}", errno.desc())),
+        })
+    }
+
+    /// Takes a debt: reads the file, and where `wanted` wants what it tells, locks it. What nobody
+    /// asks for is not locked, or who looks would hold up who pays. `None` where it is gone
+    /// meanwhile, was never finished, or is not wanted.
+    pub(super) fn take(&self, name: &str, wanted: &dyn Fn(&Story) -> bool) -> Option<Taken> {
+        let odd = |why: String| Some(Taken::Odd(why));
+        if name.starts_with(NEW) {
+            self.tidy(name);
+            return None;
+        }
+        let (file, story) = match self.read(name) {
+            Ok(read) => read?,
+            Err(why) => return odd(why),
+        };
+        if story.as_ref().is_ok_and(|story| !wanted(story)) {
+            return None;
+        }
         if name.starts_with(ASIDE) {
-            return odd("was set aside");
+            return odd("was set aside".to_owned());
+        }
+        match lock(&file) {
+            Ok(()) => {}
+            Err(Errno::EAGAIN | Errno::EACCES) => {
+                let story = story.ok().map(Box::new);
+                return match held(&file) {
+                    Ok(Some(holder)) => Some(Taken::Held { story, holder: Some(holder) }),
+                    // Let go meanwhile: to be tried again.
+                    Ok(None) => Some(Taken::Held { story, holder: None }),
+                    Err(errno) => odd(format!("its lock cannot be asked for: {}", errno.desc())),
+                };
+            }
+            Err(errno) => return odd(format!("cannot be locked: {}", errno.desc())),
+        }
+        match fstat(&file) {
+            // Between our open and our lock its owner may have paid and removed it.
+            Ok(stat) if stat.st_nlink == 0 => return None,
+            Ok(_) => {}
+            Err(errno) => return odd(format!("cannot be looked at: {}", errno.desc())),
+        }
+        // Once more: it may have got further between the first look and the lock.
+        let story = match read(&file) {
+            Ok(story) => story,
+            Err(unreadable) => return odd(unreadable.clause()),
+        };
+        let directory = match self.directory.try_clone() {
+            Ok(directory) => directory,
+            Err(e) => return odd(format!("cannot be kept: {e}")),
+        };
+        let ledger = Ledger { directory, name: name.to_owned(), file, sync: self.sync };
+        wanted(&story).then(|| Taken::Owed(Box::new((ledger, story))))
+    }
+
+    /// Removes a file that was never finished, once it is a dead process's for certain. Where that
+    /// fails the next sweep tries again: nobody looks at such a file.
+    fn tidy(&self, name: &str) {
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let Ok(file) = openat(&self.directory, name, flags, Mode::empty()) else { return };
+        if fstat(&file).is_ok_and(|stat| is_old(&stat)) && lock(&file).is_ok() {
+            let _ = unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir);
+        }
+    }
+
+    /// Opens and reads one file. `Ok(None)` where it is gone or was never finished.
+    fn read(&self, name: &str) -> Result<Option<Read>, String> {
+        if name.starts_with(NEW) {
+            return Ok(None);
         }
         let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = match openat(
-            &self.directory,
-            name,
-            flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
-            Mode::empty(),
-        ) {
+        let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = match openat(&self.directory, name, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(Errno::ENOENT) => return None,
-            Err(errno) => return odd(&format!("cannot be opened: {}", errno.desc())),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(format!("cannot be opened: {}", errno.desc())),
         };
-        let Ok(stat) = fstat(&file) else { return odd("cannot be looked at") };
+        let stat = fstat(&file).map_err(|e| format!("cannot be looked at: {}", e.desc()))?;
         let regular = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
         if !regular || stat.st_uid != 0 || stat.st_mode & 0o077 != 0 || stat.st_nlink > 1 {
-            return odd("is not a file of root's alone");
-        }
-        if name.starts_with(NEW) {
-            if take && is_old(&stat) && lock(&file).is_ok() {
-                let _ = unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir);
-            }
-            return None;
-        }
-        let holder = if take { lock(&file).err().map(|_| holder(&file)) } else { held(&file) };
-        // Between our open and our lock its owner may have paid and removed it.
-        if holder.is_none() && fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) {
-            return None;
+            return Err("is not a file of root's alone".to_owned());
         }
         let story = read(&file).map_err(|e| e.clause());
-        match (holder, story) {
-            (Some(holder), story) => Some(Found::Live { story: story.ok().map(Box::new), holder }),
-            (None, Err(why)) => odd(&why),
-            (None, Ok(story)) => {
-                let directory = self.directory.try_clone().ok()?;
-                let ledger = Ledger { directory, name: name.to_owned(), file, sync: self.sync };
-                Some(Found::Owed(Box::new((ledger, story))))
-            }
-        }
+        Ok(Some((file, story)))
     }
 }
 
+/// An open entry, and what it tells or why it tells nothing.
+type Read = (OwnedFd, Result<Story, String>);
+
+/// The lock that one settling of a caller's holds at a time. It belongs to the open file: who
+/// settles has a copy.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    file: OwnedFd,
+    name: String,
+}
+
+impl StateDir {
+    /// Whether there is an entry of this caller's, whatever became of it.
+    ///
+    /// # Errors
+    /// [`Reason::State`].
+    pub(crate) fn knows(&self, caller: Uid) -> Result<bool, Stop> {
+        Ok(self.entries()?.iter().any(|name| is_of_caller(name, caller.as_raw())))
+    }
+
+    /// Opens the lock of this caller's settlings.
+    ///
+    /// # Errors
+    /// [`Reason::State`].
+    pub(crate) fn settling(&self, caller: Uid) -> Result<Settling, Stop> {
+        let name = format!("{SETTLING}{caller}");
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = openat(&self.directory, name.as_str(), flags, mode)
+            .map_err(|e| self.unusable(&name, e))?;
+        Ok(Settling { file, name })
+    }
+
+    /// A settling is over: its name goes while its lock is still held. Where the name stays, the
+    /// next one takes it.
+    pub(crate) fn is_settled(&self, settling: &Settling) {
+        let _ = unlinkat(&self.directory, settling.name.as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+}
+
+/// A run that its caller has begun and that has no entry yet: it counts as one.
+#[derive(Debug)]
+pub(super) struct Claim {
+    directory: OwnedFd,
+    name: String,
+    _locked: OwnedFd,
+}
+
+impl Claim {
+    /// It counts no more. Where the name stays, who counts next finds it without its lock.
+    pub(super) fn end(&self) {
+        let _ = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl StateDir {
+    /// Claims one of the runs that this caller may have, before anything is taken for it.
+    ///
+    /// # Errors
+    /// [`Reason::State`]; [`Reason::TooManyRuns`].
+    pub(super) fn claim(&self, caller: Uid, most_runs: u32) -> Result<Claim, Stop> {
+        let birth = super::process::own_birth(Pid::this())
+            .map_err(|e| state(format!("/proc/self/stat: {}", e.desc())))?;
+        let begin = format!("{CLAIM}{caller}.");
+        let name = format!("{begin}{}.{}", birth.pid, birth.start);
+        let failed = |e: Errno| self.unusable(&name, e);
+        let hidden = format!("{NEW}{name}");
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = openat(&self.directory, hidden.as_str(), flags, mode).map_err(failed)?;
+        // This lock belongs to the open file: it goes along through a fork of glexec's own.
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))).map_err(failed)?;
+        renameat(&self.directory, hidden.as_str(), &self.directory, name.as_str())
+            .map_err(failed)?;
+        let directory = self.directory.try_clone().map_err(|_| failed(Errno::EMFILE))?;
+        let claim = Claim { directory, name, _locked: file };
+        let mine = name_begins(caller.as_raw());
+        let mut runs = 0;
+        for other in self.names()?.iter().filter(|other| **other != claim.name) {
+            runs += usize::from(
+                other.starts_with(&mine) || other.starts_with(&begin) && self.counts(other)?,
+            );
+        }
+        if u32::try_from(runs).is_ok_and(|runs| runs < most_runs) {
+            return Ok(claim);
+        }
+        Err(too_many(runs, most_runs))
+    }
+
+    /// Whether somebody has a claim. One without its lock is a dead run's and goes.
+    fn counts(&self, claim: &str) -> Result<bool, Stop> {
+        let locked = self.is_locked(claim)?;
+        if locked == Some(false) {
+            let _ = unlinkat(&self.directory, claim, UnlinkatFlags::NoRemoveDir);
+        }
+        Ok(locked == Some(true))
+    }
+
+    /// Whether somebody holds the lock of a file that belongs to an open file; `None` where there
+    /// is no such file.
+    ///
+    /// # Errors
+    /// [`Reason::State`].
+    pub(super) fn is_locked(&self, name: &str) -> Result<Option<bool>, Stop> {
+        let failed = |e: Errno| self.unusable(name, e);
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = match openat(&self.directory, name, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let mut asked = whole(libc::F_WRLCK);
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked)).map_err(failed)?;
+        Ok(Some(i32::from(asked.l_type) != libc::F_UNLCK))
+    }
+}
+
+/// That a caller has as many runs as it may.
+fn too_many(runs: usize, most_runs: u32) -> Stop {
+    let sentence = format!("you have {runs} lingering runs, and {most_runs} is the most here");
+    Stop::new(Reason::TooManyRuns, sentence).hint("wait until some of them end")
+}
+
+impl Settling {
+    /// Waits until no other settling of this caller's is under way. To be called with the caller's
+    /// ids, as an ordinary process: this may take long, and any signal ends it. False where the
+    /// one before has taken the name away: the lock is to be opened anew.
+    ///
+    /// # Errors
+    /// [`Reason::State`].
+    pub(crate) fn wait(&self) -> Result<bool, Stop> {
+        let failed = |e: Errno| state(format!("the lock of a settling: {}", e.desc()));
+        sys::set_mask(0);
+        loop {
+            match fcntl(&self.file, FcntlArg::F_OFD_SETLKW(&whole(libc::F_WRLCK))) {
+                Ok(_) => return Ok(fstat(&self.file).map_err(failed)?.st_nlink > 0),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+    }
+
+    /// The descriptor that must stay open.
+    pub(super) fn number(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl StateDir {
+    /// Whether this process holds the lock of an entry that is named after it: a run that owes
+    /// something. Entries of this process are never opened here: to close one would give its lock
+    /// up (fcntl(2)).
+    ///
+    /// # Errors
+    /// Where the directory or one of these files does not say.
+    pub(super) fn holds_an_entry(&self, pid: Pid) -> Result<bool, Errno> {
+        if pid == Pid::this() {
+            return Ok(false);
+        }
+        let names = self.names().map_err(|_| Errno::EIO)?;
+        for name in names.iter().filter(|name| glexec_of(name) == Some(pid)) {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+            let file = match openat(&self.directory, name.as_str(), flags, Mode::empty()) {
+                Err(Errno::ENOENT) => continue,
+                opened => opened?,
+            };
+            if held(&file)? == Some(pid) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The pid of the glexec that an entry's name tells.
+fn glexec_of(name: &str) -> Option<Pid> {
+    let mut words = name.strip_prefix("run.")?.split('.');
+    words.nth(2)?.parse().ok().map(Pid::from_raw)
+}
+
 /// How the names begin that are no entries: an account's lock, that of a directory that is
-/// handed over, and what was not given back.
-const OTHERS: [&str; 3] = ["account.", "handed.", "quarantine"];
+/// handed over, what was not given back, a settling's lock, and a run that is being begun.
+const OTHERS: [&str; 5] = ["account.", "handed.", "quarantine", SETTLING, CLAIM];
 
 /// The uid of the target that an entry's name tells, one set aside or not yet whole included.
 pub(super) fn user_of(name: &str) -> Option<Uid> {
@@ -218,8 +469,13 @@ pub(super) fn user_of(name: &str) -> Option<Uid> {
 }
 
 /// `run.<uid of the caller>.`, which all its entries begin with.
-fn name_begins(caller: &Person) -> String {
-    format!("run.{}.", caller.uid)
+fn name_begins(caller: u32) -> String {
+    format!("run.{caller}.")
+}
+
+/// Whether an entry, one set aside included, is this caller's, by its name.
+pub(super) fn is_of_caller(name: &str, caller: u32) -> bool {
+    name.strip_prefix(ASIDE).unwrap_or(name).starts_with(&name_begins(caller))
 }
 
 impl Ledger {
@@ -279,16 +535,12 @@ fn lock(file: &OwnedFd) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_SETLK(&whole(libc::F_WRLCK))).map(drop)
 }
 
-/// Who holds the lock; pid 0 where that cannot be told, or nobody does any more.
-fn holder(file: &OwnedFd) -> Pid {
-    held(file).unwrap_or(Pid::from_raw(0))
-}
-
-fn held(file: &OwnedFd) -> Option<Pid> {
+/// Who holds the lock, if anybody does.
+fn held(file: &OwnedFd) -> Result<Option<Pid>, Errno> {
     let mut asked = whole(libc::F_WRLCK);
-    fcntl(file, FcntlArg::F_GETLK(&mut asked)).ok()?;
+    fcntl(file, FcntlArg::F_GETLK(&mut asked))?;
     let free = i32::from(asked.l_type) == libc::F_UNLCK;
-    (!free).then(|| Pid::from_raw(asked.l_pid))
+    Ok((!free).then(|| Pid::from_raw(asked.l_pid)))
 }
 
 /// Whether a file that was never finished is a dead process's for certain: between making and
@@ -329,7 +581,7 @@ fn state(detail: String) -> Stop {
 /// The boot and the pid namespace this process is in.
 pub(super) fn place() -> Option<entry::Place> {
     let mut boot = String::new();
-    let file = super::process::open_proc("/proc/sys/kernel/random/boot_id")?;
+    let file = super::process::open_proc("/proc/sys/kernel/random/boot_id").ok()?;
     File::from(file).take(64).read_to_string(&mut boot).ok()?;
     let pid_namespace = nix::sys::stat::stat("/proc/self/ns/pid").ok()?.st_ino;
     Some(entry::Place { boot: boot.trim().to_owned(), pid_namespace })

@@ -1,13 +1,14 @@
 //! Ending what was left behind: TERM to the tree, a grace, then KILL to our own children until
 //! there are none. Bounded, and woken by events only.
 
+use super::cgroups::Leaf;
 use super::family::{self, Kin, Spared};
-use super::process::is_nested_supervisor;
 use super::root::Root;
 use super::watch::{Heard, News, Watch};
 use crate::decide::ended::Leftovers;
 use crate::decide::heard::Signal;
 use crate::decide::vigil::{Action, Event, Vigil};
+use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
 /// What the kernel is given to make a killed process vanish. One in uninterruptible sleep may
@@ -58,67 +59,99 @@ pub(super) fn event_of(signal: &Signal) -> Event {
     }
 }
 
-/// Ends every descendant that is not spared.
+/// Ends every descendant that is not spared, by its control group, too, where it has one.
 pub(super) fn clear(
     root: &Root,
     ears: &mut Ears<'_>,
-    spared: &Spared,
+    (spared, leaf): (&Spared, Option<&Leaf>),
     graces: Graces,
 ) -> Leftovers {
-    let tree = family::descendants(spared, false);
+    let tree = family::descendants(root, spared, (false, Instant::now() + UNKILLABLE));
     if tree.is_empty() {
         return Leftovers::default();
     }
-    for kin in &tree {
+    for kin in &tree.kin {
         // Without a grace only who runs an epilogue of its own is asked first.
-        if !graces.kill.is_zero() || is_nested_supervisor(kin.pid) {
+        if !graces.kill.is_zero() || spared.nested.is(root, kin.pid) {
             family::signal(root, *kin, libc::SIGTERM);
             family::signal(root, *kin, libc::SIGCONT);
         }
     }
     let until = Instant::now() + graces.kill;
-    while Instant::now() < until && !*ears.hurry && !family::living_children(spared).is_empty() {
+    let somebody_is_left =
+        || family::living_children(spared).map_or(true, |children| !children.is_empty());
+    while Instant::now() < until && !*ears.hurry && somebody_is_left() {
         ears.wait(&[], until);
     }
-    let left = kill(root, ears, spared, graces.nested);
+    let left = kill(root, ears, (spared, leaf), graces.nested);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let found = tree.len().max(left);
+    let found = tree.kin.len().max(left);
     Leftovers { found: count(found), ended: count(found - left) }
 }
 
+/// The clocks of killing.
+struct Patience {
+    /// When who was killed should be gone; anew with everybody who goes.
+    until: Instant,
+    /// When who forks faster than it is killed has won.
+    storm: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { until: now + UNKILLABLE, storm: now + STORM }
+    }
+}
+
 /// KILL until nobody is left, or who is left cannot be killed. Gives how many that are.
-fn kill(root: &Root, ears: &mut Ears<'_>, spared: &Spared, nested: Duration) -> usize {
-    let (mut until, nested_until) = (Instant::now() + UNKILLABLE, Instant::now() + nested);
-    let storm = Instant::now() + STORM;
-    let mut before = Vec::new();
+fn kill(
+    root: &Root,
+    ears: &mut Ears<'_>,
+    (spared, leaf): (&Spared, Option<&Leaf>),
+    nested: Duration,
+) -> usize {
+    /// Before the next look, where the kernel has not shown everything.
+    const LOOK: Duration = Duration::from_millis(100);
+    let (mut patience, nested_until) = (Patience::new(), Instant::now() + nested);
+    let (mut before, mut waited_for_nested) = (Vec::new(), false);
     loop {
-        let tree = family::descendants(spared, false);
-        if tree.is_empty() && family::living_children(spared).is_empty() {
+        let pass = Instant::now() + UNKILLABLE;
+        let tree = family::descendants(root, spared, (false, pass));
+        let children = family::living_children(spared);
+        if tree.is_empty() && children.as_ref().is_ok_and(Vec::is_empty) {
             return 0;
         }
         let now = Instant::now();
-        let is_supervisor = |kin: &Kin| now < nested_until && is_nested_supervisor(kin.pid);
+        let has_time = |pid: Pid| now < nested_until && spared.nested.is(root, pid);
         let (supervisors, others): (Vec<Kin>, Vec<Kin>) =
-            tree.iter().partition(|kin| is_supervisor(kin));
-        if tree != before {
-            until = now + UNKILLABLE;
+            tree.kin.iter().partition(|kin| has_time(kin.pid));
+        // Who was under a nested run, or was one, has had no KILL so far: its clocks begin now.
+        if waited_for_nested && supervisors.is_empty() {
+            patience = Patience::new();
         }
-        if (now >= until || now >= storm) && supervisors.is_empty() {
-            return tree.len().max(1);
+        waited_for_nested = !supervisors.is_empty();
+        if tree.kin != before {
+            patience.until = now + UNKILLABLE;
         }
-        before = tree;
+        if (now >= patience.until || now >= patience.storm) && supervisors.is_empty() {
+            return tree.kin.len().max(1);
+        }
+        before = tree.kin;
         // A killed process forks no more, so a storm loses ground with every round.
         for kin in &others {
             family::signal(root, *kin, libc::SIGKILL);
         }
-        family::living_children(spared).iter().for_each(|child| {
-            if !is_nested_supervisor(*child) || now >= nested_until {
-                family::kill_child(root, *child);
-            }
-        });
-        for supervisor in &supervisors {
-            family::kill_below(root, supervisor.pid);
+        for child in children.iter().flatten().filter(|child| !has_time(**child)) {
+            family::kill_child(root, *child);
         }
-        ears.wait(&[], if supervisors.is_empty() { until.min(storm) } else { nested_until });
+        match leaf.filter(|_| supervisors.is_empty()) {
+            Some(leaf) => leaf.kill_now(root),
+            None => supervisors.iter().for_each(|nested| family::kill_below(root, nested.pid)),
+        }
+        let next =
+            if supervisors.is_empty() { patience.until.min(patience.storm) } else { nested_until };
+        let shown = tree.whole && children.is_ok();
+        ears.wait(&[], if shown { next } else { next.min(now + LOOK) });
     }
 }

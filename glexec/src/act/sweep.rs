@@ -6,9 +6,10 @@ use super::family::Spared;
 use super::handover;
 use super::leases;
 use super::linger::now;
-use super::remains;
+use super::process;
+use super::remains::{self, Lost};
 use super::root::Root;
-use super::state::{self, Found, Ledger, StateDir};
+use super::state::{self, Ledger, StateDir, Taken};
 use super::stragglers::{Ears, Graces};
 use super::sys;
 use super::watch::Watch;
@@ -24,6 +25,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
+
+/// So many debts are held, and their processes ended, at a time.
+const AT_ONCE: usize = 256;
+/// How long an entry is waited for that somebody else than its glexec has locked.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// An entry's name, and the debt.
+type Debtor = (String, (Ledger, Story));
 
 /// What became of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,48 +104,99 @@ impl<'a> Sweep<'a> {
         })
     }
 
-    /// Goes through every entry that `wanted` wants. `until` is how long those that live are waited
-    /// for.
+    /// Goes through every entry that `wanted` wants, of this caller where one is given. `until` is how
+    /// long those that live are waited for.
     ///
     /// # Errors
     /// [`Reason::State`].
     pub(crate) fn run(
         &mut self,
         wanted: &dyn Fn(&Story) -> bool,
-        payer: Payer,
+        (payer, caller): (Payer, Option<u32>),
         until: Option<Instant>,
     ) -> Result<Vec<(String, Settled)>, Stop> {
         self.payer = payer;
-        let mut all = Vec::new();
-        for name in self.directory.entries()? {
-            let mut found = self.directory.examine(&name, true);
-            while let (Some(Found::Live { story: Some(story), holder }), Some(until)) =
-                (&found, until)
-            {
-                if !wanted(story) || !wait_for(*holder, until) {
-                    break;
+        let mut names = self.directory.entries()?;
+        names.retain(|name| caller.is_none_or(|uid| state::is_of_caller(name, uid)));
+        let (mut all, mut owed) = (Vec::new(), Vec::new());
+        for name in names {
+            match self.take(&name, wanted, until) {
+                None => {}
+                Some(Taken::Owed(debt)) => owed.push((name, *debt)),
+                Some(Taken::Odd(why)) => all.push((name, Settled::Odd(why))),
+                Some(Taken::Held { holder, .. }) => {
+                    let pid = holder.map_or(0, Pid::as_raw);
+                    all.push((name, Settled::Live(pid)));
                 }
-                found = self.directory.examine(&name, true);
             }
-            let settled = match found {
-                None => continue,
-                Some(Found::Odd(why)) => Settled::Odd(why),
-                Some(Found::Live { story: Some(story), .. }) if !wanted(&story) => continue,
-                Some(Found::Live { holder, .. }) => Settled::Live(holder.as_raw()),
-                Some(Found::Owed(owed)) if !wanted(&owed.1) => continue,
-                Some(Found::Owed(owed)) => {
-                    let (ledger, story) = *owed;
-                    self.settle(ledger, &story)
-                }
-            };
-            all.push((name, settled));
+            // Each debt holds a descriptor, and so does each process that is ended.
+            if owed.len() >= AT_ONCE {
+                self.settle_all(&mut owed, &mut all);
+            }
         }
+        self.settle_all(&mut owed, &mut all);
         Ok(all)
     }
 
-    fn settle(&mut self, mut ledger: Ledger, story: &Story) -> Settled {
-        let due = story.debt(now(), self.payer);
-        let left = self.end_remains(story);
+    /// Takes one entry. One whose glexec lives is waited for, for as long as the sweep's caller
+    /// wants; one that another sweep is at, at least a moment: it lets go when it has paid.
+    fn take(
+        &self,
+        name: &str,
+        wanted: &dyn Fn(&Story) -> bool,
+        until: Option<Instant>,
+    ) -> Option<Taken> {
+        let moment = Instant::now() + MOMENT;
+        loop {
+            let taken = self.directory.take(name, wanted)?;
+            let Taken::Held { story, holder } = &taken else { return Some(taken) };
+            let own = story.as_ref().is_some_and(|story| self.is_own_glexec(story, *holder));
+            let until = if own { until } else { Some(until.map_or(moment, |u| u.max(moment))) };
+            if !until.is_some_and(|until| wait_for(*holder, until)) {
+                return Some(taken);
+            }
+        }
+    }
+
+    /// Whether the holder of an entry's lock is the glexec that wrote it. Where that cannot be told
+    /// it is.
+    fn is_own_glexec(&self, story: &Story, holder: Option<Pid>) -> bool {
+        let (entry, Some(holder)) = (&story.entry, holder) else { return false };
+        if entry.place != self.place {
+            return true;
+        }
+        entry.glexec.pid == holder.as_raw()
+            && process::birth(holder).map_or(true, |birth| birth == Some(entry.glexec))
+    }
+
+    /// Ends what is left of all these runs, side by side, and then pays one after another.
+    fn settle_all(&mut self, owed: &mut Vec<Debtor>, all: &mut Vec<(String, Settled)>) {
+        // Whether it was due is to be told before the time that ending takes.
+        let due: Vec<Debt> =
+            owed.iter().map(|(_, (_, story))| story.debt(now(), self.payer)).collect();
+        let lost: Vec<Lost<'_>> =
+            owed.iter().filter_map(|(_, (_, story))| self.lost(story)).collect();
+        let mut left = remains::end(self.root, &lost, self.kill_grace).into_iter();
+        let left: Vec<usize> = owed
+            .iter()
+            .map(|(_, (_, story))| self.lost(story).map_or(0, |_| left.next().unwrap_or(1)))
+            .collect();
+        for ((name, (ledger, story)), (due, left)) in owed.drain(..).zip(due.into_iter().zip(left))
+        {
+            let settled = self.settle((ledger, &story), due, left);
+            all.push((name, settled));
+        }
+    }
+
+    /// In another boot there is nothing left; in a foreign pid namespace no pid says anything,
+    /// and an account that was the run's alone still does.
+    fn lost<'s>(&self, story: &'s Story) -> Option<Lost<'s>> {
+        let place = &story.entry.place;
+        let pids = place.pid_namespace == self.place.pid_namespace;
+        (place.boot == self.place.boot).then_some(Lost { story, pids })
+    }
+
+    fn settle(&mut self, (mut ledger, story): (Ledger, &Story), due: Debt, left: usize) -> Settled {
         if left > 0 {
             let text = format!("{left} processes of a lost run cannot be ended");
             self.witness.log(Level::Warning, &text);
@@ -180,18 +240,6 @@ impl<'a> Sweep<'a> {
             return Settled::Failed(format!("the epilogue was {how}"));
         }
         self.remove(&ledger, result.word())
-    }
-
-    /// In another boot there is nothing left; in a foreign pid namespace no pid says anything,
-    /// and an account that was the run's alone still does.
-    fn end_remains(&self, story: &Story) -> usize {
-        let place = &story.entry.place;
-        if place.boot != self.place.boot {
-            return 0;
-        }
-        let pids = place.pid_namespace == self.place.pid_namespace;
-        let payload = remains::end_payload(self.root, story, (self.kill_grace, pids));
-        payload + if pids { remains::end_epilogue(self.root, story) } else { 0 }
     }
 
     fn pay(
@@ -261,7 +309,7 @@ impl<'a> Sweep<'a> {
 
 /// Waits for a process that is not our child to end, and looks again now and then: it may be
 /// another sweep, which lets go of this entry and goes on. False where the time is up.
-fn wait_for(holder: Pid, until: Instant) -> bool {
+fn wait_for(holder: Option<Pid>, until: Instant) -> bool {
     const LOOK: Duration = Duration::from_millis(200);
     const NAP: Duration = Duration::from_millis(50);
     let left = until.saturating_duration_since(Instant::now());
@@ -270,10 +318,12 @@ fn wait_for(holder: Pid, until: Instant) -> bool {
     }
     let timeout =
         |span: Duration| PollTimeout::try_from(left.min(span)).unwrap_or(PollTimeout::ZERO);
-    let _ = match sys::pidfd(holder) {
-        Ok(pidfd) => poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout(LOOK)),
+    let _ = match holder.map(sys::pidfd) {
+        Some(Ok(pidfd)) => {
+            poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout(LOOK))
+        }
         // Gone already, or its number cannot be seen from here: do not spin.
-        Err(_) => poll(&mut [], timeout(NAP)),
+        Some(Err(_)) | None => poll(&mut [], timeout(NAP)),
     };
     true
 }

@@ -194,8 +194,10 @@ fn why_not_root() -> Reason {
     if sys::control(libc::PR_GET_NO_NEW_PRIVS, 0) == Ok(1) {
         return Reason::NoNewPrivs;
     }
-    if super::process::in_user_namespace() {
-        return Reason::UserNamespace;
+    match super::process::in_user_namespace() {
+        Ok(false) => {}
+        Ok(true) => return Reason::UserNamespace,
+        Err(_) => return Reason::NoProc,
     }
     match statvfs("/proc/self/exe") {
         Ok(fs) if fs.flags().contains(FsFlags::ST_NOSUID) => Reason::NosuidMount,

@@ -82,29 +82,39 @@ impl Watch {
                 }
             }
         }
+        news.heard = condensed(news.heard);
         news
     }
 
+    /// Takes a bounded number: who sends without end keeps us from no clock.
     fn take_signals(&self, heard: &mut Vec<Heard>) {
         const AT_ONCE: usize = 16;
+        const READS: usize = 8;
         let mut room = [0u8; SIGNAL_INFO * AT_ONCE];
-        while let Ok(length) = read(&self.signals, &mut room) {
+        for _ in 0..READS {
+            let Ok(length) = read(&self.signals, &mut room) else { return };
             let infos = room.get(..length).unwrap_or_default().chunks_exact(SIGNAL_INFO);
             heard.extend(infos.filter_map(Signal::read).map(Heard::Signal));
             if length < room.len() {
-                break;
+                return;
             }
         }
     }
 
+    /// Takes as much as a pipe holds, and its end with it where that is there: an end must not wait
+    /// until everything that was written before it has been done.
     fn take_orders(&mut self, heard: &mut Vec<Heard>) {
-        match self.orders.as_ref().map_or(Order::Nothing, Orders::read) {
-            Order::Nothing => {}
-            Order::End => {
-                self.orders = None;
-                heard.push(Heard::CallerGone);
+        const READS: usize = 17;
+        for _ in 0..READS {
+            match self.orders.as_ref().map_or(Order::Nothing, Orders::read) {
+                Order::Nothing => return,
+                Order::End => {
+                    self.orders = None;
+                    heard.push(Heard::CallerGone);
+                    return;
+                }
+                Order::Bytes(bytes) => bytes.iter().for_each(|byte| self.take_byte(*byte, heard)),
             }
-            Order::Bytes(bytes) => bytes.iter().for_each(|byte| self.take_byte(*byte, heard)),
         }
     }
 
@@ -123,10 +133,76 @@ impl Watch {
     }
 }
 
+/// What is left to do of a batch: of the same order, or the same signal of the same sender, the
+/// last; of STOP and CONT, which undo each other and go to everybody, the last of both; of lines
+/// that are no orders, a few. Real-time signals are counted by who gets them, and all stay.
+fn condensed(heard: Vec<Heard>) -> Vec<Heard> {
+    const NONSENSE: usize = 8;
+    const STOP: u8 = 19;
+    const CONT: u8 = 18;
+    const FIRST_REAL_TIME: u8 = 32;
+    let undo_each_other = |n: &u8| [STOP, CONT].contains(n);
+    let replaces = |later: &Heard, earlier: &Heard| match (later, earlier) {
+        (Heard::Order(a), Heard::Order(b)) => a == b || undo_each_other(a) && undo_each_other(b),
+        (Heard::Signal(a), Heard::Signal(b)) => a == b && a.number < FIRST_REAL_TIME,
+        _ => false,
+    };
+    let mut kept: Vec<Heard> = Vec::new();
+    let mut nonsense = 0;
+    for one in heard {
+        if matches!(one, Heard::Nonsense(_)) {
+            nonsense += 1;
+            if nonsense > NONSENSE {
+                continue;
+            }
+        }
+        kept.retain(|earlier| !replaces(&one, earlier));
+        kept.push(one);
+    }
+    kept
+}
+
 /// Rounded up to the next millisecond, so that a clock has run out when it is said to have.
 fn timeout(until: Option<Instant>) -> PollTimeout {
     let Some(until) = until else { return PollTimeout::NONE };
     let left = until.saturating_duration_since(Instant::now());
     let left = left.checked_add(Duration::from_micros(999)).unwrap_or(left);
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::heard::Sender;
+
+    #[test]
+    fn of_a_flood_of_orders_the_last_of_each_kind_is_done_and_the_end_is_heard() {
+        let flood: Vec<Heard> = (0..10_000)
+            .flat_map(|n| {
+                [19, 10, 18, 10]
+                    .map(Heard::Order)
+                    .into_iter()
+                    .chain([Heard::Nonsense(vec![u8::try_from(n % 256).unwrap()])])
+            })
+            .chain([Heard::Order(15), Heard::CallerGone])
+            .collect();
+        let kept = condensed(flood);
+        let orders: Vec<&Heard> =
+            kept.iter().filter(|h| !matches!(h, Heard::Nonsense(_))).collect();
+        let want = [18, 10, 15].map(Heard::Order);
+        assert_eq!(orders, want.iter().chain([&Heard::CallerGone]).collect::<Vec<_>>());
+        assert_eq!(kept.len(), 4 + 8);
+    }
+
+    #[test]
+    fn signals_of_two_senders_and_real_time_signals_all_arrive() {
+        let signal = |number, pid| {
+            let uid = nix::unistd::Uid::from_raw(7);
+            let sender = Sender::Process { pid: nix::unistd::Pid::from_raw(pid), uid };
+            Heard::Signal(Signal { number, sender })
+        };
+        let heard = vec![signal(15, 5), signal(15, 6), signal(15, 5), signal(40, 5), signal(40, 5)];
+        let want = [signal(15, 6), signal(15, 5), signal(40, 5), signal(40, 5)];
+        assert_eq!(condensed(heard), want);
+    }
 }

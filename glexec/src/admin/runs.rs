@@ -1,25 +1,23 @@
 //! `glexec-admin ps` and `sweep`: what lingers, what is owed, and paying it.
 
 use crate::act::root::Root;
-use crate::act::sink::Post;
 use crate::act::state::{Found, StateDir};
-use crate::act::sweep::Settled;
 use crate::act::threshold::threshold;
 use crate::carry::powerless;
+use crate::contract::Reason;
 use crate::decide::entry::Story;
 use crate::decide::stop::Stop;
 use crate::decide::text::escaped;
-use crate::report::{Teller, print};
+use crate::report::print;
 use crate::settings;
-use crate::sweep::Wanted;
-use nix::unistd::Uid;
+use crate::sweep::{Became, Row, Wanted, in_a_process_apart};
 use serde::Serialize;
 
 const CANNOT: u8 = 2;
 
 /// One row of `ps`.
 #[derive(Serialize)]
-struct Row {
+struct Shown {
     name: String,
     /// live, owed, aside, or odd.
     state: &'static str,
@@ -41,14 +39,6 @@ struct Row {
     job: Vec<(String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
-}
-
-/// One row of `sweep`.
-#[derive(Serialize)]
-struct Outcome {
-    name: String,
-    result: &'static str,
-    detail: String,
 }
 
 /// Shows what lingers or is owed. Takes no lock that lasts and changes nothing.
@@ -73,31 +63,29 @@ pub(super) fn ps(json: bool) -> u8 {
     }))
 }
 
-fn rows() -> Result<Vec<Row>, Stop> {
+fn rows() -> Result<Vec<Shown>, Stop> {
     let root = Root::without_rights();
     let config = settings::read(&root)?;
     let directory = StateDir::open(&root, &config.state)?;
     let names = directory.entries()?.into_iter();
-    Ok(names
-        .filter_map(|name| directory.examine(&name, false).map(|found| row(name, found)))
-        .collect())
+    Ok(names.filter_map(|name| directory.look(&name).map(|found| row(name, found))).collect())
 }
 
-fn row(name: String, found: Found) -> Row {
+fn row(name: String, found: Found) -> Shown {
     match found {
-        Found::Live { story, .. } => filled(name, "live", story.as_deref(), None),
-        Found::Owed(owed) => filled(name, "owed", Some(&owed.1), None),
-        Found::Odd(why) => {
-            let state = if name.starts_with("aside.") { "aside" } else { "odd" };
-            filled(name, state, None, Some(why))
+        Found::Live(story) => filled(name, "live", story.as_deref(), None),
+        Found::Owed(story) if name.starts_with("aside.") => {
+            filled(name, "aside", Some(&*story), Some("was set aside".to_owned()))
         }
+        Found::Owed(story) => filled(name, "owed", Some(&*story), None),
+        Found::Odd(why) => filled(name, "odd", None, Some(why)),
     }
 }
 
-fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<String>) -> Row {
+fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<String>) -> Shown {
     let entry = story.map(|story| &story.entry);
     let job = entry.map(|entry| entry.job.as_slice()).unwrap_or_default();
-    Row {
+    Shown {
         name,
         state,
         phase: story.map(Story::word),
@@ -115,57 +103,28 @@ fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<
 /// Pays what is owed.
 pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
     let narrow = !wanted.job.is_empty() || wanted.wait.is_some();
-    match settled(wanted) {
-        Err(stop) => told(Err(stop)),
-        Ok(all) => {
-            let rows: Vec<Outcome> =
-                all.iter().map(|(name, settled)| outcome(name, settled)).collect();
-            show(json, &rows, |row| format!("{:<7} {}  {}", row.result, row.name, row.detail));
-            let owed = all.iter().any(|(_, settled)| {
-                matches!(
-                    settled,
-                    Settled::Later(_) | Settled::Failed(_) | Settled::Aside(_) | Settled::Odd(_)
-                )
-            });
-            let live = all.iter().any(|(_, settled)| matches!(settled, Settled::Live(_)));
-            match (owed, live && narrow) {
-                (true, _) => 1,
-                (false, true) => 3,
-                (false, false) => 0,
-            }
+    told(paid(wanted).map(|rows| {
+        let shown = show(json, &rows, |row| {
+            format!("{:<7} {}  {}", row.result.word(), row.name, row.detail)
+        });
+        let owed = rows.iter().any(|row| row.result.is_owed());
+        let live = rows.iter().any(|row| row.result == Became::Live);
+        match (owed, live && narrow) {
+            (true, _) => 1,
+            (false, true) => 3,
+            (false, false) => shown,
         }
-    }
+    }))
 }
 
-fn settled(wanted: &Wanted) -> Result<Vec<(String, Settled)>, Stop> {
+fn paid(wanted: &Wanted) -> Result<Vec<Row>, Stop> {
     // As in glexec itself: whoever calls this leaves nothing in the process that an epilogue
     // could stumble over.
-    let born = threshold()?;
-    let privilege = born.rights.map_err(powerless)?;
+    let privilege = threshold()?.rights.map_err(powerless)?;
     if !privilege.caller().is_root() {
-        return Err(powerless(crate::contract::Reason::NotSetuid));
+        return Err(powerless(Reason::NotSetuid));
     }
-    let root = privilege.become_immune()?;
-    let config = settings::read(&root)?;
-    let early = Post::syslog(Some(&privilege));
-    let post = Post::open(Some(&privilege), &config.log);
-    let teller = Teller::new(&early, Uid::current().to_string());
-    if let Ok(post) = &post {
-        teller.use_log(&config.log, post);
-    }
-    crate::sweep::sweep(&root, Some(&privilege), (&config, wanted), &teller)
-}
-
-fn outcome(name: &str, settled: &Settled) -> Outcome {
-    let (result, detail) = match settled {
-        Settled::Paid(word) => ("paid", word.clone()),
-        Settled::Later(at) => ("later", format!("next attempt not before {at}")),
-        Settled::Failed(why) => ("owed", why.clone()),
-        Settled::Aside(why) => ("aside", why.clone()),
-        Settled::Live(pid) => ("live", format!("pid {pid}")),
-        Settled::Odd(why) => ("odd", why.clone()),
-    };
-    Outcome { name: name.to_owned(), result, detail }
+    in_a_process_apart(&privilege, None, wanted)
 }
 
 fn show<T: Serialize>(json: bool, rows: &[T], line: impl Fn(&T) -> String) -> u8 {

@@ -68,6 +68,19 @@ fn mount(line: &str) -> Option<Mount<'_>> {
     (root == "/" && !point.contains('\\')).then_some(Mount { point, version, options })
 }
 
+/// Whether a group's name is one that glexec gives a payload's: `glexec.PID.BIRTH`, or `glexec.PID`
+/// of a version before.
+pub(crate) fn is_name_of_leaf(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("glexec.") else { return false };
+    let mut numbers = rest.split('.');
+    let is_number = |text: Option<&str>| {
+        text.is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()))
+    };
+    is_number(numbers.next())
+        && numbers.next().is_none_or(|n| is_number(Some(n)))
+        && numbers.next().is_none()
+}
+
 /// Whether the last processes of a version 2 group are gone, by its `cgroup.events`.
 pub(crate) fn is_empty(events: &str) -> bool {
     events.lines().any(|line| line == "populated 0")
@@ -96,6 +109,18 @@ mod tests {
             ("/sys/fs/cgroup/unified", "/a:b", true),
         ];
         assert_eq!(seen, want, "pids is mounted in part, memory not at all");
+    }
+
+    #[test]
+    fn only_groups_that_glexec_named_are_leaves() {
+        for name in ["glexec.1", "glexec.22.333"] {
+            assert!(is_name_of_leaf(name), "{name}");
+        }
+        for name in
+            ["glexec", "glexec.", "glexec.1.", "glexec.1.2.3", "glexec.x", "job", "glexec.1/.."]
+        {
+            assert!(!is_name_of_leaf(name), "{name}");
+        }
     }
 
     #[test]

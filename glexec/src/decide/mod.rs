@@ -11,6 +11,7 @@ pub(crate) mod facts;
 pub(crate) mod handover;
 pub(crate) mod heard;
 pub(crate) mod last_word;
+pub(crate) mod mounts;
 pub(crate) mod names;
 pub(crate) mod plan;
 pub(crate) mod policy;

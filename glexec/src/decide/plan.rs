@@ -58,6 +58,8 @@ pub(crate) struct Linger {
     pub(crate) cgroups: CgroupRule,
     /// Where the run is remembered, where it owes something.
     pub(crate) state: Option<StateRule>,
+    /// Where runs within the payload are remembered that owe something.
+    pub(crate) nested: Option<StateRule>,
     /// Directories that the target has for the run.
     pub(crate) hand_over: Vec<Vec<u8>>,
 }
@@ -245,6 +247,7 @@ pub(crate) fn lay(
             epilogue: None,
             cgroups: config.cgroups.clone(),
             state: (!hand_over.is_empty()).then(|| config.state.clone()),
+            nested: Some(config.state.clone()),
             hand_over,
         }),
     };

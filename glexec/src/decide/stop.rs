@@ -1,5 +1,6 @@
 //! A run that stops: for whom, and what each of them is told.
 
+use super::text::one_line;
 use crate::contract::{Fault, Reason};
 
 /// Why a run stopped. The caller reads `sentence` (and one hint), the log gets `detail`.
@@ -12,12 +13,14 @@ pub(crate) struct Stop {
     pub(crate) detail: Option<String>,
     /// What the caller can do.
     pub(crate) hint: Option<&'static str>,
+    /// Whether the caller has been told on stderr already.
+    pub(crate) said: bool,
 }
 
 impl Stop {
     /// A stop whose sentence anybody may read.
     pub(crate) fn new(reason: Reason, sentence: impl Into<String>) -> Self {
-        Self { reason, sentence: sentence.into(), detail: None, hint: None }
+        Self { reason, sentence: sentence.into(), detail: None, hint: None, said: false }
     }
 
     /// Adds what only the log is told.
@@ -41,6 +44,18 @@ impl Stop {
     /// Not on a white list, and no word more.
     pub(crate) fn refused(reason: Reason, detail: impl Into<String>) -> Self {
         Self::new(reason, "refused").detail(detail)
+    }
+
+    /// The same, told on stderr by now.
+    pub(crate) fn said(mut self) -> Self {
+        self.said = true;
+        self
+    }
+
+    /// What the caller reads: one line, its end included; a sentence, and in brackets what to do.
+    pub(crate) fn line(&self) -> String {
+        let hint = self.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("[gLExec]: {}{hint}\n", one_line(&self.sentence))
     }
 
     /// The exit code, by the fault of the reason.

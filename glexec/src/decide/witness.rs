@@ -1,5 +1,6 @@
 //! Who is told while a run goes on. `act` calls it, `report` is it.
 
+use super::stop::Stop;
 use crate::contract::Record;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ pub(crate) trait Witness {
     fn log(&self, level: Level, text: &str);
     /// A record for the status stream.
     fn status(&self, record: &Record);
+    /// The line that the caller is to read on stderr about this; `None` where the site wants none
+    /// there.
+    fn complaint(&self, stop: &Stop) -> Option<String>;
 }
 
 /// Where finished bytes go. `act` opens it, `report` fills it.

@@ -100,8 +100,8 @@ impl<'s> Teller<'s> {
         let fields =
             vec![("GLEXEC_EVENT", "stopped".to_owned()), ("GLEXEC_REASON", word.to_owned())];
         self.send(level, &line, (&fields, SHORT));
-        if !self.rule.borrow().silent {
-            voice::complain(stop);
+        if let Some(line) = self.complaint(stop).filter(|_| !stop.said) {
+            voice::complain(&line);
         }
         self.status(&Record::Refused {
             code,
@@ -146,5 +146,9 @@ impl Witness for Teller<'_> {
         if !status.deliver(record.line().as_bytes(), Duration::ZERO) {
             self.lost_records.set(self.lost_records.get().saturating_add(1));
         }
+    }
+
+    fn complaint(&self, stop: &Stop) -> Option<String> {
+        (!self.rule.borrow().silent).then(|| stop.line())
     }
 }

@@ -1,13 +1,9 @@
 //! What the caller reads.
 
-use crate::decide::stop::Stop;
-use crate::decide::text::one_line;
 use std::io::Write as _;
 
-/// One line on stderr: a sentence, and in brackets what to do. Nobody reading is no fault.
-pub(super) fn complain(stop: &Stop) {
-    let hint = stop.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-    let line = format!("[gLExec]: {}{hint}\n", one_line(&stop.sentence));
+/// One line on stderr. Nobody reading is no fault.
+pub(super) fn complain(line: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 

@@ -58,9 +58,9 @@ pub(in crate::act) fn attribute(path: &CStr, name: &CStr) -> Result<Vec<u8>, Err
     Ok(value)
 }
 
-/// Kind (`S_IFMT` bits) and device major number of an open file, without asking its file
+/// Kind (`S_IFMT` bits) and device (major, minor) of an open file, without asking its file
 /// system anything: a FUSE server may sleep (statx(2), `AT_STATX_DONT_SYNC`).
-pub(in crate::act) fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, u32), Errno> {
+pub(in crate::act) fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, (u32, u32)), Errno> {
     const AT_STATX_DONT_SYNC: c_int = 0x4000;
     const STATX_TYPE: u32 = 1;
     let mut answer = [0u32; 64];
@@ -71,11 +71,12 @@ pub(in crate::act) fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, u32)
         libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, STATX_TYPE, &raw mut answer)
     };
     Errno::result(done)?;
-    // stx_mode is the 16-bit field at byte 28, stx_dev_major the 32-bit field at byte 136.
-    let (mode, major) = (answer.get(7).copied(), answer.get(34).copied());
-    let mode = mode
-        .map(|word| u32::from(u16::from_ne_bytes([word.to_ne_bytes()[0], word.to_ne_bytes()[1]])));
-    Ok((mode.unwrap_or(0) & libc::S_IFMT, major.unwrap_or(0)))
+    // stx_mode is the 16-bit field at byte 28, stx_dev_major and _minor are the words at byte 136.
+    let [_, _, _, _, _, _, _, mode, ..] = answer;
+    let [low, high, ..] = mode.to_ne_bytes();
+    let device = (answer.get(34).copied(), answer.get(35).copied());
+    let (Some(major), Some(minor)) = device else { return Err(Errno::EINVAL) };
+    Ok((u32::from(u16::from_ne_bytes([low, high])) & libc::S_IFMT, (major, minor)))
 }
 
 /// What a descriptor stands for.

@@ -19,7 +19,7 @@ pub(super) use files::{
 pub(crate) use processes::exit_now;
 pub(super) use processes::{
     Block, Side, Waited, execute, execute_descriptor, fork, fork_sharing_descriptors, pidfd,
-    take_environment, wait, wait_for,
+    take_environment, wait, wait_for, wait_for_end,
 };
 pub(super) use settings::{
     Limit, Resource, capabilities, clear_inheritable, control, file_system_ids, join_new_keyring,

@@ -153,6 +153,21 @@ pub(in crate::act) fn wait_for(child: Pid) -> Result<(), Errno> {
     Errno::result(unsafe { libc::waitpid(child.as_raw(), std::ptr::null_mut(), 0) }).map(drop)
 }
 
+/// Waits, for as long as it takes, until a child of ours has ended; it is not reaped.
+pub(in crate::act) fn wait_for_end(child: Pid) -> Result<(), Errno> {
+    let options = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+    let id = child.as_raw();
+    loop {
+        // SAFETY: with null pointers nothing is written (waitid(2), the call itself).
+        let done =
+            unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, id, 0usize, options, 0usize) };
+        match Errno::result(done) {
+            Err(Errno::EINTR) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
 /// A descriptor that stands for a process (Linux 5.3).
 pub(in crate::act) fn pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: numbers in, a new descriptor out.

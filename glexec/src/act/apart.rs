@@ -1,0 +1,113 @@
+//! A process of root's own, apart from whoever asked for it, in which runs are settled: without
+//! children, descriptors, session, priority or limits of somebody else's, out of everybody's reach
+//! but root's. Nothing in it can be made to wait for who asked, and nothing that was there before is
+//! ever signalled, waited for or counted.
+
+use super::channel::{self, Failure, Hearing, Step, Verdict};
+use super::family;
+use super::letgo;
+use super::payload::new_keyring;
+use super::root::{Privilege, Root};
+use super::state::Settling;
+use super::sys::{self, Side};
+use crate::contract::{Ending, Reason};
+use crate::decide::stop::Stop;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, chdir, pipe2, read, setsid};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+/// The most an answer may be.
+const MOST: usize = 16 << 20;
+
+/// Such a process.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    pid: Pid,
+    /// What it has to say.
+    answer: OwnedFd,
+    hearing: Hearing,
+}
+
+/// Starts a process of root's own that does `work` and then ends; what it writes to the descriptor
+/// it is given is its answer. `work` gives its exit code, 0 where it has answered. The lock is held for
+/// as long as it works.
+///
+/// # Errors
+/// [`Reason::State`].
+pub(crate) fn start(
+    privilege: &Privilege,
+    lock: Option<&Settling>,
+    work: impl FnOnce(&Root, OwnedFd) -> u8,
+) -> Result<Apart, Stop> {
+    let errno = |e: Errno| failed(e.desc());
+    let (answer, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
+    let (hearing, telling) = channel::pair().map_err(errno)?;
+    match sys::fork().map_err(errno)? {
+        Side::Parent(pid) => Ok(Apart { pid, answer, hearing }),
+        Side::Child => {
+            let mut open = vec![theirs.as_raw_fd(), telling.number()];
+            open.extend(lock.map(Settling::number));
+            match stand_apart(privilege, &open) {
+                Ok(root) => sys::exit_now(work(&root, theirs)),
+                Err(failure) => telling.tell(failure),
+            }
+            sys::exit_now(127)
+        }
+    }
+}
+
+/// As long as something here may wait for the caller (a close), this process is the caller's.
+fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Root, Failure> {
+    letgo::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
+    let (let_go, _) = letgo::let_go_of_standard().map_err(Failure::at(Step::Descriptors))?;
+    chdir("/").map_err(Failure::at(Step::Directory))?;
+    setsid().map_err(Failure::at(Step::Place))?;
+    let switched = |_| Failure { step: Step::Uid, errno: Errno::EPERM };
+    let root = privilege.become_immune(&let_go).map_err(switched)?;
+    new_keyring().map_err(Failure::at(Step::Keyring))?;
+    umask(Mode::from_bits_truncate(0o077));
+    sys::reset_priority();
+    sys::reset_personality();
+    Ok(root)
+}
+
+impl Apart {
+    /// Waits for its answer and its end, as an ordinary process that any signal ends. Who is ended
+    /// meanwhile ends nothing: the work goes on.
+    ///
+    /// # Errors
+    /// [`Reason::State`] where it failed, or answers too much.
+    pub(crate) fn answer(self) -> Result<Vec<u8>, Stop> {
+        sys::set_mask(0);
+        let (mut answer, mut room) = (Vec::new(), vec![0u8; 65_536]);
+        loop {
+            match read(&self.answer, &mut room) {
+                Ok(0) => break,
+                Ok(length) => answer.extend_from_slice(room.get(..length).unwrap_or_default()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(failed(errno.desc())),
+            }
+            if answer.len() > MOST {
+                return Err(failed("it says too much"));
+            }
+        }
+        // It has closed its answer, so it is about to end.
+        sys::wait_for_end(self.pid).map_err(|e| failed(e.desc()))?;
+        match (self.hearing.verdict(), family::reap(self.pid)) {
+            (Verdict::Failed(failure), _) => Err(failed(&failure.told())),
+            (_, Some((Ending::Exited(0), _))) => Ok(answer),
+            (_, Some((Ending::Exited(code), _))) => Err(failed(&format!("it exited {code}"))),
+            (_, Some((Ending::Killed { signal, .. }, _))) => {
+                Err(failed(&format!("it was ended by signal {signal}")))
+            }
+            (_, None) => Err(failed("its end cannot be told")),
+        }
+    }
+}
+
+fn failed(why: &str) -> Stop {
+    Stop::new(Reason::State, "what is owed could not be settled; see the log")
+        .detail(format!("the process that settles: {why}"))
+}
