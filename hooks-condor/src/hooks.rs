@@ -8,12 +8,16 @@ use crate::record::{self, Record};
 use crate::settings::{Prepare, Settings, Way, seconds};
 use crate::verdict::{self, Admission};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
-use glexec::hook::{Held, Hold, Log, Tool, Urgency, end_as, rehearse, settle};
+use glexec::hook::{
+    Held, Hold, Log, Removal, Urgency, end_as, rehearse, remove_as_told, settle, tree,
+};
 use nix::unistd::{Pid, Uid, getppid};
-use std::env::{var_os, vars_os};
-use std::ffi::OsString;
+use std::env::{args_os, var_os, vars_os};
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -109,7 +113,7 @@ fn ended(settings: &Settings, (held, chirp): (&Held, &Chirp), trip: Option<&Trip
     match &end.not_run {
         Some(why) => not_run(&format!("glexec on {}: {why}", node())),
         // With a file of the payload's the job would go back to the queue, again and again.
-        None => drop(failure_file().map(fs::remove_file)),
+        None => forget_failure(),
     }
     if let Some(sentence) = &end.sentence {
         complain(sentence);
@@ -131,6 +135,18 @@ fn not_run(sentence: &str) {
     let opened = fs::OpenOptions::new().write(true).create_new(true).open(&file);
     if let Err(error) = opened.and_then(|mut to| to.write_all(format!("{line}\n").as_bytes())) {
         complain(&format!("{}: {error}", file.display()));
+    }
+}
+
+/// Whatever the payload has left under that name, a directory among it.
+fn forget_failure() {
+    let Some(file) = failure_file() else { return };
+    let name = file.file_name().and_then(|name| CString::new(name.as_bytes()).ok());
+    let (Some(directory), Some(name)) = (file.parent(), name) else { return };
+    let gone = tree::open_directory(directory)
+        .and_then(|directory| tree::remove_entry(directory.as_fd(), &name));
+    if let Err(error) = gone {
+        complain(&format!("{}: {error}; the starter takes it for a failure", file.display()));
     }
 }
 
@@ -316,6 +332,9 @@ fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
 /// hook that comes after a killed wrapper. A run of no job of HTCondor's has the line alone.
 pub fn record() -> u8 {
     const LOG: Log = Log::new("glexec-condor-record");
+    if let Some(code) = remove_as_told(&args_os().skip(1).collect::<Vec<_>>()) {
+        return code;
+    }
     let record = match Record::of(|name| std::env::var(name).ok()) {
         Ok(record) => record,
         Err(sentence) => {
@@ -339,8 +358,8 @@ pub fn record() -> u8 {
     0
 }
 
-/// Has what a killed run has left of its copy removed by its target: the path is the caller's word,
-/// and the payload may have filled it so that the site's epilogue would have no time left.
+/// Removes what a killed run has left of its copy, with its target's rights: the path is the caller's
+/// word, and the payload may have filled it so that the site's epilogue would have no time left.
 fn remove_copy() -> Result<(), String> {
     let number = |name: &str| {
         std::env::var(format!("GLEXEC_EPILOG_TARGET_{name}")).ok().and_then(|id| id.parse().ok())
@@ -349,26 +368,12 @@ fn remove_copy() -> Result<(), String> {
     let (Some(place), Some(uid), Some(gid)) = (place, number("UID"), number("GID")) else {
         return Ok(());
     };
-    let Settings { sandbox, programs, .. } = Settings::read()?;
-    let (place, directory) = (place.as_path(), sandbox.directory.as_path());
-    if !copy::is_one(place, directory) {
+    let directory = Settings::read()?.sandbox.directory;
+    if !copy::is_one(&place, &directory) {
         return Err(format!("{} is no copy in {}; it stays", place.display(), directory.display()));
     }
-    let removal = Tool {
-        program: &programs.copy,
-        words: vec![copy::REMOVE.into(), place.into()],
-        environment: Vec::new(),
-        ids: Some((uid, gid)),
-        limit: REMOVAL,
-        end_it: true,
-    };
-    let stays = |why: &str| Err(format!("{} stays: {why}; remove it", place.display()));
-    match removal.ask() {
-        Ok(answer) if answer.code == Some(0) => Ok(()),
-        Ok(answer) if answer.late => stays("there is too much in it"),
-        Ok(answer) => stays(answer.stderr.trim()),
-        Err(error) => stays(&format!("{}: {error}", programs.copy.display())),
-    }
+    let removal = Removal { path: &place, owner: (uid, gid), limit: REMOVAL };
+    removal.run().map_err(|sentence| format!("{sentence}; remove it"))
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //! which hears everything by the status stream, was killed. The directory is the caller's again by
 //! then; the file is root's, so nobody else can have written it.
 
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, UnlinkatFlags, seteuid, unlinkat};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 const NAME: &str = ".glexec.record";
@@ -77,12 +79,30 @@ pub(crate) fn leave(record: &Record, path: &Path, caller: Uid) -> Result<(), Str
     if fstat(&at).map_err(|e| failed(e.desc()))?.st_uid != caller.as_raw() {
         return Err(failed("it is not the caller's"));
     }
-    let _ = unlinkat(&at, NAME, UnlinkatFlags::NoRemoveDir);
+    put(record, at.as_fd()).map_err(|error| failed(&error.to_string()))
+}
+
+/// A whole file or none, over whatever the payload has left under its name.
+fn put(record: &Record, at: BorrowedFd<'_>) -> io::Result<()> {
+    let random = RandomState::new().build_hasher().finish();
+    let fresh = format!("{NAME}.{random:016x}");
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-    let file = openat(&at, NAME, flags | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o444));
-    let mut file = File::from(file.map_err(|e| failed(e.desc()))?);
-    let text = serde_json::to_string(record).map_err(|e| failed(&e.to_string()))?;
-    file.write_all(text.as_bytes()).map_err(|e| failed(&e.to_string()))
+    let mode = Mode::from_bits_truncate(0o444);
+    let mut file = File::from(openat(at, fresh.as_str(), flags | OFlag::O_CLOEXEC, mode)?);
+    let over = || match renameat(at, fresh.as_str(), at, NAME) {
+        // A directory gives way to nothing: it goes aside, as its owner's.
+        Err(Errno::EISDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
+            renameat(at, NAME, at, format!("{fresh}.payload").as_str())?;
+            renameat(at, fresh.as_str(), at, NAME)
+        }
+        other => other,
+    };
+    let text = serde_json::to_string(record)?;
+    let done = file.write_all(text.as_bytes()).and_then(|()| Ok(over()?));
+    if done.is_err() {
+        let _ = unlinkat(at, fresh.as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+    done
 }
 
 /// Takes it from the sandbox; `None` where root has left none.
@@ -103,6 +123,7 @@ pub(crate) fn take(path: &Path) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_record_is_read_from_an_epilogues_variables_and_from_nothing_else() {
@@ -118,5 +139,38 @@ mod tests {
         let record = Record::of(find).unwrap();
         assert_eq!(record.line(), "pool001 rc=139 signal=11 killed attempt=1");
         assert!(Record::of(|_| None).unwrap_err().contains("GLEXEC_EPILOG_TARGET_RC"));
+    }
+
+    #[test]
+    fn a_record_takes_its_place_whatever_the_payload_has_left_there() {
+        let record = Record {
+            target: "pool001".to_owned(),
+            rc: 7,
+            signal: None,
+            result: "exited".to_owned(),
+            attempt: 1,
+        };
+        let make: [fn(&Path); 6] = [
+            |_| {},
+            |path| fs::write(path, "{}").unwrap(),
+            |path| fs::create_dir_all(path.join("x/y")).unwrap(),
+            |path| nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap(),
+            |path| std::os::unix::fs::symlink("/etc/passwd", path).unwrap(),
+            |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+        ];
+        for make in make {
+            let sandbox = tempfile::tempdir().unwrap();
+            let there = sandbox.path().join(NAME);
+            make(&there);
+            let passwd = fs::read("/etc/passwd").unwrap();
+            put(&record, directory(sandbox.path()).unwrap().as_fd()).unwrap();
+            let text = fs::read_to_string(&there).unwrap();
+            assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+            assert!(!there.is_symlink() && fs::read("/etc/passwd").unwrap() == passwd);
+            fs::remove_file(&there).unwrap();
+            // A directory is still its owner's.
+            let left: Vec<_> = fs::read_dir(sandbox.path()).unwrap().flatten().collect();
+            assert!(left.iter().all(|entry| entry.path().join("x/y").is_dir()), "{left:?}");
+        }
     }
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// More than this of its output is not kept.
 const MOST: usize = 1 << 20;
+/// What KILL is given to take effect.
+const DEATH: Duration = Duration::from_secs(2);
 /// What it gets of PATH: the adapters run where there is none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -66,7 +68,8 @@ impl Tool<'_> {
         let status = wait(&mut child, until)?;
         if status.is_none() && self.end_it {
             let _ = killpg(crate::act::pid_of(&child), Signal::SIGKILL);
-            child.wait()?;
+            // What hangs in a file system dies when that answers: nobody waits for it.
+            wait(&mut child, Instant::now() + DEATH)?;
         }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Answer {

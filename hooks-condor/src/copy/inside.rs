@@ -3,10 +3,12 @@
 //! as the command ended.
 
 use super::place::moved;
-use super::{LONGEST_SENTENCE, READY, REMOVE, STARTERS, TAKEN, names};
-use crate::freight::{Rules, open_directory, pack, remove, unpack};
+use super::{LONGEST_SENTENCE, READY, STARTERS, TAKEN, names};
+use crate::freight::{Rules, pack, unpack};
 use glexec::contract::{ADMIN_MUST_ACT, Ending};
+use glexec::hook::tree::{open_directory, open_own_directory, remove};
 use glexec::hook::{end_as, take_kept};
+use nix::sys::prctl::set_dumpable;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{AccessFlags, Pid, access};
@@ -39,15 +41,19 @@ struct Task<'a> {
 
 /// `glexec-condor-copy DESCRIPTOR SANDBOX COPY DIRECTORY COMMAND [ARG…]`, as `glexec-condor-wrapper`
 /// calls it by glexec. Ends as the command ends; with 202 where the copy could not be made, which
-/// the wrapper is told. `glexec-condor-copy remove COPY`, as `glexec-condor-record` calls it: 0, or
-/// 1 and a sentence on stderr.
+/// the wrapper is told.
 pub fn copy(words: &[OsString]) -> ! {
-    match words {
-        [first, program, arguments @ ..] if first == BECOME => {
+    if let [first, program, arguments @ ..] = words {
+        if first == BECOME {
             end_as(become_command(program, arguments));
         }
-        [first, place] if first == REMOVE => end_as(Ending::Exited(removed(Path::new(place)))),
-        _ => {}
+    }
+    // The payload has the same uid: it must not take the socket to the wrapper out of this process
+    // (pidfd_getfd), or write in its memory. Where the program is not readable for the target
+    // (mode 0711) that holds from the exec on.
+    if let Err(errno) = set_dumpable(false) {
+        complain(&format!("the payload could trace this program: {}", errno.desc()));
+        end_as(Ending::Exited(ADMIN_MUST_ACT));
     }
     let Some(task) = Task::read(words) else {
         complain("this program is glexec-condor-wrapper's; nobody else calls it");
@@ -70,17 +76,6 @@ pub fn copy(words: &[OsString]) -> ! {
         complain(&format!("{} is left behind: {error}", task.place.display()));
     }
     end_as(ending)
-}
-
-/// 0 where it is gone, by whomever; else 1.
-fn removed(place: &Path) -> u8 {
-    match remove(place) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let _ = writeln!(io::stderr(), "{error}");
-            1
-        }
-        Ok(()) | Err(_) => 0,
-    }
 }
 
 fn complain(text: &str) {
@@ -149,7 +144,7 @@ impl<'a> Task<'a> {
 
     fn give_back(&self) -> io::Result<()> {
         let mut out = BufWriter::new(&self.line);
-        let left = pack(open_directory(self.place)?.as_fd(), &mut out, &names(&STARTERS))?;
+        let left = pack(open_own_directory(self.place)?.as_fd(), &mut out, &names(&STARTERS))?;
         out.flush()?;
         if !left.is_nothing() {
             complain(&left.to_string());

@@ -16,8 +16,6 @@ pub use inside::copy;
 pub(crate) use outside::{Journey, Trip};
 pub(crate) use place::{VARIABLE, check, is_one};
 
-/// The first word of a call that removes a copy.
-pub(crate) const REMOVE: &str = "remove";
 /// What the target says when it has everything.
 const READY: &[u8] = b"ready\n";
 /// What the wrapper says when it has everything.
@@ -25,7 +23,7 @@ const TAKEN: &[u8] = b"taken\n";
 /// A sentence has so many characters at most, and its line so many bytes.
 const LONGEST_SENTENCE: usize = 255;
 const LONGEST_LINE: u64 = 4 * 256;
-/// Where what comes back waits until all of it is here.
+/// Where what comes back waits until all of it is here, and then what it takes the place of.
 const WAITING: &str = ".glexec.back";
 /// The starter's own, by name, where it has the same owner as the job's files: descriptors are open
 /// on some of them, and the starter reads the others. The target has copies that do not come back.

@@ -2,23 +2,28 @@
 
 use super::place::{self, VARIABLE};
 use super::{LONGEST_LINE, READY, STARTERS, TAKEN, WAITING, names};
-use crate::freight::{LeftOut, Rules, clear, open_directory, pack, remove, unpack};
+use crate::freight::{LeftOut, Rules, pack, unpack};
+use crate::hooks::complain;
 use crate::settings::Settings;
-use nix::fcntl::renameat;
+use glexec::hook::tree::{self, about, open_directory, os, remove_entry, shift};
+use nix::errno::Errno;
 use nix::sys::signal::SigSet;
-use nix::sys::stat::{Mode, mkdirat};
-use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// Of these the target has no use either.
 const NOT_SENT: [&str; 3] = ["_condor_stdout", "_condor_stderr", WAITING];
+
+/// In [`WAITING`]: what has come back, and what was there before.
+const NEW: &str = "new";
+const OLD: &str = "old";
 
 /// How a copying went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,32 +148,95 @@ fn send(line: &UnixStream, scratch: &Path) -> io::Result<LeftOut> {
 /// All of it, or the sandbox stays as it is.
 fn receive(input: &mut impl io::Read, scratch: &Path) -> io::Result<LeftOut> {
     let sandbox = open_directory(scratch)?;
-    let waiting = scratch.join(WAITING);
-    if fs::symlink_metadata(&waiting).is_ok() {
-        remove(&waiting)?;
-    }
-    mkdirat(&sandbox, WAITING, Mode::S_IRWXU)?;
-    let received = open_directory(&waiting).and_then(|directory| {
-        let rules = Rules { skip: &names(&STARTERS), inside: Some(scratch) };
-        unpack(directory.as_fd(), input, rules)
-    });
-    if received.is_err() {
-        let _ = remove(&waiting);
-    }
-    let left = received?;
-    let mut kept = not_ours(scratch)?;
-    kept.extend(STARTERS.map(OsString::from));
-    kept.extend(proxy(scratch));
-    let kept: Vec<&OsStr> = kept.iter().map(OsString::as_os_str).collect();
-    clear(sandbox.as_fd(), &kept)?;
-    for entry in fs::read_dir(&waiting)? {
-        let name = entry?.file_name();
-        if !kept.contains(&name.as_os_str()) {
-            renameat(open_directory(&waiting)?, name.as_os_str(), &sandbox, name.as_os_str())?;
+    let (waiting, name) = (scratch.join(WAITING), CString::new(WAITING)?);
+    let forget = || remove_entry(sandbox.as_fd(), &name);
+    forget()?;
+    let received = unpack_beside(input, scratch, &waiting)
+        .map_err(Failed::Undone)
+        .and_then(|left| take_its_place(scratch, &waiting).map(|()| left));
+    match received {
+        Ok(left) => {
+            // All of it is back: what was there before is no more than in the way.
+            if let Err(error) = forget() {
+                complain(&format!("{} is left behind: {error}", waiting.display()));
+            }
+            Ok(left)
+        }
+        Err(Failed::Undone(error)) => {
+            if let Err(more) = forget() {
+                complain(&format!("{} is left behind: {more}", waiting.display()));
+            }
+            Err(error)
+        }
+        Err(Failed::HalfWay(error)) => {
+            let old = waiting.join(OLD);
+            let text = format!("{error}; what was there before is in {}", old.display());
+            Err(io::Error::new(error.kind(), text))
         }
     }
-    remove(&waiting)?;
-    Ok(left)
+}
+
+fn unpack_beside(input: &mut impl io::Read, scratch: &Path, waiting: &Path) -> io::Result<LeftOut> {
+    for path in [waiting, &waiting.join(OLD), &waiting.join(NEW)] {
+        DirBuilder::new().mode(0o700).create(path)?;
+    }
+    let rules = Rules { skip: &names(&STARTERS), inside: Some(scratch) };
+    unpack(open_directory(&waiting.join(NEW))?.as_fd(), input, rules)
+}
+
+/// Why what came back is not where it belongs.
+#[derive(Debug)]
+enum Failed {
+    /// The sandbox is as it was.
+    Undone(io::Error),
+    /// It could not be made so again.
+    HalfWay(io::Error),
+}
+
+/// The old files go out of the way and the new ones in, one move after the other: where one cannot
+/// be made, those before it are taken back.
+fn take_its_place(scratch: &Path, waiting: &Path) -> Result<(), Failed> {
+    let prepare = || {
+        let mut kept = not_ours(scratch)?;
+        kept.extend(STARTERS.map(OsString::from));
+        kept.extend(proxy(scratch));
+        let open = [scratch, &waiting.join(OLD), &waiting.join(NEW)].map(open_directory);
+        let [sandbox, old, new] = open;
+        Ok((kept, sandbox?, old?, new?))
+    };
+    let (kept, sandbox, old, new) = prepare().map_err(Failed::Undone)?;
+    let mut moves = Moves { kept, done: Vec::new() };
+    let moved = moves.all(&sandbox, &old).and_then(|()| moves.all(&new, &sandbox));
+    moved.map_err(|error| match moves.take_back() {
+        Ok(()) => Failed::Undone(error),
+        Err(_) => Failed::HalfWay(error),
+    })
+}
+
+/// Entries on their way from one directory to another.
+struct Moves<'a> {
+    /// Names that stay where they are.
+    kept: Vec<OsString>,
+    done: Vec<(BorrowedFd<'a>, CString, BorrowedFd<'a>)>,
+}
+
+impl<'a> Moves<'a> {
+    fn all(&mut self, from: &'a OwnedFd, to: &'a OwnedFd) -> io::Result<()> {
+        let (from, to) = (from.as_fd(), to.as_fd());
+        for name in tree::names(from).map_err(about("a directory"))? {
+            if self.kept.iter().any(|kept| kept == os(&name)) {
+                continue;
+            }
+            shift(from, &name, (to, &name)).map_err(about(os(&name)))?;
+            self.done.push((from, name, to));
+        }
+        Ok(())
+    }
+
+    /// The last first.
+    fn take_back(self) -> Result<(), Errno> {
+        self.done.iter().rev().try_for_each(|(from, name, to)| shift(*to, name, (*from, name)))
+    }
 }
 
 /// The starter may have renewed it since.
@@ -243,5 +311,91 @@ mod tests {
         assert!(receive(&mut bytes.as_slice(), sandbox.path()).is_err());
         assert_eq!(listed(sandbox.path()), ["input"]);
         assert_eq!(fs::read_to_string(sandbox.path().join("input")).unwrap(), "1");
+    }
+
+    /// Runs one of the tests below as nobody: root may write where its permissions keep it out.
+    fn as_nobody(test: &str) {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.args(["--exact", "--ignored", "--nocapture"]);
+        command.arg(format!("copy::outside::tests::{test}")).env("TMPDIR", "/tmp");
+        if nix::unistd::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        let told = command.output().unwrap();
+        let said = String::from_utf8_lossy(&told.stdout);
+        assert!(told.status.success() && said.contains("1 passed"), "{told:?}");
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn directories_that_may_not_be_written_take_each_others_place() {
+        as_nobody("closed_directories");
+    }
+
+    #[test]
+    #[ignore = "run as nobody by the one above"]
+    fn closed_directories() {
+        let (sandbox, made) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        for (base, text) in [(sandbox.path(), "1"), (made.path(), "2")] {
+            for (name, closed) in [("module", 0o555), ("store", 0o500), ("odd", 0o000)] {
+                fs::create_dir_all(base.join(name).join("deep")).unwrap();
+                fs::write(base.join(name).join("deep/file"), text).unwrap();
+                set_mode(&base.join(name).join("deep/file"), 0o444);
+                set_mode(&base.join(name).join("deep"), 0o555);
+                set_mode(&base.join(name), closed);
+            }
+        }
+        fs::create_dir(sandbox.path().join("gone")).unwrap();
+        set_mode(&sandbox.path().join("gone"), 0o111);
+        receive(&mut stream(made.path()).as_slice(), sandbox.path()).unwrap();
+        assert_eq!(listed(sandbox.path()), ["module", "odd", "store"]);
+        let at = |name: &str| sandbox.path().join(name);
+        assert_eq!(mode(&at("module")), 0o555);
+        assert_eq!(fs::read_to_string(at("module/deep/file")).unwrap(), "2");
+        assert_eq!(mode(&at("store")), 0o500);
+        for base in [sandbox.path(), made.path()] {
+            tree::clear(open_directory(base).unwrap().as_fd(), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_take_its_place_leaves_the_sandbox_as_it_was() {
+        as_nobody("a_move_that_fails");
+    }
+
+    /// A name that is too long with a file system's own limit would do; here it is a directory in the
+    /// place of a file, which comes when the first moves are made.
+    #[test]
+    #[ignore = "run as nobody by the one above"]
+    fn a_move_that_fails() {
+        let (sandbox, made) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        for (base, text) in [(sandbox.path(), "1"), (made.path(), "2")] {
+            fs::create_dir(base.join("closed")).unwrap();
+            fs::write(base.join("closed/file"), text).unwrap();
+            set_mode(&base.join("closed"), 0o555);
+            fs::write(base.join("file"), text).unwrap();
+        }
+        let waiting = sandbox.path().join(WAITING);
+        let bytes = stream(made.path());
+        unpack_beside(&mut bytes.as_slice(), sandbox.path(), &waiting).unwrap();
+        fs::create_dir_all(waiting.join("old/file/in the way")).unwrap();
+        let failed = take_its_place(sandbox.path(), &waiting).unwrap_err();
+        assert!(matches!(&failed, Failed::Undone(error) if error.to_string().contains("file")));
+        assert_eq!(listed(sandbox.path()), [WAITING, "closed", "file"]);
+        for name in ["file", "closed/file"] {
+            assert_eq!(fs::read_to_string(sandbox.path().join(name)).unwrap(), "1");
+        }
+        assert_eq!(mode(&sandbox.path().join("closed")), 0o555);
+        for base in [sandbox.path(), made.path()] {
+            tree::clear(open_directory(base).unwrap().as_fd(), &[]).unwrap();
+        }
     }
 }

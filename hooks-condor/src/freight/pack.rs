@@ -1,21 +1,18 @@
-//! Writes a directory into a [`stream`](super::stream), and removes one. Works from descriptor to
-//! descriptor: no link is followed, whatever somebody does to the tree meanwhile.
+//! Writes a directory into a [`stream`](super::stream). Works from descriptor to descriptor: no link is
+//! followed, whatever somebody does to the tree meanwhile.
 
-use super::stream::{Entry, Head, begin, put_piece};
-use nix::dir::Dir;
+use super::stream::{Entry, Head, begin, put_data, put_end, put_hole};
+use glexec::hook::tree::{DEEPEST, about, kind, look, names, open_own, os};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mode_t};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
-use std::ffi::{CStr, CString, OsStr};
+use nix::fcntl::{OFlag, readlinkat};
+use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::unistd::{Whence, geteuid, lseek};
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
-use std::io::{self, Read as _, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::io::{self, Write};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 
-/// How deep directories may be nested: each level is an open descriptor.
-const DEEPEST: usize = 200;
 const PIECE: usize = 65_536;
 
 /// What did not come along.
@@ -61,59 +58,12 @@ impl std::fmt::Display for LeftOut {
     }
 }
 
-/// An error with the name of what it is about.
-pub(crate) fn about(name: impl AsRef<OsStr>) -> impl FnOnce(Errno) -> io::Error {
-    move |errno| {
-        let error = io::Error::from(errno);
-        io::Error::new(error.kind(), format!("{:?}: {}", name.as_ref(), errno.desc()))
-    }
-}
-
-fn os(name: &CStr) -> &OsStr {
-    OsStr::from_bytes(name.to_bytes())
-}
-
-/// Opens a directory that is none of a link.
-pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty()).map_err(about(path))
-}
-
-/// The names in a directory.
-fn names(directory: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut list = Dir::openat(directory, c".", flags, Mode::empty())?;
-    let mut all = Vec::new();
-    for entry in list.iter() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            all.push(name.to_owned());
-        }
-    }
-    Ok(all)
-}
-
-fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<FileStat, Errno> {
-    fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
-}
-
-/// Opens what is ours, also where its permissions keep its owner out.
-fn open_own(directory: BorrowedFd<'_>, name: &CStr, what: OFlag) -> Result<OwnedFd, Errno> {
-    // O_NONBLOCK: in the meantime it may have become a FIFO.
-    let flags = what | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    match openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::EACCES) => {
-            let mode: mode_t = if what.contains(OFlag::O_DIRECTORY) { 0o700 } else { 0o600 };
-            let mode = Mode::from_bits_truncate(mode);
-            fchmodat(directory, name, mode, FchmodatFlags::FollowSymlink)?;
-            openat(directory, name, flags, Mode::empty())
-        }
-        other => other,
+/// The name of the file whose content it was.
+fn named(name: &OsStr) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| match error.kind() {
+        // The other end has hung up, and has said why.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => error,
+        kind => io::Error::new(kind, format!("{name:?}: {error}")),
     }
 }
 
@@ -185,7 +135,7 @@ impl<W: Write> Packer<'_, W> {
                 let is_file = fstat(&file).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG);
                 if is_file {
                     Entry::File(head).put(self.out)?;
-                    self.content(&mut File::from(file))?;
+                    self.content(&File::from(file)).map_err(named(os(name)))?;
                 } else {
                     self.left.special += 1;
                 }
@@ -215,80 +165,53 @@ impl<W: Write> Packer<'_, W> {
         }
     }
 
-    fn content(&mut self, file: &mut File) -> io::Result<()> {
-        loop {
-            let length = match file.read(&mut self.buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                other => other?,
+    /// As far as it goes when it is opened: whatever still writes to it, it has an end. Where it has
+    /// a hole the stream has one, too.
+    fn content(&mut self, file: &File) -> io::Result<()> {
+        let size = u64::try_from(fstat(file)?.st_size).unwrap_or(0);
+        let mut at = 0;
+        while at < size {
+            let Some((begin, end)) = data_from(file, at)?.filter(|(begin, _)| *begin < size) else {
+                put_hole(self.out, size - at)?;
+                break;
             };
-            put_piece(self.out, self.buffer.get(..length).unwrap_or_default())?;
-            if length == 0 {
-                return Ok(());
+            put_hole(self.out, begin - at)?;
+            at = begin;
+            while at < end.min(size) {
+                let room = usize::try_from(end.min(size) - at).unwrap_or(PIECE).min(PIECE);
+                let length = match file.read_at(self.buffer.get_mut(..room).unwrap_or(&mut []), at)
+                {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    other => other?,
+                };
+                if length == 0 {
+                    // It is shorter by now.
+                    return put_end(self.out);
+                }
+                put_data(self.out, self.buffer.get(..length).unwrap_or_default())?;
+                at += length as u64;
             }
         }
+        put_end(self.out)
     }
 }
 
-/// Removes all that is in a directory, but for these names at its top.
-pub(crate) fn clear(directory: BorrowedFd<'_>, keep: &[&OsStr]) -> io::Result<()> {
-    // What is nested too deep is moved up here, and gone in one of the next rounds.
-    let mut remover = Remover { top: directory, moved: 0 };
-    loop {
-        let before = remover.moved;
-        for name in names(directory).map_err(about("a directory"))? {
-            if !keep.contains(&os(&name)) {
-                remover.remove(directory, &name, 0).map_err(about(os(&name)))?;
-            }
-        }
-        if remover.moved == before {
-            return Ok(());
-        }
-    }
-}
-
-struct Remover<'a> {
-    top: BorrowedFd<'a>,
-    moved: u32,
-}
-
-impl Remover<'_> {
-    fn remove(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        name: &CStr,
-        depth: usize,
-    ) -> Result<(), Errno> {
-        match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-            Err(Errno::EISDIR | Errno::EPERM) => {}
-            Err(errno) => return Err(errno),
-        }
-        if depth >= DEEPEST {
-            self.moved += 1;
-            let new = format!(".glexec-{}-{}", std::process::id(), self.moved);
-            return renameat(directory, name, self.top, new.as_str());
-        }
-        let inner = open_own(directory, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        self.empty(inner.as_fd(), depth)?;
-        unlinkat(directory, name, UnlinkatFlags::RemoveDir)
-    }
-
-    /// Its owner may have been kept from writing in it.
-    fn empty(&mut self, directory: BorrowedFd<'_>, depth: usize) -> Result<(), Errno> {
-        let mode = Mode::from_bits_truncate(0o700);
-        if fstat(directory)?.st_mode & 0o700 != 0o700 {
-            nix::sys::stat::fchmod(directory, mode)?;
-        }
-        for name in names(directory)? {
-            self.remove(directory, &name, depth + 1)?;
-        }
-        Ok(())
-    }
-}
-
-/// Removes a directory, with all that is in it.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    let directory = open_directory(path)?;
-    clear(directory.as_fd(), &[])?;
-    std::fs::remove_dir(path)
+/// Where the next data of a file begin and end, from `at` on; `None` where only a hole follows.
+fn data_from(file: &File, at: u64) -> io::Result<Option<(u64, u64)>> {
+    let offset = i64::try_from(at).map_err(io::Error::other)?;
+    let begin = match lseek(file, offset, Whence::SeekData) {
+        Ok(begin) => begin,
+        Err(Errno::ENXIO) => return Ok(None),
+        // A file system that does not tell: all of it is data.
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(Some((at, u64::MAX))),
+        Err(errno) => return Err(errno.into()),
+    };
+    let end = match lseek(file, begin, Whence::SeekHole) {
+        Ok(end) => end,
+        // Cut off meanwhile.
+        Err(Errno::ENXIO) => begin,
+        Err(errno) => return Err(errno.into()),
+    };
+    let number = |offset: i64| u64::try_from(offset).unwrap_or(0);
+    Ok(Some((number(begin), number(end))).filter(|(begin, end)| begin < end))
 }

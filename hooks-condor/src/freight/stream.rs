@@ -3,10 +3,11 @@
 //! read is checked, and no length in it makes anybody allocate.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-const MAGIC: &[u8; 8] = b"sandbox1";
+const MAGIC: &[u8; 8] = b"sandbox2";
 /// PATH_MAX.
 const LONGEST: usize = 4096;
 
@@ -124,22 +125,76 @@ impl Entry {
     }
 }
 
-/// One piece of a file; an empty one ends it.
-pub(crate) fn put_piece(out: &mut impl Write, piece: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(piece.len()).map_err(|_| bad("a piece is too long"))?;
+/// Some bytes of a file.
+pub(crate) fn put_data(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(|_| bad("a piece is too long"))?;
+    out.write_all(b"d")?;
     out.write_all(&length.to_be_bytes())?;
-    out.write_all(piece)
+    out.write_all(bytes)
 }
 
-/// Copies the pieces of one file.
-pub(crate) fn take_pieces(input: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+/// So many bytes of which the file has none.
+pub(crate) fn put_hole(out: &mut impl Write, length: u64) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    out.write_all(b"h")?;
+    out.write_all(&length.to_be_bytes())
+}
+
+/// The file is complete.
+pub(crate) fn put_end(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"e")
+}
+
+/// What takes a file's content.
+pub(crate) trait Content: Write {
+    /// So many bytes that are not there.
+    fn hole(&mut self, length: u64) -> io::Result<()>;
+    /// That was all.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+impl Content for File {
+    fn hole(&mut self, length: u64) -> io::Result<()> {
+        let length = i64::try_from(length).map_err(|_| bad("a hole is too long"))?;
+        self.seek(SeekFrom::Current(length)).map(drop)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let length = self.stream_position()?;
+        self.set_len(length)
+    }
+}
+
+impl Content for io::Sink {
+    fn hole(&mut self, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Copies the content of one file; `may` is asked before so many bytes are written.
+pub(crate) fn take_content(
+    input: &mut impl Read,
+    to: &mut impl Content,
+    mut may: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<()> {
     loop {
-        let length = u64::from(u32::from_be_bytes(array(input)?));
-        if length == 0 {
-            return Ok(());
-        }
-        if io::copy(&mut input.by_ref().take(length), to)? < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match &array::<1>(input)? {
+            b"d" => {
+                let length = u64::from(u32::from_be_bytes(array(input)?));
+                may(length)?;
+                if io::copy(&mut input.by_ref().take(length), to)? < length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            b"h" => to.hole(u64::from_be_bytes(array(input)?))?,
+            b"e" => return to.end(),
+            _ => return Err(bad("a piece is of no known kind")),
         }
     }
 }
@@ -192,7 +247,7 @@ mod tests {
                 };
                 prop_assert!(!name.is_empty() && !name.as_bytes().contains(&b'/') && name != "..");
             }
-            let _ = take_pieces(&mut bytes.as_slice(), &mut io::sink());
+            let _ = take_content(&mut bytes.as_slice(), &mut io::sink(), |_| Ok(()));
         }
     }
 }

@@ -3,8 +3,10 @@
 //! nothing that is there is opened, followed or replaced.
 
 use super::links::stays_inside;
-use super::pack::{LeftOut, about};
-use super::stream::{Entry, Head, expect_begin, take_pieces};
+use super::pack::LeftOut;
+use super::room::Room;
+use super::stream::{Entry, Head, expect_begin, take_content};
+use glexec::hook::tree::about;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
@@ -31,6 +33,11 @@ fn bad(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// An error with the name of the entry that it is about.
+fn of(head: &Head) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{:?}: {error}", head.name))
+}
+
 const fn times(head: &Head) -> TimeSpec {
     TimeSpec::new(head.modified.0, head.modified.1)
 }
@@ -47,16 +54,27 @@ struct Unpacker<'a> {
     below: Vec<(OwnedFd, Head)>,
     rules: Rules<'a>,
     left: LeftOut,
+    room: Room,
 }
 
-/// Reads a stream to its end. A stream that ends early is an error.
+/// Reads a stream to its end. A stream that ends early is an error, and one that has more than there
+/// is [`Room`] for.
 pub(crate) fn unpack(
     top: BorrowedFd<'_>,
     input: &mut impl Read,
     rules: Rules<'_>,
 ) -> io::Result<LeftOut> {
+    unpack_within(top, input, (rules, Room::of(top)?))
+}
+
+fn unpack_within(
+    top: BorrowedFd<'_>,
+    input: &mut impl Read,
+    (rules, room): (Rules<'_>, Room),
+) -> io::Result<LeftOut> {
     expect_begin(input)?;
-    let mut unpacker = Unpacker { top, below: Vec::new(), rules, left: LeftOut::default() };
+    let left = LeftOut::default();
+    let mut unpacker = Unpacker { top, below: Vec::new(), rules, left, room };
     loop {
         match Entry::take(input)? {
             Entry::Directory(head) => unpacker.down(head)?,
@@ -85,6 +103,7 @@ impl Unpacker<'_> {
         if self.is_skipped(&head) {
             return Err(bad("a directory has a name that is not the target's"));
         }
+        self.room.entry().map_err(of(&head))?;
         let here = self.here();
         let name = head.name.as_os_str();
         mkdirat(here, name, Mode::S_IRWXU).map_err(about(name))?;
@@ -102,17 +121,18 @@ impl Unpacker<'_> {
         fchmod(&directory, permissions(&head)).map_err(about(&head.name))
     }
 
-    fn file(&self, head: &Head, input: &mut impl Read) -> io::Result<()> {
+    fn file(&mut self, head: &Head, input: &mut impl Read) -> io::Result<()> {
         if self.is_skipped(head) {
-            return take_pieces(input, &mut io::sink());
+            return take_content(input, &mut io::sink(), |_| Ok(()));
         }
+        self.room.entry().map_err(of(head))?;
         let name = head.name.as_os_str();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = openat(self.here(), name, flags | OFlag::O_CLOEXEC, mode);
         let mut file = File::from(file.map_err(about(name))?);
-        take_pieces(input, &mut file)
-            .map_err(|error| io::Error::new(error.kind(), format!("{name:?}: {error}")))?;
+        let room = &mut self.room;
+        take_content(input, &mut file, |length| room.data(length)).map_err(of(head))?;
         fchmod(&file, permissions(head)).map_err(about(name))?;
         futimens(&file, &times(head), &times(head)).map_err(about(name))
     }
@@ -123,6 +143,7 @@ impl Unpacker<'_> {
             self.left.links += 1;
             return Ok(());
         }
+        self.room.entry().map_err(of(head))?;
         let name = head.name.as_os_str();
         symlinkat(target, self.here(), name).map_err(about(name))?;
         let flag = UtimensatFlags::NoFollowSymlink;
@@ -132,9 +153,10 @@ impl Unpacker<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pack::{clear, open_directory, pack, remove};
-    use super::super::stream::{begin, put_piece};
+    use super::super::pack::pack;
+    use super::super::stream::{begin, put_data, put_end};
     use super::*;
+    use glexec::hook::tree::{clear, open_directory, remove};
     use proptest::prelude::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -209,8 +231,8 @@ mod tests {
             for entry in entries {
                 entry.put(&mut bytes).unwrap();
                 if matches!(entry, Entry::File(_)) {
-                    put_piece(&mut bytes, b"bad").unwrap();
-                    put_piece(&mut bytes, b"").unwrap();
+                    put_data(&mut bytes, b"bad").unwrap();
+                    put_end(&mut bytes).unwrap();
                 }
             }
             bytes
@@ -242,13 +264,75 @@ mod tests {
 
     #[test]
     fn a_length_that_nothing_follows_is_an_early_end() {
-        let mut bytes = b"sandbox1F\0\x01x\0\0\x01\xa4".to_vec();
+        let mut bytes = b"sandbox2F\0\x01x\0\0\x01\xa4".to_vec();
         bytes.extend([0; 16]);
+        bytes.push(b'd');
         bytes.extend([0xff; 4]);
         bytes.extend([1; 100]);
         assert!(unpacked(&bytes, Rules::default()).1.is_err());
-        assert!(unpacked(b"sandbox1F\xff\xff", Rules::default()).1.is_err());
+        assert!(unpacked(b"sandbox2F\xff\xff", Rules::default()).1.is_err());
         assert!(unpacked(b"", Rules::default()).1.is_err());
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        let from = TempDir::new().unwrap();
+        let path = from.path().join("sparse");
+        let file = File::create(&path).unwrap();
+        let pieces: [(u64, &[u8]); 3] = [(0, b"begin"), (1 << 30, b"middle"), (3 << 30, b"end")];
+        for (at, text) in pieces {
+            std::os::unix::fs::FileExt::write_all_at(&file, text, at).unwrap();
+        }
+        file.set_len(4 << 30).unwrap();
+        File::create(from.path().join("hole")).unwrap().set_len(1 << 40).unwrap();
+        fs::write(from.path().join("full"), vec![0; 300_000]).unwrap();
+        let (bytes, _) = packed(from.path());
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+        let (to, result) = unpacked(&bytes, Rules::default());
+        result.unwrap();
+        let data = |name: &str| fs::metadata(to.path().join(name)).unwrap();
+        assert_eq!((data("sparse").len(), data("hole").len()), (4 << 30, 1 << 40));
+        assert!(data("sparse").blocks() < 2000 && data("hole").blocks() < 100);
+        assert_eq!(fs::read(to.path().join("full")).unwrap(), vec![0; 300_000]);
+        let copy = File::open(to.path().join("sparse")).unwrap();
+        for (at, text) in pieces {
+            let mut read = vec![1; text.len() + 8];
+            std::os::unix::fs::FileExt::read_exact_at(&copy, &mut read, at).unwrap();
+            assert_eq!(read, [text, &[0; 8]].concat());
+        }
+    }
+
+    #[test]
+    fn a_stream_gets_no_more_than_there_is_room_for() {
+        let head = |name: &str| Head { name: name.into(), mode: 0o755, modified: (0, 0) };
+        let within = |bytes: &[u8], room: Room| {
+            let to = TempDir::new().unwrap();
+            let directory = open_directory(to.path()).unwrap();
+            let result = unpack_within(directory.as_fd(), &mut &*bytes, (Rules::default(), room));
+            let made = all_below(to.path()).len();
+            (result.map_err(|error| error.kind()), made)
+        };
+        let full = Err(io::ErrorKind::StorageFull);
+        // Entries without end.
+        let mut bytes = Vec::new();
+        begin(&mut bytes).unwrap();
+        for number in 0..1000 {
+            Entry::Directory(head(&number.to_string())).put(&mut bytes).unwrap();
+            Entry::Up.put(&mut bytes).unwrap();
+        }
+        let room = Room { bytes: u64::MAX, entries: 10 };
+        assert_eq!(within(&bytes, room), (full, 10));
+        assert_eq!(within(&bytes, Room { bytes: 50_000, entries: 1000 }), (full, 12));
+        // Bytes without end: nothing of a piece that is too much is written.
+        let mut bytes = Vec::new();
+        begin(&mut bytes).unwrap();
+        Entry::File(head("f")).put(&mut bytes).unwrap();
+        for _ in 0..100 {
+            put_data(&mut bytes, &[1; 60_000]).unwrap();
+        }
+        assert_eq!(within(&bytes, Room { bytes: 1 << 20, entries: 10 }), (full, 1));
+        let real = Room::of(open_directory(Path::new("/tmp")).unwrap().as_fd()).unwrap();
+        assert!(real.bytes > 0 && real.entries > 0 && real.entries <= 1_000_000);
     }
 
     /// An entry of a stream that somebody made up: names that meet each other and links that lead
@@ -294,8 +378,8 @@ mod tests {
             for entry in &entries {
                 entry.put(&mut bytes).unwrap();
                 if matches!(entry, Entry::File(_)) {
-                    put_piece(&mut bytes, b"content").unwrap();
-                    put_piece(&mut bytes, b"").unwrap();
+                    put_data(&mut bytes, b"content").unwrap();
+                    put_end(&mut bytes).unwrap();
                 }
             }
             Entry::End.put(&mut bytes).unwrap();

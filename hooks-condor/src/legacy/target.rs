@@ -4,8 +4,10 @@
 use super::dialect::aim;
 use super::verdict::{DONE, WRONG};
 use super::{OBEYED, TAKEN, UNPACKED, complain};
-use crate::freight::{Rules, open_directory, pack, remove, unpack};
+use crate::freight::{Rules, pack, unpack};
+use glexec::hook::tree::{open_directory, open_own_directory, remove};
 use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::prctl::set_dumpable;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
@@ -26,6 +28,9 @@ const LONGEST_PROXY: u64 = 10 << 20;
 /// # Errors
 /// The words are wrong.
 pub(crate) fn act(words: &[OsString]) -> Result<u8, String> {
+    // What the payload has left running has the same uid: it must not take the pilot's pipes out of
+    // this process (pidfd_getfd), or write in its memory.
+    set_dumpable(false).map_err(|e| format!("the payload could trace this: {}", e.desc()))?;
     let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
     let (verb, rest) = words.split_first().ok_or("as-target wants more words")?;
     let done = match (verb.to_str(), rest) {
@@ -71,7 +76,7 @@ fn say(word: &[u8]) -> io::Result<()> {
 
 /// Packs the sandbox to standard output, and removes it as soon as the pilot says that it has it.
 fn hand_back(sandbox: &Path, proxy: &OsStr) -> io::Result<()> {
-    let directory = open_directory(sandbox)?;
+    let directory = open_own_directory(sandbox)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let skip: Vec<&OsStr> = Some(proxy).filter(|name| !name.is_empty()).into_iter().collect();
     let left = pack(directory.as_fd(), &mut out, &skip)?;
