@@ -4,7 +4,7 @@
 use crate::jobs::{all, done, job};
 use crate::kills::{LONG, OBEYED, begin, epilogues, way};
 use crate::{PILOTS_CONFIG, ROOTS_CONFIG, sandbox, with_copies};
-use harness::{Pool, SharedPool, accounts};
+use harness::{LIBEXEC, Pool, SharedPool, accounts};
 
 const SPOOL: &str = "/var/spool/glexec-condor";
 
@@ -189,4 +189,77 @@ fn a_copy_that_cannot_be_made_or_brought_back_holds_the_job() {
 fn a_payload_with_a_copy_writes_into_its_ad() {
     sandbox::chirps(&ROOT.get(), "/home/pilot");
     sandbox::chirps(&PILOT.get(), "/home/pilot");
+}
+
+/// What a module cache of Go's, nix or dune leaves, and a file that is much longer than the disk.
+fn comes_back_closed(pool: &Pool) {
+    let script = "set -e\nmkdir -p cache/deep; echo x >cache/deep/inner; truncate -s 3G sparse\n\
+        echo y >beside; chmod -R a-w cache; chmod 500 .; exit 0\n";
+    pool.file("/home/pilot/closes", &format!("#!/bin/sh\n{script}"), 0o755);
+    // HTCondor itself has trouble with such a directory: it sends the file in it.
+    let text = job("payload1", "transfer_output_files = cache/deep/inner, beside")
+        .replace("executable = /bin/sh", "executable = closes")
+        .replace("transfer_executable = False", "transfer_executable = True");
+    let ad = done(pool, pool.submit("pilot", &text));
+    assert!(ad.is_completed(), "{ad:?}\n{}", pool.diagnosis());
+    let told = (ad.number("ExitCode"), ad.number("GlexecTargetRC"), ad.get("GlexecSandbox"));
+    assert_eq!(told, (Some(0), Some(0), None), "{ad:?} {:?}", all(&ad));
+    assert_eq!(
+        ["inner", "beside"].map(|name| pool.read(&format!("/home/pilot/{name}"))),
+        ["x\n", "y\n"]
+    );
+    no_copy_stays(pool);
+}
+
+#[test]
+fn directories_that_may_not_be_written_and_sparse_files_come_back() {
+    comes_back_closed(&ROOT.get());
+}
+
+#[test]
+fn directories_that_may_not_be_written_and_sparse_files_come_back_with_a_pilot() {
+    comes_back_closed(&PILOT.get());
+}
+
+/// With the socket in its hands it could write a sandbox of its own to the wrapper.
+#[test]
+fn a_payload_takes_nothing_out_of_the_program_that_copies() {
+    let pool = PILOT.get();
+    let script = "#!/usr/bin/perl\n\
+        my $parent = getppid; my $pidfd = syscall(434, $parent, 0); my $taken = 0;\n\
+        for my $fd (0 .. 63) { $taken++ if syscall(438, $pidfd, $fd, 0) >= 0 }\n\
+        my $memory = open(my $m, '+<', \"/proc/$parent/mem\") ? 1 : 0;\n\
+        my $traced = syscall(101, 16, $parent, 0, 0) >= 0 ? 1 : 0;\n\
+        print 'asked: ', $pidfd >= 0 ? 1 : 0, \" taken: $taken $memory $traced\\n\"; exit 3;\n";
+    pool.file("/home/pilot/takes", script, 0o755);
+    let text = job("payload1", "")
+        .replace("executable = /bin/sh", "executable = takes")
+        .replace("transfer_executable = False", "transfer_executable = True");
+    let id = pool.submit("pilot", &text);
+    let ad = done(&pool, id);
+    let said = pool.read(&format!("/home/pilot/out.{id}"));
+    assert_eq!(said, "asked: 1 taken: 0 0 0\n", "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(ad.number("ExitCode"), Some(3), "{ad:?}");
+}
+
+/// What a killed run has left, of an account that stops whatever it may stop.
+#[test]
+fn a_copy_is_removed_whatever_its_account_does() {
+    let pool = ROOT.get();
+    let script = format!(
+        "d={SPOOL}/sandbox-0123456789abcdef\nmkdir $d $d/closed || exit 90\n\
+         perl -e 'for (1 .. 20000) {{ open F, \">\", \"$ARGV[0]/$_\" or die }}' $d || exit 91\n\
+         touch $d/closed/x; ln -s /etc $d/link; chown -hR payload6:payload6 $d; chmod 555 $d/closed $d\n\
+         setpriv --reuid=payload6 --regid=payload6 --clear-groups perl -e '$| = 1; for (;;) {{ \
+             for (glob \"/proc/[0-9]*\") {{ m((\\d+)) and $1 != $$ and kill \"STOP\", $1 }} print \"go\\n\" }}' >/tmp/stopper &\n\
+         while ! [ -s /tmp/stopper ]; do sleep 0.01; done\n\
+         id=$(id -u payload6); export GLEXEC_EPILOG_TARGET_USER=payload6 GLEXEC_EPILOG_TARGET_RC=0\n\
+         export GLEXEC_EPILOG_TARGET_UID=$id GLEXEC_EPILOG_TARGET_GID=$id\n\
+         GLEXEC_EPILOG_JOB_GLEXEC_CONDOR_COPY=$d {LIBEXEC}/glexec-condor-record\n\
+         kill -KILL $!; ls -d $d; ls -d /etc/passwd"
+    );
+    let told = pool.shell("root", &script);
+    let log = pool.log();
+    let stays: Vec<_> = log.iter().filter(|line| line.contains("0123456789abcdef stays")).collect();
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "/etc/passwd\n", "{told:?} {stays:?}");
 }

@@ -175,10 +175,13 @@ fn what_a_payload_did_is_in_the_ad_whatever_it_does_to_the_sandbox() {
 #[test]
 fn a_payload_that_writes_the_starters_file_for_failures_is_done_all_the_same() {
     let pool = HOOKED_PILOT.get();
-    let script = "arguments = \"-c 'echo lie > $_CONDOR_WRAPPER_ERROR_FILE; exit 7'\"";
-    let id = pool.submit("pilot", &job("payload1", script));
-    let ad = done(&pool, id);
-    assert_eq!((ad.number("ExitCode"), ad.number("NumJobStarts")), (Some(7), Some(1)), "{ad:?}");
+    for lie in ["echo lie >", "mkfifo", "mkdir -p $_CONDOR_WRAPPER_ERROR_FILE/x; true"] {
+        let script = format!("arguments = \"-c '{lie} $_CONDOR_WRAPPER_ERROR_FILE; exit 7'\"");
+        let id = pool.submit("pilot", &job("payload1", &script));
+        let ad = done(&pool, id);
+        let told = (ad.number("ExitCode"), ad.number("NumJobStarts"));
+        assert_eq!(told, (Some(7), Some(1)), "{lie}: {ad:?}");
+    }
 }
 
 /// condor_ssh_to_job would be a shell of the starter's user, for the hook before a job does not make

@@ -430,3 +430,23 @@ fn an_epilogue_that_runs_later_has_nothing_of_the_hooks() {
     assert_eq!(open, [(0, "/dev/null"), (1, "/dev/null"), (2, "/dev/null")]);
     assert!(had.contains("socket:"), "{had}");
 }
+
+/// The payload has the sandbox while it runs, and knows the name.
+#[test]
+fn what_a_payload_puts_in_the_records_place_costs_no_record() {
+    let pool = crate::with_hooks(Pool::root(crate::ROOTS_CONFIG));
+    for (account, put) in [
+        ("payload2", "mkdir -p .glexec.record/x"),
+        ("payload3", "mkfifo .glexec.record"),
+        ("payload4", "ln -s /etc/passwd .glexec.record"),
+    ] {
+        let way = way((account, "condor_vacate_job -fast", false), LOST);
+        let id = begin_script(&pool, &way, (&format!("{put}; sleep 600"), ""));
+        let told = pool.shell("root", &format!("{} {id}", way.command));
+        assert!(told.status.success(), "{told:?}");
+        ended(&pool, &way, id);
+        let unreached = |line: &String| line.contains("the job's ad will not have it");
+        assert!(!pool.log().iter().any(unreached), "{put}: {:#?}", pool.log());
+        let _ = pool.shell("root", &format!("condor_rm {id}"));
+    }
+}

@@ -397,7 +397,11 @@ pub(crate) fn install_built(tree: &Tree) -> Result<()> {
     tree.install(&built.join("glexec-admin"), "/usr/sbin/glexec-admin", 0o755)?;
     tree.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
     for tool in HOOKS {
-        tree.install(&built.join(tool), &format!("{LIBEXEC}/{tool}"), 0o755)?;
+        // What runs as the target beside its payload is not for the target to read: so the kernel
+        // keeps it from being traced from its first instruction on.
+        let mode =
+            if ["glexec-condor-copy", "condor_glexec"].contains(&tool) { 0o711 } else { 0o755 };
+        tree.install(&built.join(tool), &format!("{LIBEXEC}/{tool}"), mode)?;
     }
     for name in LEGACY {
         tree.link("condor_glexec", &format!("{LIBEXEC}/condor_glexec_{name}"));
