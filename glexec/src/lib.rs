@@ -172,6 +172,7 @@ impl Walk<'_> {
         }
         if let Some(epilogue) = plan.epilogue() {
             act::epilogue::open(&root, epilogue)?;
+            act::epilogue::try_identity(&root, &epilogue.identity)?;
         }
         Ok((plan, lease))
     }

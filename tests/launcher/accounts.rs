@@ -77,6 +77,12 @@ fn the_helper_is_run_with_the_callers_rights_and_a_clean_environment() {
 }
 
 #[test]
+fn a_caller_in_group_0_can_be_looked_up_by_the_helper_too() {
+    let site = Site::with("account_source = \"nss\"");
+    site.glexec(["actor", "exit", "7"]).by_ids(harness::accounts::PILOT, 0, &[0]).run().exited(7);
+}
+
+#[test]
 fn an_account_database_that_cannot_be_used_is_the_sites_fault() {
     let site = Site::with("account_source = \"files\"");
     let good = site.read("/etc/passwd");

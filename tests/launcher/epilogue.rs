@@ -32,18 +32,50 @@ fn the_epilogue_runs_as_root_with_nothing_of_the_callers_or_the_payloads() {
 }
 
 #[test]
-fn an_epilogue_user_and_group_are_who_it_runs_as() {
-    let site = Site::with_epilogue("epilogue_user = \"keeper\"\nepilogue_group = \"keepers\"");
-    site.directory("/var/lib/site", (KEEPER, KEEPERS), 0o755);
-    site.glexec(["true"]).run().exited(0);
-    let saw = site.epilogues().remove(0);
-    assert_eq!((saw.uids, saw.gids, saw.groups), (vec![KEEPER; 4], vec![KEEPERS; 4], vec![]));
-    assert_eq!(saw.capabilities[1..3], [0, 0]);
+fn an_epilogue_user_or_group_that_is_not_named_is_root_and_group_0() {
+    let site = Site::with_epilogue("");
+    site.directory("/var/lib/site", (KEEPER, KEEPERS), 0o775);
+    for (lines, uid, gid) in [
+        ("", 0, 0),
+        ("epilogue_user = \"keeper\"", KEEPER, 0),
+        ("epilogue_group = \"keepers\"", 0, KEEPERS),
+        ("epilogue_user = \"keeper\"\nepilogue_group = \"keepers\"", KEEPER, KEEPERS),
+    ] {
+        site.settings(&format!("epilogue = \"/usr/libexec/site/epilogue\"\n{lines}"));
+        let _ = std::fs::remove_file(site.path(harness::SAW));
+        let ran = site.glexec(["actor", "exit", "7"]).with_status().run();
+        ran.exited(7);
+        let saw = site.epilogues().remove(0);
+        let ids = (saw.uids, saw.gids, saw.groups);
+        assert_eq!(ids, (vec![uid; 4], vec![gid; 4], vec![]), "{lines}");
+        let rights = saw.capabilities[1..3].iter().any(|set| *set != 0);
+        assert_eq!(rights, uid == 0, "{lines}: {:?}", saw.capabilities);
+    }
+}
 
-    site.settings("epilogue = \"/usr/libexec/site/epilogue\"\nepilogue_group = \"keepers\"");
-    site.glexec(["true"]).run().exited(0);
-    let saw = site.epilogues().remove(1);
-    assert_eq!((saw.uids, saw.gids, saw.groups), (vec![0; 4], vec![KEEPERS; 4], vec![]));
+#[test]
+fn an_identity_that_the_epilogue_cannot_take_is_refused_before_the_payload_starts() {
+    let site = Site::with_epilogue("");
+    // A container whose user namespace ends below the account of the epilogue.
+    let container = r#"
+        mkfifo -m 666 /tmp/ready /tmp/go
+        unshare -U sh -c 'echo >/tmp/ready; read x </tmp/go; exec "$GLEXEC" "$@"' sh "$@" &
+        read x </tmp/ready
+        echo 0 0 50000 >/proc/$!/uid_map && echo 0 0 50000 >/proc/$!/gid_map && echo >/tmp/go
+        wait $!"#;
+    for (user, code, output) in [("keeper", 7, "started\n"), ("vast", 202, "")] {
+        site.settings(&format!(
+            "user_white_list = [\"root\"]\nepilogue = \"/usr/libexec/site/epilogue\"\nepilogue_user = \"{user}\""
+        ));
+        site.directory("/var/lib/site", (KEEPER, KEEPERS), 0o775);
+        let words = ["sh", "sh", "-c", "echo started; exit 7"];
+        let ran = site.shell(&format!("rm -f /tmp/ready /tmp/go{container}")).words(words);
+        let ran = ran.by("root").run();
+        assert_eq!((ran.code(), ran.output().as_str()), (code, output), "{user}: {ran:#?}");
+    }
+    assert_eq!(site.epilogues().len(), 1);
+    let log = site.log().join("\n");
+    assert!(log.contains("epilogue_user") && log.contains("cannot be taken"), "{log}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::channel::{self, Failure, Step, Telling, Verdict};
 use super::family::{self, Spared};
+use super::helper;
 use super::identity::{Identity, assume};
 use super::linger::now;
 use super::output::Output;
@@ -15,6 +16,7 @@ use super::trusted;
 use crate::contract::{EpilogueResult, Reason};
 use crate::decide::config::EpilogueOutput;
 use crate::decide::entry::Phase;
+use crate::decide::last_word::EpilogueIdentity;
 use crate::decide::plan::Epilogue;
 use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Witness};
@@ -48,6 +50,49 @@ pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<OwnedFd, Stop> {
         return Err(refuse(&format!("{} is not executable", epilogue.path)));
     }
     Ok(file)
+}
+
+/// Has a child take the epilogue's identity for good: an identity that cannot be taken, or that
+/// could be left again, is the site's fault, to be known before work is lost.
+///
+/// # Errors
+/// [`Reason::EpilogueIdentity`], with the step that failed for the log.
+pub(crate) fn try_identity(root: &Root, identity: &EpilogueIdentity) -> Result<(), Stop> {
+    /// For a child that makes a few system calls, on a machine that is very busy.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let (uid, gid) = (identity.account.uid, identity.gid);
+    if uid.is_root() && gid.as_raw() == 0 {
+        return Ok(());
+    }
+    let refuse = |why: &str| {
+        let detail = format!(
+            "epilogue_user and epilogue_group: uid {uid} with gid {gid} cannot be taken for good: {why}; give the epilogue another identity"
+        );
+        Stop::configuration(Reason::EpilogueIdentity, detail)
+    };
+    let (hearing, telling) = channel::pair().map_err(|e| refuse(e.desc()))?;
+    match sys::fork().map_err(|e| refuse(e.desc()))? {
+        Side::Child => sys::exit_now(match assume(root, &as_planned(identity)) {
+            Ok(()) => 0,
+            Err(failure) => {
+                telling.tell(failure);
+                127
+            }
+        }),
+        Side::Parent(child) => {
+            drop(telling);
+            let code = helper::end(child, PATIENCE);
+            match (hearing.verdict(), code) {
+                (Verdict::Failed(failure), _) => Err(refuse(&failure.told())),
+                (_, Some(0)) => Ok(()),
+                _ => Err(refuse("the process that tried it did not end by itself")),
+            }
+        }
+    }
+}
+
+const fn as_planned(identity: &EpilogueIdentity) -> Identity<'_> {
+    Identity { uid: identity.account.uid, real: None, gid: identity.gid, groups: &[] }
 }
 
 /// What the epilogue's run needs besides itself.
@@ -213,9 +258,7 @@ fn prepare(
     if let Some(score) = &stage.oom_score {
         process::set_oom_score(root, score);
     }
-    let identity = &stage.epilogue.identity;
-    let who = Identity { uid: identity.account.uid, real: None, gid: identity.gid, groups: &[] };
-    assume(root, &who)?;
+    assume(root, &as_planned(&stage.epilogue.identity))?;
     die_with(parent).map_err(Failure::at(Step::Parent))?;
     chdir("/").map_err(Failure::at(Step::Directory))?;
     // Whatever this process was left with: nothing of the caller's reaches root's program.

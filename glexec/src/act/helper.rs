@@ -62,7 +62,7 @@ pub(crate) fn ask(
         Side::Parent(pid) => {
             drop((theirs, telling));
             let answer = listen(&ours, pid);
-            let status = end(pid);
+            let status = end(pid, Duration::from_secs(1));
             let answer = answer.map_err(failed)?;
             match (hearing.verdict(), status) {
                 (channel::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
@@ -147,9 +147,10 @@ fn listen(output: &OwnedFd, helper: Pid) -> Result<Vec<u8>, &'static str> {
     }
 }
 
-/// Waits for a helper that has closed its output, or was killed. Gives its exit code.
-fn end(helper: Pid) -> Option<u8> {
-    let until = Instant::now() + Duration::from_secs(1);
+/// Waits for a child that is about to end, and kills it where it has not in time. Gives its exit
+/// code; none where it was killed.
+pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
+    let until = Instant::now() + patience;
     loop {
         match super::family::reap(helper) {
             Some((crate::contract::Ending::Exited(code), _)) => return Some(code),

@@ -19,11 +19,12 @@ pub(super) struct Identity<'a> {
 }
 
 /// Groups, gid, uid, in this order, real, effective and saved; then reads everything back and,
-/// where the identity is not root's, tries to become root again. Nobody comes back from here.
+/// where the identity is not root's, tries to be somebody else again. Nobody comes back from here.
 ///
 /// # Errors
 /// The step that failed, or [`Step::Proof`] where a call lied. The process must then end.
 pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
+    let former = Former::of_this_process().map_err(Failure::at(Step::Proof))?;
     sys::set_groups(who.groups).map_err(Failure::at(Step::Groups))?;
     sys::set_gids(who.gid, who.gid, who.gid).map_err(Failure::at(Step::Gid))?;
     let real = who.real.unwrap_or(who.uid);
@@ -31,7 +32,7 @@ pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
     // Until exec this process still holds descriptors of root's; fs.suid_dumpable may have said
     // otherwise.
     sys::control(libc::PR_SET_DUMPABLE, 0).map_err(Failure::at(Step::Uid))?;
-    prove(who).map_err(Failure::at(Step::Proof))
+    prove(who, &former).map_err(Failure::at(Step::Proof))
 }
 
 /// Takes an effective uid alone, with real and saved uid `apart`, no groups and no way back: for
@@ -40,27 +41,32 @@ pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
 /// # Errors
 /// The step that failed.
 pub(super) fn assume_effective(_root: &Root, apart: Uid, effective: Uid) -> Result<(), Failure> {
+    let former = Former::of_this_process().map_err(Failure::at(Step::Proof))?;
     sys::set_groups(&[]).map_err(Failure::at(Step::Groups))?;
     let gid = Gid::from_raw(apart.as_raw());
     sys::set_gids(gid, gid, gid).map_err(Failure::at(Step::Gid))?;
     sys::set_uids(apart, effective, apart).map_err(Failure::at(Step::Uid))?;
     let ids = getresuid().map_err(Failure::at(Step::Proof))?;
     let as_planned = (ids.real, ids.effective, ids.saved) == (apart, effective, apart);
-    if as_planned && !comes_back() && sys::capabilities() == Ok([0; 3]) {
+    let planned = Planned { uids: [apart, effective], gid, groups: &[] };
+    if as_planned && !planned.can_be_left(&former) && sys::capabilities() == Ok([0; 3]) {
         Ok(())
     } else {
         Err(Failure { step: Step::Proof, errno: Errno::EPERM })
     }
 }
 
-fn prove(who: &Identity<'_>) -> Result<(), Errno> {
+fn prove(who: &Identity<'_>, former: &Former) -> Result<(), Errno> {
     let (uids, gids) = (getresuid()?, getresgid()?);
     let real = who.real.unwrap_or(who.uid);
     let uids_are = (uids.real, uids.effective, uids.saved) == (real, who.uid, who.uid);
     let gids_are = [gids.real, gids.effective, gids.saved].iter().all(|gid| *gid == who.gid);
     let file_system = sys::file_system_ids() == (who.uid.as_raw(), who.gid.as_raw());
     let same_groups = sorted(&getgroups()?) == sorted(who.groups);
-    let harmless = who.uid.is_root() || (sys::capabilities()? == [0; 3] && !comes_back());
+    let planned = Planned { uids: [real, who.uid], gid: who.gid, groups: who.groups };
+    // Who is to be root may be anybody: there is nothing to prove.
+    let bound = || Ok(sys::capabilities()? == [0; 3] && !planned.can_be_left(former));
+    let harmless = who.uid.is_root() || bound()?;
     if uids_are && gids_are && file_system && same_groups && harmless {
         Ok(())
     } else {
@@ -68,13 +74,44 @@ fn prove(who: &Identity<'_>) -> Result<(), Errno> {
     }
 }
 
-/// Whether root's ids can be had again.
-fn comes_back() -> bool {
-    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    let same = (Uid::from_raw(u32::MAX), Gid::from_raw(u32::MAX));
-    sys::set_uids(uid, uid, uid).is_ok()
-        || sys::set_uids(same.0, uid, same.0).is_ok()
-        || sys::set_gids(same.1, gid, same.1).is_ok()
+/// The real ids before the change: root's, or the caller's.
+struct Former {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Former {
+    fn of_this_process() -> Result<Self, Errno> {
+        Ok(Self { uid: getresuid()?.real, gid: getresgid()?.real })
+    }
+}
+
+/// The ids that a process is to have, and no others.
+struct Planned<'a> {
+    /// Real and effective; the saved one is one of them.
+    uids: [Uid; 2],
+    /// All three. It may be 0: the group alone is no way back to root.
+    gid: Gid,
+    groups: &'a [Gid],
+}
+
+impl Planned<'_> {
+    /// Tries to be somebody else: root, whom this process was before, and a neighbour for all
+    /// others. The kernel asks the same of each of the three ids (setresuid(2)), so one is enough.
+    fn can_be_left(&self, former: &Former) -> bool {
+        /// Leaves an id as it is.
+        const SAME: u32 = u32::MAX;
+        let [_, own] = self.uids.map(Uid::as_raw);
+        let uids = [0, former.uid.as_raw(), own ^ 1].into_iter().filter(|id| *id != SAME);
+        let gids = [0, former.gid.as_raw(), self.gid.as_raw() ^ 1];
+        let gids = gids.into_iter().filter(|id| *id != SAME);
+        let (same_uid, same_gid) = (Uid::from_raw(SAME), Gid::from_raw(SAME));
+        let mut uids = uids.map(Uid::from_raw).filter(|id| !self.uids.contains(id));
+        let mut gids = gids.map(Gid::from_raw).filter(|id| *id != self.gid);
+        uids.any(|id| sys::set_uids(same_uid, id, same_uid).is_ok())
+            || gids.any(|id| sys::set_gids(same_gid, id, same_gid).is_ok())
+            || sys::set_groups(self.groups).is_ok()
+    }
 }
 
 fn sorted(groups: &[Gid]) -> Vec<u32> {
