@@ -167,12 +167,12 @@ impl Walk<'_> {
             plan = plan.alone(&config.state);
         }
         if let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) {
-            let identity = lookups.epilogue(rule)?;
+            let identity = lookups.epilogue(&root, rule)?;
             plan = last_word::add_epilogue(plan, config, identity, &environ)?;
         }
         if let Some(epilogue) = plan.epilogue() {
-            act::epilogue::open(&root, epilogue)?;
-            act::epilogue::try_identity(&root, &epilogue.identity)?;
+            let program = act::epilogue::open(&root, epilogue)?;
+            act::epilogue::try_identity(&root, epilogue, &program)?;
         }
         Ok((plan, lease))
     }

@@ -1,7 +1,8 @@
 //! Who an id or a name is: from the files, or from the helper where the site has more.
 
-use crate::act::helper;
 use crate::act::root::{Privilege, Root};
+use crate::act::trusted::Untrusted;
+use crate::act::{helper, program};
 use crate::contract::Reason;
 use crate::decide::config::{AccountSource, EpilogueRule};
 use crate::decide::database::{self, Database, Question};
@@ -10,6 +11,7 @@ use crate::decide::last_word::EpilogueIdentity;
 use crate::decide::policy::Granted;
 use crate::decide::stop::Stop;
 use crate::decide::target::Target;
+use crate::decide::trust::Stranger;
 use crate::{observe, settings};
 use nix::unistd::{Gid, Uid};
 
@@ -140,14 +142,19 @@ impl<'p> Lookups<'p> {
         Ok(all.into_iter().filter(|gid| *gid != account.gid).collect())
     }
 
-    /// As whom the epilogue runs.
+    /// As whom the epilogue runs, and who may change it.
     ///
     /// # Errors
-    /// A configuration fault where `epilogue_user` or `epilogue_group` does not exist.
-    pub(crate) fn epilogue(&mut self, rule: &EpilogueRule) -> Result<EpilogueIdentity, Stop> {
+    /// A configuration fault where `epilogue_user` or `epilogue_group` does not exist;
+    /// [`Reason::Accounts`] where it cannot be told who is in the group.
+    pub(crate) fn epilogue(
+        &mut self,
+        root: &Root,
+        rule: &EpilogueRule,
+    ) -> Result<EpilogueIdentity, Stop> {
         let user = rule.user.iter().cloned().map(Question::User);
-        let group = rule.group.iter().cloned().map(Question::Group);
-        self.ask(&user.chain(group).collect::<Vec<_>>())?;
+        let members = rule.group.iter().cloned().map(Question::MembersOf);
+        self.ask(&user.chain(members).collect::<Vec<_>>())?;
         let user = rule.user.as_ref().map(|name| {
             self.account(name).ok_or_else(|| {
                 let what = "does not exist; create the account or remove the key";
@@ -156,7 +163,31 @@ impl<'p> Lookups<'p> {
             })
         });
         let group = rule.group.as_ref().map(|name| self.group(name, "epilogue_group"));
-        Ok(EpilogueIdentity::new(user.transpose()?, group.transpose()?))
+        let mut identity = EpilogueIdentity::new(user.transpose()?, group.transpose()?);
+        let Some(group) = identity.trust.group else { return Ok(identity) };
+        let Database { passwd, groups } = &self.database;
+        identity.trust.members = database::members_of(passwd, groups, group);
+        // No name service lists who has the group as primary: those who own something are asked
+        // for one by one. Each is asked for once, because then it is trusted or the search ends.
+        while let Err(Untrusted::Changeable(Stranger::User(uid), _)) =
+            program::open(root, &rule.path, &identity.trust)
+        {
+            if !self.is_in_group(uid, group)? {
+                break;
+            }
+            identity.trust.members.push(uid);
+        }
+        Ok(identity)
+    }
+
+    /// Whether the account of this uid is in the group.
+    fn is_in_group(&mut self, uid: Uid, group: Gid) -> Result<bool, Stop> {
+        self.ask(&[Question::Uid(uid)])?;
+        let Some(account) = database::account_by_uid(&self.database.passwd, uid) else {
+            return Ok(false);
+        };
+        self.ask(&[Question::GroupsOf(account.name.clone())])?;
+        Ok(account.gid == group || self.groups_of(&account)?.contains(&group))
     }
 
     /// An account that has been asked for.

@@ -44,7 +44,7 @@ fn read_original(root: &Root) -> Result<Config, Stop> {
     let passwd = accounts_file(root, "/etc/passwd")?;
     let account = account_by_name(&passwd, ORIGINAL_ACCOUNT).filter(|a| !a.uid.is_root());
     let account = account.ok_or_else(|| refused(&untrusted))?;
-    let trust = Trust { user: Some(account.uid), group: None };
+    let trust = Trust { user: Some(account.uid), ..Trust::default() };
     let text = text(root, ORIGINAL, &trust).map_err(|untrusted| refused(&untrusted))?;
     let mut config = parse(&text, ORIGINAL, Syntax::Original)?;
     config.notices.push(format!(

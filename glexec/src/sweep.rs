@@ -50,7 +50,10 @@ pub(crate) fn sweep(
     let job = pairs(&wanted.job)?;
     let directory = StateDir::open(root, &config.state)?;
     let identity = match &config.epilogue {
-        Some(rule) => Some(Lookups::open(root, privilege, config.account_source)?.epilogue(rule)?),
+        Some(rule) => {
+            let mut lookups = Lookups::open(root, privilege, config.account_source)?;
+            Some(lookups.epilogue(root, rule)?)
+        }
         None => None,
     };
     let epilogue = config.epilogue.as_ref().zip(identity.as_ref());

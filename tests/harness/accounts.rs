@@ -10,8 +10,12 @@ pub const EXTRA_GROUPS: [u32; 2] = [42_110, 42_111];
 pub const OTHER: u32 = 42_003;
 /// uid and gid of `keeper`, for `epilogue_user`.
 pub const KEEPER: u32 = 42_020;
-/// gid of `keepers`, for `epilogue_group`; nobody is in it.
+/// gid of `keepers`, for `epilogue_group`; `friend` and `steward` are in it.
 pub const KEEPERS: u32 = 42_021;
+/// uid of `friend`, whom the group `keepers` lists.
+pub const FRIEND: u32 = 42_043;
+/// uid of `steward`, whose primary group is `keepers`.
+pub const STEWARD: u32 = 42_044;
 /// gid of `grid`, the group of callers.
 pub const GRID: u32 = 42_101;
 /// uid and gid of `busy`, a caller in 30 groups.
@@ -60,7 +64,8 @@ pub fn all() -> Vec<Account> {
         account("rootgroup", 42_040, 0, &[]),
         account("ingroup0", 42_041, 42_041, &[0]),
         account("homeless", 42_042, 42_042, &[]),
-        account("friend", 42_043, 42_043, &[KEEPERS]),
+        account("friend", FRIEND, FRIEND, &[KEEPERS]),
+        account("steward", STEWARD, KEEPERS, &[]),
         account("vast", VAST, VAST, &[]),
         account("nobody", 65_534, 65_534, &[]),
     ];

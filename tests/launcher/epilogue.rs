@@ -75,7 +75,7 @@ fn an_identity_that_the_epilogue_cannot_take_is_refused_before_the_payload_start
     }
     assert_eq!(site.epilogues().len(), 1);
     let log = site.log().join("\n");
-    assert!(log.contains("epilogue_user") && log.contains("cannot be taken"), "{log}");
+    assert!(log.contains("epilogue_user") && log.contains("cannot run"), "{log}");
 }
 
 #[test]
@@ -162,12 +162,18 @@ fn an_epilogue_that_ends_itself_in_time_leaves_no_daemon_behind() {
 }
 
 #[test]
-fn an_epilogue_that_cannot_be_started_is_202_and_the_payloads_code_is_not_lost() {
+fn an_epilogue_that_can_no_longer_be_started_is_202_and_the_payloads_code_is_not_lost() {
     let site = Site::with_epilogue("");
     for script in ["#!/nonexistent/interpreter\n", "no interpreter at all\n", ""] {
+        site.epilogue("#!/bin/sh\n");
+        let waiting = "while ! [ -e /tmp/go ]; do sleep 0.05; done; exit 42";
+        let running = site.glexec(["sh", "-c", waiting]).with_status().start();
+        running.started();
         site.epilogue(script);
-        let ran = site.glexec(["actor", "exit", "42"]).with_status().run();
+        site.file("/tmp/go", "", 0o644);
+        let ran = running.wait();
         ran.exited(202);
+        std::fs::remove_file(site.path("/tmp/go")).unwrap();
         assert_eq!(result(&ran).0, "not-started", "{script:?}");
         let payload =
             ran.records.iter().any(|r| matches!(r, Record::Payload { code: Some(42), .. }));

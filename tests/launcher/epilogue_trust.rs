@@ -1,7 +1,7 @@
 //! Which epilogues are trusted: nobody else may be able to change the file or the way to it.
 
 use glexec::contract::Reason;
-use harness::accounts::{KEEPER, KEEPERS, PILOT};
+use harness::accounts::{FRIEND, KEEPER, KEEPERS, OTHER, PILOT, STEWARD};
 use harness::{EPILOGUE, Site};
 use std::os::unix::fs::symlink;
 
@@ -136,6 +136,220 @@ fn epilogue_user_and_group_may_own_and_write_it_and_nobody_else() {
     site.own(EPILOGUE, (0, 0));
     site.mode(EPILOGUE, 0o775);
     untrusted_before_anything_starts(&site, "writable by group root");
+}
+
+#[test]
+fn what_a_member_of_epilogue_group_owns_is_trusted_and_what_others_own_is_not() {
+    let directory = "/usr/libexec/site";
+    let sources = ["files", "nss"].map(|source| {
+        format!(
+            "epilogue = \"{EPILOGUE}\"\nepilogue_group = \"keepers\"\naccount_source = \"{source}\""
+        )
+    });
+    for lines in &sources {
+        for (who, uid) in [("listed", FRIEND), ("by its primary group", STEWARD)] {
+            let site = Site::with(lines);
+            site.own(EPILOGUE, (uid, 0));
+            site.mode(EPILOGUE, 0o755);
+            trusted(&site, &format!("the file of a member, {who}: {lines}"));
+            site.own(directory, (uid, KEEPERS));
+            site.mode(directory, 0o2775);
+            trusted(&site, &format!("the directory, too, {who}: {lines}"));
+            let site = Site::with(lines);
+            acl(&site, &format!("u:{uid}:rwx"), directory);
+            trusted(&site, &format!("writable by a member through an ACL, {who}: {lines}"));
+        }
+        for path in [EPILOGUE, directory] {
+            let site = Site::with(lines);
+            site.own(path, (OTHER, KEEPERS));
+            site.mode(path, 0o755);
+            untrusted_before_anything_starts(
+                &site,
+                "the group of a file makes its owner no member",
+            );
+            let site = Site::with(lines);
+            acl(&site, &format!("u:{OTHER}:rwx"), path);
+            untrusted_before_anything_starts(&site, "writable by a stranger through an ACL");
+        }
+    }
+    for uid in [FRIEND, STEWARD] {
+        let site = Site::with_epilogue("epilogue_user = \"keeper\"");
+        site.own(EPILOGUE, (uid, 0));
+        site.mode(EPILOGUE, 0o755);
+        untrusted_before_anything_starts(&site, "a member of a group that is not trusted");
+    }
+}
+
+#[test]
+fn a_member_may_replace_the_epilogue_while_a_payload_runs() {
+    let site = Site::with_epilogue("epilogue_group = \"keepers\"");
+    let waiting = "while ! [ -e /tmp/go ]; do sleep 0.05; done; exit 42";
+    let running = site.glexec(["sh", "-c", waiting]).with_status().start();
+    running.started();
+    site.directory("/var/lib/site", (0, KEEPERS), 0o775);
+    site.epilogue("#!/bin/sh\necho new > /var/lib/site/new\n");
+    site.own(EPILOGUE, (STEWARD, KEEPERS));
+    site.mode(EPILOGUE, 0o755);
+    site.file("/tmp/go", "", 0o644);
+    running.wait().exited(42);
+    assert_eq!(site.read("/var/lib/site/new"), "new\n");
+}
+
+#[test]
+fn where_it_cannot_be_told_who_is_in_epilogue_group_nothing_starts() {
+    let helper = "/usr/libexec/glexec/glexec-accounts";
+    for question in ["members", "groups"] {
+        let site = Site::with_epilogue("epilogue_group = \"keepers\"\naccount_source = \"nss\"");
+        site.own(EPILOGUE, (STEWARD, 0));
+        site.mode(EPILOGUE, 0o755);
+        std::fs::rename(site.path(helper), site.path("/usr/libexec/glexec/real")).unwrap();
+        // The payload's own groups are asked for, too.
+        let fails = format!(
+            "#!/bin/sh\ncase \"$*\" in *payload1*) ;; *{question}=*) exit 1;; esac\nexec /usr/libexec/glexec/real \"$@\"\n"
+        );
+        site.file(helper, fails, 0o755);
+        stopped_before_anything_starts(&site, Reason::Accounts, question);
+    }
+}
+
+#[test]
+fn an_epilogue_that_could_not_be_started_costs_nobody_work() {
+    let site = Site::with_epilogue("");
+    site.file("/usr/libexec/site/plain", "#!/bin/sh\n", 0o644);
+    site.file("/usr/libexec/site/broken", "#!/nonexistent/interpreter\n", 0o755);
+    for (script, names) in [
+        ("#!/nonexistent/interpreter\n", "/nonexistent"),
+        ("#!/usr/bin/nonexistent -I\n", "/usr/bin/nonexistent"),
+        ("#!/bin/sh\r\nexit 0\r\n", "carriage return"),
+        ("#!/bin/sh -e\r\n", "carriage return"),
+        ("#!sh\n", "not absolute"),
+        ("#!\n", "no interpreter"),
+        ("no interpreter at all\n", "neither a script"),
+        ("", "neither a script"),
+        ("#!/usr/libexec/site/plain\n", "not executable"),
+        ("#!/usr/libexec/site\n", "no regular file"),
+        ("#!/usr/libexec/site/broken\n", "/nonexistent"),
+        ("#!/usr/libexec/site/epilogue\n", "too many"),
+    ] {
+        site.epilogue(script);
+        untrusted_before_anything_starts(&site, script);
+        let log = site.log();
+        assert!(log.last().is_some_and(|line| line.contains(names)), "{names} in {log:#?}");
+    }
+    // A program of another machine, and one whose loader is not there.
+    let mut elf = std::fs::read("/bin/true").unwrap();
+    let loader = elf.windows(10).position(|bytes| bytes == b"/lib64/ld-");
+    elf[18] ^= 0x55;
+    site.file(EPILOGUE, &elf, 0o755);
+    untrusted_before_anything_starts(&site, "another machine");
+    elf[18] ^= 0x55;
+    site.file(EPILOGUE, &elf, 0o755);
+    site.glexec(["actor", "exit", "7"]).run().exited(7);
+    if let Some(at) = loader {
+        elf[at + 9] = b'!';
+        site.file(EPILOGUE, &elf, 0o755);
+        untrusted_before_anything_starts(&site, "no loader");
+    }
+}
+
+#[test]
+fn an_epilogue_or_an_interpreter_on_a_noexec_mount_costs_nobody_work() {
+    let site = Site::with("epilogue = \"/usr/libexec/other/epilogue\"");
+    site.directory("/usr/libexec/other", (0, 0), 0o755);
+    let mount = "mount -t tmpfs -o mode=0755,noexec tmpfs /usr/libexec/other";
+    site.shell(mount).by("root").run().exited(0);
+    site.file("/usr/libexec/other/epilogue", "#!/bin/sh\n", 0o755);
+    untrusted_before_anything_starts(&site, "the epilogue");
+    std::fs::copy(site.path("/bin/sh"), site.path("/usr/libexec/other/sh")).unwrap();
+    site.settings(&format!("epilogue = \"{EPILOGUE}\""));
+    site.epilogue("#!/usr/libexec/other/sh\n");
+    untrusted_before_anything_starts(&site, "the interpreter");
+    site.shell("mount -o remount,exec /usr/libexec/other").by("root").run().exited(0);
+    site.glexec(["actor", "exit", "7"]).run().exited(7);
+}
+
+#[test]
+fn an_interpreter_is_judged_like_the_epilogue() {
+    let interpreter = "/usr/libexec/tools/sh";
+    let ready = || {
+        let site = Site::with_epilogue("");
+        site.directory("/usr/libexec/tools", (0, 0), 0o755);
+        std::fs::copy(site.path("/bin/sh"), site.path(interpreter)).unwrap();
+        site.own(interpreter, (0, 0));
+        site.mode(interpreter, 0o755);
+        site.epilogue(&format!("#!{interpreter}\necho ran > /var/lib/site/ran\n"));
+        site
+    };
+    let site = ready();
+    site.glexec(["actor", "exit", "7"]).run().exited(7);
+    assert_eq!(site.read("/var/lib/site/ran"), "ran\n");
+    for path in [interpreter, "/usr/libexec/tools"] {
+        for (owner, mode) in [((PILOT, 0), 0o755), ((0, 0), 0o777), ((0, PILOT), 0o775)] {
+            let site = ready();
+            site.own(path, owner);
+            site.mode(path, mode);
+            untrusted_before_anything_starts(&site, &format!("{path} {owner:?} {mode:04o}"));
+        }
+        let site = ready();
+        acl(&site, "u:42001:rwx", path);
+        untrusted_before_anything_starts(&site, &format!("{path} with an ACL"));
+    }
+    // The interpreter's own interpreter.
+    let site = ready();
+    site.file("/usr/libexec/site/middle", format!("#!{interpreter}\nexec sh \"$@\"\n"), 0o755);
+    site.epilogue("#!/usr/libexec/site/middle\n");
+    site.glexec(["actor", "exit", "7"]).run().exited(7);
+    site.own(interpreter, (PILOT, 0));
+    untrusted_before_anything_starts(&site, "the interpreter of the interpreter");
+}
+
+#[test]
+fn links_to_an_interpreter_are_as_good_as_the_directories_that_hold_them() {
+    let site = Site::with_epilogue("");
+    site.directory("/usr/libexec/tools", (0, 0), 0o755);
+    let link = |target: &str, name: &str| {
+        let _ = std::fs::remove_file(site.path(name));
+        symlink(target, site.path(name)).unwrap();
+    };
+    site.epilogue("#!/usr/libexec/tools/sh\n");
+    for target in ["/bin/sh", "../../bin/./sh", "again", "sh"] {
+        link("/bin//sh", "/usr/libexec/tools/again");
+        link(target, "/usr/libexec/tools/sh");
+        if target == "sh" {
+            untrusted_before_anything_starts(&site, "a link to itself");
+        } else {
+            site.glexec(["actor", "exit", "7"]).run().exited(7);
+        }
+    }
+    // Whose link it is says nothing; who may write the directory does.
+    link("/bin/sh", "/usr/libexec/tools/sh");
+    site.own("/usr/libexec/tools", (PILOT, 0));
+    untrusted_before_anything_starts(&site, "a link in a directory of pilot's");
+    site.own("/usr/libexec/tools", (0, 0));
+    link("/home/pilot/sh", "/usr/libexec/tools/sh");
+    std::fs::copy(site.path("/bin/sh"), site.path("/home/pilot/sh")).unwrap();
+    site.own("/home/pilot/sh", (0, 0));
+    site.mode("/home/pilot/sh", 0o755);
+    untrusted_before_anything_starts(&site, "a link into a directory of pilot's");
+    link("/proc/self/exe", "/usr/libexec/tools/sh");
+    untrusted_before_anything_starts(&site, "a link into /proc");
+}
+
+#[test]
+fn an_epilogue_that_its_own_identity_may_not_start_costs_nobody_work() {
+    let lines = "epilogue_user = \"keeper\"\nepilogue_group = \"keepers\"";
+    for (path, mode) in [(EPILOGUE, 0o700), (EPILOGUE, 0o711), ("/usr/libexec/site", 0o700)] {
+        let site = Site::with_epilogue(lines);
+        site.directory("/var/lib/site", (KEEPER, KEEPERS), 0o755);
+        trusted(&site, "as installed");
+        let site = Site::with_epilogue(lines);
+        site.mode(path, mode);
+        stopped_before_anything_starts(
+            &site,
+            Reason::EpilogueIdentity,
+            &format!("{path} {mode:04o}"),
+        );
+    }
 }
 
 fn acl(site: &Site, entry: &str, path: &str) {

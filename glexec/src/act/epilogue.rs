@@ -8,11 +8,12 @@ use super::linger::now;
 use super::output::Output;
 use super::payload::{die_with, new_keyring};
 use super::process;
+use super::program::{self, Program};
 use super::root::Root;
 use super::state::Ledger;
 use super::stragglers::{self, Ears, Graces, UNKILLABLE};
 use super::sys::{self, Block, Side};
-use super::trusted;
+use super::trusted::Untrusted;
 use crate::contract::{EpilogueResult, Reason};
 use crate::decide::config::EpilogueOutput;
 use crate::decide::entry::Phase;
@@ -22,9 +23,8 @@ use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fstat, umask};
-use nix::sys::uio::pread;
-use nix::unistd::{Pid, chdir, pipe2, setsid};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{AccessFlags, Pid, access, chdir, pipe2, setsid};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -32,53 +32,58 @@ use std::time::{Duration, Instant};
 /// Between two tries to start it.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Opens the epilogue and says whether it can be trusted and run, as it is now.
+/// Opens the epilogue and says whether it can be trusted and started, as it is now.
 ///
 /// # Errors
 /// [`Reason::EpilogueUntrusted`], with file or directory for the log.
-pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<OwnedFd, Stop> {
-    let refuse = |clause: &str| {
-        let detail = format!(
-            "epilogue: {clause}; nobody but root may be able to change it or a directory above it, and it must be a program"
-        );
+pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<Program, Stop> {
+    program::open(root, &epilogue.path, &epilogue.identity.trust).map_err(|untrusted| {
+        let cure = match untrusted {
+            Untrusted::Changeable(..) => {
+                "; nobody but root, epilogue_user and members of epilogue_group may be able to change it or a directory above it"
+            }
+            Untrusted::Missing(_) => "; install it, or correct the name",
+            Untrusted::Exhausted(_) | Untrusted::Because(_) => "",
+        };
+        let detail = format!("epilogue: {}{cure}", untrusted.clause());
         Stop::configuration(Reason::EpilogueUntrusted, detail)
-    };
-    let file = trusted::open_file(root, &epilogue.path, &epilogue.identity.trust)
-        .map_err(|untrusted| refuse(untrusted.clause()))?;
-    let mode = fstat(&file).map_err(|e| refuse(e.desc()))?.st_mode;
-    if mode & 0o111 == 0 {
-        return Err(refuse(&format!("{} is not executable", epilogue.path)));
-    }
-    Ok(file)
+    })
 }
 
-/// Has a child take the epilogue's identity for good: an identity that cannot be taken, or that
-/// could be left again, is the site's fault, to be known before work is lost.
+/// Has a child take the epilogue's identity for good and look whether it can start it: what is
+/// wrong there is the site's fault, to be known before work is lost. Root needs no trial.
 ///
 /// # Errors
 /// [`Reason::EpilogueIdentity`], with the step that failed for the log.
-pub(crate) fn try_identity(root: &Root, identity: &EpilogueIdentity) -> Result<(), Stop> {
+pub(crate) fn try_identity(
+    root: &Root,
+    epilogue: &Epilogue,
+    program: &Program,
+) -> Result<(), Stop> {
     /// For a child that makes a few system calls, on a machine that is very busy.
     const PATIENCE: Duration = Duration::from_secs(20);
+    let identity = &epilogue.identity;
     let (uid, gid) = (identity.account.uid, identity.gid);
     if uid.is_root() && gid.as_raw() == 0 {
         return Ok(());
     }
     let refuse = |why: &str| {
         let detail = format!(
-            "epilogue_user and epilogue_group: uid {uid} with gid {gid} cannot be taken for good: {why}; give the epilogue another identity"
+            "epilogue_user and epilogue_group: uid {uid} with gid {gid} cannot run {}: {why}; give the epilogue another identity, or correct its permissions",
+            epilogue.path
         );
         Stop::configuration(Reason::EpilogueIdentity, detail)
     };
     let (hearing, telling) = channel::pair().map_err(|e| refuse(e.desc()))?;
     match sys::fork().map_err(|e| refuse(e.desc()))? {
-        Side::Child => sys::exit_now(match assume(root, &as_planned(identity)) {
-            Ok(()) => 0,
-            Err(failure) => {
-                telling.tell(failure);
-                127
+        Side::Child => {
+            let tried = assume(root, &as_planned(identity));
+            match tried.and_then(|()| can_be_started(&epilogue.path, program)) {
+                Ok(()) => sys::exit_now(0),
+                Err(failure) => telling.tell(failure),
             }
-        }),
+            sys::exit_now(127)
+        }
         Side::Parent(child) => {
             drop(telling);
             let code = helper::end(child, PATIENCE);
@@ -89,6 +94,16 @@ pub(crate) fn try_identity(root: &Root, identity: &EpilogueIdentity) -> Result<(
             }
         }
     }
+}
+
+/// Whether this process may execute the epilogue and what is started for it, and read the scripts
+/// among them.
+fn can_be_started(path: &str, program: &Program) -> Result<(), Failure> {
+    let helpers = program.helpers.iter().map(|helper| (helper.path.as_str(), helper.script));
+    std::iter::once((path, program.script)).chain(helpers).try_for_each(|(path, script)| {
+        let read = if script { AccessFlags::R_OK } else { AccessFlags::empty() };
+        access(path, AccessFlags::X_OK | read).map_err(Failure::at(Step::Exec))
+    })
 }
 
 const fn as_planned(identity: &EpilogueIdentity) -> Identity<'_> {
@@ -140,14 +155,14 @@ pub(super) fn run(
         witness.log(Level::Error, &format!("the epilogue was not started: {why}"));
         (EpilogueResult::NotStarted, start.elapsed())
     };
-    let file = match open(root, stage.epilogue) {
-        Ok(file) => file,
+    let program = match open(root, stage.epilogue) {
+        Ok(program) => program,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
     // The caller may have filled the limit on processes that this one is under, too.
     let until = start + stage.epilogue.timeout;
     let (pid, child, mut output) = loop {
-        match launch(root, stage, &file, witness) {
+        match launch(root, stage, &program, witness) {
             Ok(started) => break started,
             Err(Errno::EAGAIN | Errno::ENOMEM) if Instant::now() < until && !*ears.hurry => {
                 ears.wait(&[], Instant::now() + RETRY);
@@ -155,7 +170,7 @@ pub(super) fn run(
             Err(errno) => return not_started(errno.desc()),
         }
     };
-    drop(file);
+    drop(program);
     let birth = process::own_birth(pid);
     let (result, failure) = watch(root, ears, (pid, &child, &mut output), (stage, start, witness));
     let mut spared = stage.spared.clone();
@@ -185,7 +200,7 @@ pub(super) fn run(
 fn launch(
     root: &Root,
     stage: &Stage<'_>,
-    file: &OwnedFd,
+    program: &Program,
     witness: &dyn Witness,
 ) -> Result<(Pid, channel::Hearing, Output), Errno> {
     let (hearing, telling) = channel::pair()?;
@@ -210,14 +225,14 @@ fn launch(
             Ok((pid, hearing, Output::new(ours)))
         }
         Side::Child if latch.wait(key) != channel::Released::Go => sys::exit_now(127),
-        Side::Child => become_epilogue(root, stage, (file, theirs.as_ref()), (parent, &telling)),
+        Side::Child => become_epilogue(root, stage, (program, theirs.as_ref()), (parent, &telling)),
     }
 }
 
 fn become_epilogue(
     root: &Root,
     stage: &Stage<'_>,
-    (file, output): (&OwnedFd, Option<&OwnedFd>),
+    (program, output): (&Program, Option<&OwnedFd>),
     (parent, telling): (Pid, &Telling),
 ) -> ! {
     let path = CString::new(stage.epilogue.path.as_str()).unwrap_or_default();
@@ -227,21 +242,16 @@ fn become_epilogue(
         Err(failure) => failure,
         // A script is opened by its interpreter, by name; nobody untrusted can have changed what
         // the name leads to, or the directories would not have been found trustworthy.
-        Ok(()) if is_script(file) => {
+        Ok(()) if program.script => {
             Failure { step: Step::Exec, errno: sys::execute(&path, &argv, &environment) }
         }
         Ok(()) => {
-            let errno = sys::execute_descriptor(file.as_fd(), &argv, &environment);
+            let errno = sys::execute_descriptor(program.file.as_fd(), &argv, &environment);
             Failure { step: Step::Exec, errno }
         }
     };
     telling.tell(failure);
     sys::exit_now(127)
-}
-
-fn is_script(file: &OwnedFd) -> bool {
-    let mut magic = [0u8; 2];
-    pread(file, &mut magic, 0) == Ok(2) && &magic == b"#!"
 }
 
 fn prepare(

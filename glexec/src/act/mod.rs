@@ -22,6 +22,7 @@ mod output;
 pub(crate) mod payload;
 pub(crate) mod probe;
 mod process;
+pub(crate) mod program;
 pub(crate) mod relay;
 mod remains;
 pub(crate) mod root;

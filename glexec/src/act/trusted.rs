@@ -1,10 +1,11 @@
 //! Opens a file that root obeys: no link anywhere, nobody else may change it or its path.
 
 use super::root::Root;
-use crate::decide::trust::{Component, Trust, components};
+use crate::decide::trust::{Component, Stranger, Trust, components};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid};
 use std::fs::File;
 use std::io::Read as _;
@@ -17,6 +18,8 @@ pub(crate) enum Untrusted {
     Missing(String),
     /// The caller has no descriptor left for it.
     Exhausted(String),
+    /// Somebody can change it who must not: who, and the clause.
+    Changeable(Stranger, String),
     /// One clause that names the component and what is wrong with it.
     Because(String),
 }
@@ -25,10 +28,33 @@ impl Untrusted {
     /// The clause.
     pub(crate) fn clause(&self) -> &str {
         match self {
-            Self::Missing(clause) | Self::Exhausted(clause) | Self::Because(clause) => clause,
+            Self::Missing(clause)
+            | Self::Exhausted(clause)
+            | Self::Changeable(_, clause)
+            | Self::Because(clause) => clause,
+        }
+    }
+
+    /// The same with another clause.
+    pub(crate) fn reworded(self, word: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Missing(clause) => Self::Missing(word(&clause)),
+            Self::Exhausted(clause) => Self::Exhausted(word(&clause)),
+            Self::Changeable(who, clause) => Self::Changeable(who, word(&clause)),
+            Self::Because(clause) => Self::Because(word(&clause)),
         }
     }
 }
+
+/// A file: never blocks on a FIFO, follows no link.
+const FILE: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_NOCTTY);
+/// A directory on the way: follows no link.
+const DIRECTORY: OFlag =
+    OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Opens a regular file by an absolute canonical path, each component on its own, and judges
 /// what was opened, never a name. Does not block on a FIFO and follows no link.
@@ -37,12 +63,7 @@ impl Untrusted {
 /// [`Untrusted`], naming the component.
 pub(crate) fn open_file(root: &Root, path: &str, trust: &Trust) -> Result<OwnedFd, Untrusted> {
     let (directory, name) = open_parent(root, path, trust)?;
-    let flags = OFlag::O_RDONLY
-        | OFlag::O_NONBLOCK
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_CLOEXEC
-        | OFlag::O_NOCTTY;
-    let file = openat(&directory, name, flags, Mode::empty()).map_err(|e| refused(path, e))?;
+    let file = openat(&directory, name, FILE, Mode::empty()).map_err(|e| refused(path, e))?;
     judge(&file, path, SFlag::S_IFREG, trust)?;
     Ok(file)
 }
@@ -59,9 +80,9 @@ pub(crate) fn open_parent<'p>(
     let because = |why: &str| Untrusted::Because(format!("{path} {why}"));
     let mut names = components(path).map_err(because)?;
     let last = names.pop().ok_or_else(|| because("has no name"))?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut shown = String::from("/");
-    let mut directory = openat(AT_FDCWD, "/", flags, Mode::empty()).map_err(|e| refused("/", e))?;
+    let mut directory =
+        openat(AT_FDCWD, "/", DIRECTORY, Mode::empty()).map_err(|e| refused("/", e))?;
     judge(&directory, &shown, SFlag::S_IFDIR, trust)?;
     for name in names {
         if shown.len() > 1 {
@@ -69,16 +90,102 @@ pub(crate) fn open_parent<'p>(
         }
         shown.push_str(name);
         directory =
-            openat(&directory, name, flags, Mode::empty()).map_err(|e| refused(&shown, e))?;
+            openat(&directory, name, DIRECTORY, Mode::empty()).map_err(|e| refused(&shown, e))?;
         judge(&directory, &shown, SFlag::S_IFDIR, trust)?;
     }
     Ok((directory, last))
 }
 
+/// What a path leads to, and what it is called there.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) opened: OwnedFd,
+    /// Without links.
+    pub(crate) path: String,
+}
+
+/// Opens a regular file or a directory by an absolute path that may lead through links, as
+/// `/bin/sh` does. A link is as good as the directory that holds it: each such directory is
+/// judged, and everything that a link leads to.
+///
+/// # Errors
+/// [`Untrusted`], naming the component.
+pub(crate) fn resolve(
+    _root: &Root,
+    path: &str,
+    kind: SFlag,
+    trust: &Trust,
+) -> Result<Resolved, Untrusted> {
+    /// As the kernel (path_resolution(7)).
+    const MOST_LINKS: u32 = 40;
+    let because = |why: &str| Untrusted::Because(format!("{path} {why}"));
+    let wants_file = kind == SFlag::S_IFREG;
+    if !path.starts_with('/') || (wants_file && path.ends_with('/')) {
+        return Err(because("is no absolute path of a file"));
+    }
+    let top = openat(AT_FDCWD, "/", DIRECTORY, Mode::empty()).map_err(|e| refused("/", e))?;
+    judge(&top, "/", SFlag::S_IFDIR, trust)?;
+    // Everything that was opened on the way, and what it is called up to there.
+    let mut way = vec![Resolved { opened: top, path: String::new() }];
+    let mut left = backwards(path);
+    let mut links = 0;
+    while let Some(name) = left.pop() {
+        if name == ".." {
+            way.truncate(way.len().saturating_sub(1).max(1));
+            continue;
+        }
+        let at = way.last().ok_or_else(|| because("leads nowhere"))?;
+        let shown = format!("{}/{name}", at.path);
+        let (flags, kind) = if wants_file && left.is_empty() {
+            (FILE, SFlag::S_IFREG)
+        } else {
+            (DIRECTORY, SFlag::S_IFDIR)
+        };
+        match openat(&at.opened, name.as_str(), flags, Mode::empty()) {
+            Ok(opened) => {
+                judge(&opened, &shown, kind, trust)?;
+                way.push(Resolved { opened, path: shown });
+            }
+            // A link, or no directory.
+            Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
+                let target = readlinkat(&at.opened, name.as_str());
+                let target = target.map_err(|_| refused(&shown, errno))?;
+                let target = target.into_string().map_err(|_| because("leads to no UTF-8"))?;
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(because("leads through too many links"));
+                }
+                // What /proc calls a link leads elsewhere than its text says.
+                if fstatfs(&at.opened).map_err(|e| refused(&shown, e))?.filesystem_type()
+                    == PROC_SUPER_MAGIC
+                {
+                    return Err(because("leads through a link of /proc"));
+                }
+                if target.starts_with('/') {
+                    way.truncate(1);
+                }
+                left.extend(backwards(&target));
+            }
+            Err(errno) => return Err(refused(&shown, errno)),
+        }
+    }
+    let mut found = way.pop().ok_or_else(|| because("leads nowhere"))?;
+    if way.is_empty() {
+        found.path = "/".to_owned();
+    }
+    Ok(found)
+}
+
+/// The names in a path, the last first.
+fn backwards(path: &str) -> Vec<String> {
+    let names = path.split('/').rev().filter(|name| !matches!(*name, "" | "."));
+    names.map(str::to_owned).collect()
+}
+
 /// Judges what a descriptor stands for.
 ///
 /// # Errors
-/// [`Untrusted::Because`], naming `shown`.
+/// [`Untrusted::Because`] or [`Untrusted::Changeable`], naming `shown`.
 pub(crate) fn judge(
     opened: &OwnedFd,
     shown: &str,
@@ -98,7 +205,8 @@ pub(crate) fn judge(
         None
     };
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    Component { uid, gid, mode, acl }.judge(trust).map_err(|why| because(&why))
+    let judged = Component { uid, gid, mode, acl }.judge(trust);
+    judged.map_err(|(who, why)| Untrusted::Changeable(who, format!("{shown} {why}")))
 }
 
 fn stat_of(opened: &OwnedFd) -> Result<FileStat, Errno> {
@@ -151,11 +259,4 @@ fn refused(shown: &str, errno: Errno) -> Untrusted {
 /// The permission bits of an open file; 0 where they cannot be told.
 pub(crate) fn mode(file: &OwnedFd) -> u32 {
     stat_of(file).map_or(0, |stat| stat.st_mode & 0o7777)
-}
-
-/// The first bytes of an open file.
-pub(crate) fn head(file: &OwnedFd) -> Vec<u8> {
-    let mut head = [0u8; 256];
-    let length = nix::sys::uio::pread(file, &mut head, 0).unwrap_or(0);
-    head.get(..length).unwrap_or_default().to_vec()
 }

@@ -204,7 +204,7 @@ fn epilogue(root: &Root, config: &Config, lookups: &mut Lookups<'_>, findings: &
     let Some(rule) = &config.epilogue else {
         return findings.line("epilogue", "none");
     };
-    let identity = match lookups.epilogue(rule) {
+    let identity = match lookups.epilogue(root, rule) {
         Ok(identity) => identity,
         Err(stop) => return findings.stop(&stop),
     };
@@ -212,16 +212,20 @@ fn epilogue(root: &Root, config: &Config, lookups: &mut Lookups<'_>, findings: &
     let seconds = rule.timeout.as_secs();
     findings.line("epilogue", &format!("{} as {name}, gid {gid}, at most {seconds} s", rule.path));
     let is_roots = identity.account.uid.is_root();
-    match act::trusted::open_file(root, &rule.path, &identity.trust) {
-        Ok(file) => {
-            findings.line("epilogue", "trusted: nobody else can change it or a directory above it");
-            let head = act::trusted::head(&file);
-            interpreter(rule.environment, is_roots, &head, findings);
-            if act::trusted::mode(&file) & 0o111 == 0 {
-                findings.error(&format!("{} is not executable", rule.path));
-            }
-        }
-        Err(untrusted) => findings.error(&format!("epilogue: {}", untrusted.clause())),
+    let epilogue = rule.epilogue(identity, Vec::new());
+    let program = match act::epilogue::open(root, &epilogue) {
+        Ok(program) => program,
+        Err(stop) => return findings.stop(&stop),
+    };
+    findings.line("epilogue", "trusted: nobody else can change it or a directory above it");
+    for helper in &program.helpers {
+        findings.line("epilogue", &format!("is started with {}: trusted, too", helper.path));
+    }
+    interpreter(rule.environment, is_roots, &program.head, findings);
+    if !nix::unistd::Uid::effective().is_root() {
+        findings.warn("not root: whether the epilogue's identity can be taken was not tried");
+    } else if let Err(stop) = act::epilogue::try_identity(root, &epilogue, &program) {
+        findings.stop(&stop);
     }
 }
 

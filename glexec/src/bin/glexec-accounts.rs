@@ -2,7 +2,7 @@
 //! answers in the form of the files: lines of passwd(5), an empty line, lines of group(5).
 //!
 //! Questions: `uid=N`, `user=NAME`, `gid=N`, `group=NAME`, `groups=NAME` (those the account is
-//! in). What does not exist gives no line. Exit code 1 where a name service failed, 2 where a
+//! in), `members=NAME` (the accounts that the group lists, and the group). What does not exist gives no line. Exit code 1 where a name service failed, 2 where a
 //! question is none. Runs with nothing of root's; glexec reads the answer as it reads the files.
 
 use nix::errno::Errno;
@@ -41,6 +41,7 @@ impl Answer {
             "gid" => self.group(Group::from_gid(Gid::from_raw(value.parse().ok()?))),
             "group" => self.group(Group::from_name(value)),
             "groups" => self.groups_of(value),
+            "members" => self.members_of(value),
             _ => return None,
         })
     }
@@ -79,6 +80,19 @@ impl Answer {
             }
             self.groups += &format!("{group}:x:{gid}:{}\n", user.name);
         }
+        Ok(())
+    }
+
+    /// A member whose account does not exist gives no line.
+    fn members_of(&mut self, name: &str) -> Result<(), Errno> {
+        let Some(group) = missing_is_none(Group::from_name(name))? else { return Ok(()) };
+        if is_odd(&group.name) || group.mem.iter().any(|member| is_odd(member)) {
+            return Err(Errno::EINVAL);
+        }
+        for member in &group.mem {
+            self.user(User::from_name(member))?;
+        }
+        self.groups += &format!("{}:x:{}:{}\n", group.name, group.gid, group.mem.join(","));
         Ok(())
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Question {
     Group(String),
     /// Which groups list this account.
     GroupsOf(String),
+    /// Which accounts this group lists.
+    MembersOf(String),
 }
 
 impl Question {
@@ -37,6 +39,7 @@ impl Question {
             Self::Gid(gid) => format!("gid={gid}"),
             Self::Group(name) => format!("group={name}"),
             Self::GroupsOf(name) => format!("groups={name}"),
+            Self::MembersOf(name) => format!("members={name}"),
         }
     }
 }
@@ -177,6 +180,21 @@ pub(crate) fn groups_of(groups: &[u8], member: &str, primary: Gid) -> Option<Vec
     (found.len() <= MOST_GROUPS).then_some(found)
 }
 
+/// The accounts in a group: those that list it as their own, and those that it lists itself.
+pub(crate) fn members_of(passwd: &[u8], groups: &[u8], wanted: Gid) -> Vec<Uid> {
+    let needle = format!(":{wanted}:");
+    let lines =
+        |text| memmem::find_iter(text, needle.as_bytes()).map(move |at| line_around(text, at));
+    let own = lines(passwd).filter_map(account).filter(|account| account.gid == wanted);
+    let listing = lines(groups).filter_map(group).filter(|(_, gid, _)| *gid == wanted);
+    let names = listing.flat_map(|(_, _, members)| members.split(|byte| *byte == b','));
+    let listed = names.filter_map(|member| account_by_name(passwd, name(member)?));
+    let mut uids: Vec<Uid> = own.chain(listed).map(|account| account.uid).collect();
+    uids.sort_unstable_by_key(|uid| uid.as_raw());
+    uids.dedup();
+    uids
+}
+
 /// Whether nsswitch.conf(5) asks for more than files and systemd for accounts or groups.
 pub(crate) fn needs_helper(nsswitch: &[u8]) -> bool {
     let text = String::from_utf8_lossy(nsswitch);
@@ -263,6 +281,19 @@ mod tests {
     }
 
     #[test]
+    fn members_are_those_of_the_primary_group_and_those_of_the_list() {
+        let groups = b"a:x:100:user10\nb:x:5:user1,ghost,last\nb2:x:5:notroot\nc:x:50:root\n";
+        let uids = |gid| {
+            let members = members_of(PASSWD, groups, Gid::from_raw(gid));
+            members.iter().map(|uid| uid.as_raw()).collect::<Vec<_>>()
+        };
+        assert_eq!(uids(5), [1000, 4_000_000_000], "eight fields are no account");
+        assert_eq!(uids(100), [10, 1000, 2000], "a second line of a name is an owner all the same");
+        assert_eq!(uids(50), [0]);
+        assert_eq!(uids(7), [0u32; 0]);
+    }
+
+    #[test]
     fn files_and_systemd_need_no_helper() {
         assert!(!needs_helper(
             b"passwd: files systemd\ngroup: files [SUCCESS=merge] systemd\nhosts: dns\n"
@@ -279,6 +310,7 @@ mod tests {
             let _ = account_by_name(&text, &name);
             let _ = groups_of(&text, &name, Gid::from_raw(gid));
             let _ = group_by_gid(&text, Gid::from_raw(gid));
+            let _ = members_of(&text, &text, Gid::from_raw(gid));
             let _ = needs_helper(&text);
         }
     }

@@ -25,9 +25,11 @@ pub(crate) struct EpilogueIdentity {
 }
 
 impl EpilogueIdentity {
-    /// Root's own identity, for a site that configures no other.
+    /// Root's own identity, for a site that configures no other. Who is in the group has still to
+    /// be looked up.
     pub(crate) fn new(user: Option<Account>, group: Option<Gid>) -> Self {
-        let trust = Trust { user: user.as_ref().map(|a| a.uid).filter(|u| !u.is_root()), group };
+        let trusted = user.as_ref().map(|a| a.uid).filter(|u| !u.is_root());
+        let trust = Trust { user: trusted, group, members: Vec::new() };
         let root = || Account {
             name: "root".to_owned(),
             uid: Uid::from_raw(0),

@@ -16,6 +16,7 @@ pub(crate) mod names;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod procfs;
+pub(crate) mod program;
 pub(crate) mod stop;
 pub(crate) mod target;
 pub(crate) mod text;

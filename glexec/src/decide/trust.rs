@@ -3,11 +3,32 @@
 use nix::unistd::{Gid, Uid};
 
 /// Who, besides root, may change a file and its path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Trust {
     pub(crate) user: Option<Uid>,
     pub(crate) group: Option<Gid>,
+    /// Accounts that are in `group`, by its list or as their primary group.
+    pub(crate) members: Vec<Uid>,
 }
+
+impl Trust {
+    /// Whether this account may own, or write by an ACL.
+    fn allows(&self, uid: Uid) -> bool {
+        uid.is_root() || self.user == Some(uid) || self.members.contains(&uid)
+    }
+}
+
+/// Who can change a file and must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    User(Uid),
+    Group(Gid),
+    /// Everybody, or it cannot be told who.
+    Anybody,
+}
+
+/// Why a file is not trusted: because of whom, and one clause to follow the file's name.
+pub(crate) type Distrust = (Stranger, String);
 
 /// What fstat(2) and, where the group may write, fgetxattr(2) say of one path component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,20 +54,25 @@ impl Component {
     /// Who can change this and must not; `Ok` where nobody can. A sticky bit excuses nothing.
     ///
     /// # Errors
-    /// One clause, to follow the component's name.
-    pub(crate) fn judge(&self, trust: &Trust) -> Result<(), String> {
-        if !self.uid.is_root() && Some(self.uid) != trust.user {
-            return Err(format!("is owned by uid {}, not by root", self.uid));
+    /// [`Distrust`].
+    pub(crate) fn judge(&self, trust: &Trust) -> Result<(), Distrust> {
+        if !trust.allows(self.uid) {
+            let clause = format!("is owned by uid {}, not by root", self.uid);
+            return Err((Stranger::User(self.uid), clause));
         }
         if self.mode & OTHER_WRITE != 0 {
-            return Err(format!("is writable by everybody (mode {:04o})", self.mode));
+            let clause = format!("is writable by everybody (mode {:04o})", self.mode);
+            return Err((Stranger::Anybody, clause));
         }
         if self.mode & GROUP_WRITE == 0 {
             return Ok(());
         }
         match &self.acl {
             None if Some(self.gid) == trust.group => Ok(()),
-            None => Err(format!("is writable by group {} (mode {:04o})", self.gid, self.mode)),
+            None => {
+                let clause = format!("is writable by group {} (mode {:04o})", self.gid, self.mode);
+                Err((Stranger::Group(self.gid), clause))
+            }
             Some(acl) => judge_acl(acl, self.gid, trust),
         }
     }
@@ -54,14 +80,15 @@ impl Component {
 
 /// The kernel's form of an ACL: a version, then entries of tag, permissions, id
 /// (linux/posix_acl_xattr.h).
-fn judge_acl(acl: &[u8], owning_group: Gid, trust: &Trust) -> Result<(), String> {
+fn judge_acl(acl: &[u8], owning_group: Gid, trust: &Trust) -> Result<(), Distrust> {
     const USER: u16 = 0x02;
     const GROUP_OBJ: u16 = 0x04;
     const GROUP: u16 = 0x08;
     const WRITE: u16 = 2;
-    let (version, entries) = acl.split_at_checked(4).ok_or("has an ACL that cannot be read")?;
+    let unreadable = || (Stranger::Anybody, "has an ACL that cannot be read".to_owned());
+    let (version, entries) = acl.split_at_checked(4).ok_or_else(unreadable)?;
     if version != 2u32.to_le_bytes() || entries.len() % 8 != 0 {
-        return Err("has an ACL that cannot be read".to_owned());
+        return Err(unreadable());
     }
     for entry in entries.chunks_exact(8) {
         let [t0, t1, p0, p1, i0, i1, i2, i3] = entry else { continue };
@@ -70,17 +97,19 @@ fn judge_acl(acl: &[u8], owning_group: Gid, trust: &Trust) -> Result<(), String>
         if permissions & WRITE == 0 {
             continue;
         }
-        let may = match tag {
-            USER => id == 0 || trust.user == Some(Uid::from_raw(id)),
-            GROUP => trust.group == Some(Gid::from_raw(id)),
-            GROUP_OBJ => trust.group == Some(owning_group),
-            _ => true,
+        let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+        let stranger = match tag {
+            USER if !trust.allows(user) => Stranger::User(user),
+            GROUP if trust.group != Some(group) => Stranger::Group(group),
+            GROUP_OBJ if trust.group != Some(owning_group) => Stranger::Group(owning_group),
+            _ => continue,
         };
-        if !may {
-            let who = if tag == USER { "uid" } else { "gid" };
-            let id = if tag == GROUP_OBJ { owning_group.as_raw() } else { id };
-            return Err(format!("is writable by {who} {id} through its ACL"));
-        }
+        let who = match stranger {
+            Stranger::User(uid) => format!("uid {uid}"),
+            Stranger::Group(gid) => format!("gid {gid}"),
+            Stranger::Anybody => "everybody".to_owned(),
+        };
+        return Err((stranger, format!("is writable by {who} through its ACL")));
     }
     Ok(())
 }
@@ -122,11 +151,17 @@ mod tests {
     #[test]
     fn only_root_and_who_is_trusted_may_write() {
         let nobody = Trust::default();
-        let group = Trust { user: Some(Uid::from_raw(7)), group: Some(Gid::from_raw(8)) };
+        let group = Trust {
+            user: Some(Uid::from_raw(7)),
+            group: Some(Gid::from_raw(8)),
+            members: vec![Uid::from_raw(6)],
+        };
         for (uid, gid, mode, plain, trusted) in [
             (0, 0, 0o755, true, true),
             (0, 5, 0o600, true, true),
             (7, 0, 0o755, false, true),
+            (6, 0, 0o755, false, true),
+            (6, 6, 0o775, false, false),
             (9, 0, 0o500, false, false),
             (0, 0, 0o775, false, false),
             (0, 8, 0o775, false, true),
@@ -143,13 +178,19 @@ mod tests {
 
     #[test]
     fn an_acl_grants_no_more_than_the_bits_may() {
-        let trust = Trust { user: Some(Uid::from_raw(7)), group: Some(Gid::from_raw(8)) };
+        let trust = Trust {
+            user: Some(Uid::from_raw(7)),
+            group: Some(Gid::from_raw(8)),
+            members: vec![Uid::from_raw(10)],
+        };
         let judge = |entries: &[(u16, u16, u32)]| {
             component(0, 5, 0o770, acl(entries)).judge(&trust).is_ok()
         };
         assert!(judge(&[
             (1, 7, u32::MAX),
             (2, 7, 7),
+            (2, 7, 10),
+            (2, 7, 0),
             (4, 5, u32::MAX),
             (8, 6, 8),
             (16, 7, u32::MAX)
