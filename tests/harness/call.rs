@@ -52,6 +52,12 @@ enum Step {
     Securebits(u64),
     Child(Duration),
     SilentChild(Duration),
+    Control(libc::c_int, [u64; 3]),
+    /// The same, where this kernel and this processor let a process choose.
+    ControlIfPossible(libc::c_int, [u64; 3]),
+    Write(&'static str, &'static str),
+    Placement,
+    KeyDestination,
 }
 
 /// A call that is being put together. [`Call::run`] or [`Call::start`] makes it.
@@ -296,6 +302,50 @@ impl<'a> Call<'a> {
         self.step(Step::Nice(nice))
     }
 
+    /// prctl(2) with up to three numbers, as the caller.
+    #[must_use]
+    pub fn control(self, option: i32, numbers: [u64; 3]) -> Self {
+        self.step(Step::Control(option, numbers))
+    }
+
+    /// Everything that a caller without privileges can set of its process, that a setuid exec hands
+    /// on, that glexec does not refuse, and that lets a payload live: see [`Call::without_time`].
+    #[must_use]
+    pub fn hostile(self) -> Self {
+        const SPECULATION: libc::c_int = 53;
+        let signals: Vec<i32> =
+            (1..=64).filter(|n| ![libc::SIGKILL, libc::SIGSTOP].contains(n)).collect();
+        let mut call = self
+            .slack(20_000_000_000)
+            .nice(19)
+            .umask(0)
+            .ignoring(&signals)
+            .blocking(&signals)
+            .timer(libc::ITIMER_REAL, 3_600_000)
+            .timer(libc::ITIMER_VIRTUAL, 3_600_000)
+            .timer(libc::ITIMER_PROF, 3_600_000)
+            .keyring()
+            .step(Step::KeyDestination)
+            .step(Step::Write("/proc/self/oom_score_adj", "1000"))
+            .step(Step::Write("/proc/self/coredump_filter", "0xff"))
+            .step(Step::Placement)
+            .control(libc::PR_SET_THP_DISABLE, [1, 0, 0])
+            // PR_MCE_KILL_SET, PR_MCE_KILL_EARLY.
+            .control(libc::PR_MCE_KILL, [1, 1, 0]);
+        // Store bypass and indirect branches disabled, the first cache flushed at every switch.
+        for (which, value) in [(0, 4), (1, 4), (2, 2)] {
+            call = call.step(Step::ControlIfPossible(SPECULATION, [which, value, 0]));
+        }
+        // PR_SCHED_CORE_CREATE for this thread.
+        call.step(Step::ControlIfPossible(62, [1, 0, 0]))
+    }
+
+    /// Reading the time stamp counter is fatal: no dynamic program gets as far as its main.
+    #[must_use]
+    pub fn without_time(self) -> Self {
+        self.control(libc::PR_SET_TSC, [2, 0, 0])
+    }
+
     /// A session keyring with a secret in it.
     #[must_use]
     pub fn keyring(self) -> Self {
@@ -443,6 +493,18 @@ impl Step {
             Self::Keyring => raw::join_keyring_with_secret(&c"e2e-login".to_owned()),
             Self::Inheritable => raw::set_inheritable()?,
             Self::Securebits(bits) => drop(raw::control(libc::PR_SET_SECUREBITS, *bits)?),
+            Self::Control(option, numbers) => drop(raw::control_with(*option, *numbers)?),
+            Self::ControlIfPossible(option, numbers) => {
+                let _ = raw::control_with(*option, *numbers);
+            }
+            Self::Write(path, text) => {
+                // Or its files in /proc are root's.
+                raw::control(libc::PR_SET_DUMPABLE, 1)?;
+                let done = std::fs::write(path, text);
+                done.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0)))?;
+            }
+            Self::Placement => raw::set_placement()?,
+            Self::KeyDestination => raw::set_key_destination(),
             Self::SilentChild(sleeping) => {
                 raw::fork_silently(|| {
                     (0..=255).for_each(raw::close);

@@ -32,6 +32,7 @@ pub mod raw;
 mod running;
 mod site;
 mod socket;
+mod state;
 mod tree;
 mod world;
 
@@ -42,4 +43,7 @@ pub use look::{Limits, Look};
 pub use pool::{Pool, SharedPool};
 pub use procfs::{Process, processes};
 pub use running::{Ran, Running};
-pub use site::{ACTOR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, SAW, Site, flavour, may_raise_limits};
+pub use site::{
+    ACTOR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, SAW, Site, TOLD, flavour, may_raise_limits,
+};
+pub use state::{State, state};

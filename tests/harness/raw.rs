@@ -227,6 +227,31 @@ pub fn join_keyring_with_secret(name: &CString) {
     };
 }
 
+/// Adds keys to the user's keyring until there is no room for one more; says what stopped it.
+pub fn hoard_keys() -> Errno {
+    let secret = [b'.'; 1000];
+    for size in [1000, 1] {
+        for number in 0..10_000 {
+            let label = CString::new(format!("hoard-{size}-{number}")).expect("no NUL");
+            // SAFETY: NUL-ended strings and `size` bytes of `secret`, all only read.
+            let key = unsafe {
+                libc::syscall(
+                    libc::SYS_add_key,
+                    c"user".as_ptr(),
+                    label.as_ptr(),
+                    secret.as_ptr(),
+                    size,
+                    -4,
+                )
+            };
+            if key < 0 {
+                break;
+            }
+        }
+    }
+    Errno::last()
+}
+
 /// Whether a key of this kind and name can be found in the session keyring.
 pub fn finds_secret() -> bool {
     let (kind, label) = (c"user", c"e2e-secret");
@@ -235,6 +260,165 @@ pub fn finds_secret() -> bool {
         libc::syscall(libc::SYS_request_key, kind.as_ptr(), label.as_ptr(), null::<c_char>(), 0)
     };
     id > 0
+}
+
+/// prctl(2) with three numbers.
+///
+/// # Errors
+/// prctl(2)'s.
+pub fn control_with(option: c_int, numbers: [c_ulong; 3]) -> Result<c_int, Errno> {
+    let [first, second, third] = numbers;
+    // SAFETY: every option the tests use takes plain numbers.
+    Errno::result(unsafe { libc::prctl(option, first, second, third, 0 as c_ulong) })
+}
+
+/// Whether reading the processor's time stamp counter ends this process: `PR_GET_TSC`'s number.
+///
+/// # Errors
+/// prctl(2)'s.
+pub fn time_stamp_counter() -> Result<c_int, Errno> {
+    let mut how: c_int = 0;
+    let zero: c_ulong = 0;
+    // SAFETY: writes one int.
+    Errno::result(unsafe { libc::prctl(libc::PR_GET_TSC, &raw mut how, zero, zero, zero) })?;
+    Ok(how)
+}
+
+/// A scheduling class without parameters, an I/O priority, one processor, an execution domain, and
+/// memory of node 0 alone.
+///
+/// # Errors
+/// Of the first call that failed.
+pub fn set_placement() -> Result<(), Errno> {
+    let (none, first, nodes) = (0i32, [1u64; 1], [1u64; 1]);
+    // SAFETY: reads one int, the whole of struct sched_param.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const none)
+    })?;
+    // SAFETY: numbers only: this process, the idle class.
+    Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, 3 << 13) })?;
+    // SAFETY: reads eight bytes.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&first), first.as_ptr())
+    })?;
+    // SAFETY: numbers only. UNAME26, which a setuid exec does not clear.
+    Errno::result(unsafe { libc::personality(0x0002_0000) })?;
+    // SAFETY: MPOL_PREFERRED (1); reads eight bytes.
+    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, 1, nodes.as_ptr(), 64usize) };
+    match Errno::result(done) {
+        // A kernel without NUMA has no such policy.
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Has keys that are asked for go to the session keyring.
+pub fn set_key_destination() {
+    // SAFETY: numbers only: KEYCTL_SET_REQKEY_KEYRING, KEY_REQKEY_DEFL_SESSION_KEYRING.
+    unsafe { libc::syscall(libc::SYS_keyctl, 14, 3) };
+}
+
+/// A signal's handler, flags and mask, as the kernel has them.
+pub fn disposition(signal: c_int) -> String {
+    let mut action = [0u64; 4];
+    // SAFETY: as large as the kernel's struct sigaction, which is written into it.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, 0usize, action.as_mut_ptr(), 8usize) };
+    let kind = match action[0] {
+        0 => "default",
+        1 => "ignored",
+        _ => "handled",
+    };
+    format!("{kind}/{:x}", action[3])
+}
+
+/// What system calls tell of this process's settings and /proc does not.
+pub fn settings() -> Vec<(String, String)> {
+    const GETS: [(&str, c_int, c_ulong); 17] = [
+        ("PR_GET_DUMPABLE", 3, 0),
+        ("PR_GET_KEEPCAPS", 7, 0),
+        ("PR_GET_TIMING", 13, 0),
+        ("PR_GET_SECCOMP", 21, 0),
+        ("PR_GET_SECUREBITS", 27, 0),
+        ("PR_GET_TIMERSLACK", 30, 0),
+        ("PR_MCE_KILL_GET", 34, 0),
+        ("PR_GET_NO_NEW_PRIVS", 39, 0),
+        ("PR_GET_THP_DISABLE", 42, 0),
+        ("PR_GET_SPECULATION_CTRL 0", 52, 0),
+        ("PR_GET_SPECULATION_CTRL 1", 52, 1),
+        ("PR_GET_SPECULATION_CTRL 2", 52, 2),
+        ("PR_GET_TAGGED_ADDR_CTRL", 56, 0),
+        ("PR_GET_IO_FLUSHER", 58, 0),
+        ("PR_GET_MDWE", 66, 0),
+        ("PR_GET_MEMORY_MERGE", 68, 0),
+        ("PR_GET_AUXV", 0x4155_5856, 0),
+    ];
+    let told = |done: Result<i64, Errno>| done.map_or_else(|e| e.to_string(), |n| n.to_string());
+    let call = |done: i64| told(Errno::result(done));
+    let mut all: Vec<(String, String)> = GETS
+        .iter()
+        .map(|(name, option, value)| {
+            ((*name).to_owned(), told(control(*option, *value).map(i64::from)))
+        })
+        .collect();
+    let mut add = |name: &str, text: String| all.push((name.to_owned(), text));
+    let zero: c_ulong = 0;
+    for (name, option) in
+        [("PR_GET_PDEATHSIG", 2), ("PR_GET_TSC", 25), ("PR_GET_CHILD_SUBREAPER", 37)]
+    {
+        let mut value: c_int = 0;
+        // SAFETY: each of the three writes one int.
+        let done = unsafe { libc::prctl(option, &raw mut value, zero, zero, zero) };
+        add(name, told(Errno::result(done).map(|_| value.into())));
+    }
+    let mut cookie = 0u64;
+    // SAFETY: PR_SCHED_CORE_GET writes one u64.
+    let done = unsafe { libc::prctl(62, zero, zero, zero, &raw mut cookie) };
+    add("PR_SCHED_CORE_GET", told(Errno::result(done).map(|_| i64::from(cookie != 0))));
+    let mut attributes = [0u32; 14];
+    // SAFETY: writes at most the 56 bytes that `attributes` has.
+    unsafe { libc::syscall(libc::SYS_sched_getattr, 0, attributes.as_mut_ptr(), 56, 0) };
+    add("sched_getattr", format!("{attributes:?}"));
+    // SAFETY: numbers only: this process.
+    add("ioprio_get", call(unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) }));
+    let (mut mode, mut nodes) = (0 as c_int, [0u64; 16]);
+    // SAFETY: writes one int and at most 1024 bits.
+    let done = unsafe {
+        libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, nodes.as_mut_ptr(), 1024, 0, 0)
+    };
+    add("get_mempolicy", format!("{} {mode} {nodes:?}", call(done)));
+    for which in 0..3 {
+        let mut timer = [0i64; 4];
+        // SAFETY: struct itimerval is four 64-bit words.
+        unsafe { libc::syscall(libc::SYS_getitimer, which, timer.as_mut_ptr()) };
+        add(&format!("getitimer {which}"), (timer != [0; 4]).to_string());
+    }
+    // SAFETY: numbers only: KEYCTL_SET_REQKEY_KEYRING, no change.
+    add("reqkey keyring", call(unsafe { libc::syscall(libc::SYS_keyctl, 14, -1) }));
+    for (name, id) in [("thread", -1), ("process", -2), ("session", -3), ("user", -4)] {
+        add(&format!("{name} keyring"), keyring(id));
+    }
+    all
+}
+
+/// A keyring's description and how many keys are in it.
+fn keyring(id: c_int) -> String {
+    const KEYCTL_DESCRIBE: c_int = 6;
+    const KEYCTL_READ: c_int = 11;
+    let mut text = [0u8; 256];
+    // SAFETY: `text` is valid for its length and only written.
+    let length = unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, id, text.as_mut_ptr(), text.len())
+    };
+    // SAFETY: no room is given: only the length is told.
+    let size = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_READ, id, 0usize, 0usize) };
+    match Errno::result(length) {
+        Err(errno) => errno.to_string(),
+        Ok(length) => {
+            let length = usize::try_from(length).unwrap_or(0).saturating_sub(1).min(text.len());
+            let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned();
+            format!("{text} {} keys", size / 4)
+        }
+    }
 }
 
 /// Nanoseconds of the monotonic clock, the same for every process.

@@ -50,6 +50,9 @@ pub const ACTOR: &str = "/usr/local/bin/actor";
 /// Where the standard epilogue writes what it sees, one line of JSON each time.
 pub const SAW: &str = "/var/lib/site/saw";
 
+/// Where an epilogue that runs `actor state-into` writes its state.
+pub const TOLD: &str = "/var/lib/site/state";
+
 /// The standard epilogue: looks around and writes down what it sees.
 const LOOKING_EPILOGUE: &str = "#!/usr/local/bin/actor look-into\n";
 

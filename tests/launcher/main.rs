@@ -26,6 +26,7 @@ mod injection;
 mod log;
 mod log_only;
 mod pool;
+mod process_state;
 mod rehearsal;
 mod shape;
 mod siege;

@@ -25,6 +25,9 @@ fn main() {
         "look" => println!("{}", serde_json::to_string(&Look::around()).unwrap()),
         // The standard epilogue: appends what it sees to a file of the site.
         "look-into" => append(SAW, &serde_json::to_string(&Look::around()).unwrap()),
+        // Prints the whole state of the process, or appends it to a file.
+        "state" => println!("{}", serde_json::to_string(&harness::state()).unwrap()),
+        "state-into" => append(harness::TOLD, &serde_json::to_string(&harness::state()).unwrap()),
         // The epilogue that counts: which processes of the target are there as it starts.
         "count-into" => {
             let uid = std::env::var("GLEXEC_EPILOG_TARGET_UID").unwrap().parse().unwrap();
@@ -36,6 +39,11 @@ fn main() {
         "die" => die(number(2)),
         // Says when it ends.
         "last-words" => print!("{}", raw::now_ns()),
+        // Fills its account's quota of keys, and stays.
+        "hoard-keys" => {
+            println!("{}", raw::hoard_keys());
+            std::thread::sleep(Duration::from_secs(20));
+        }
         // Ignores what can be ignored, for so many milliseconds, then exits 5.
         "endure" => {
             (1..=64).for_each(|signal| raw::set_ignored(signal, true));

@@ -4,9 +4,9 @@
 //! ever signalled, waited for or counted.
 
 use super::channel::{self, Failure, Hearing, Step, Verdict};
+use super::clean;
 use super::family;
 use super::letgo;
-use super::payload::new_keyring;
 use super::root::{Privilege, Root};
 use super::state::Settling;
 use super::sys::{self, Side};
@@ -14,8 +14,7 @@ use crate::contract::{Ending, Reason};
 use crate::decide::stop::Stop;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, chdir, pipe2, read, setsid};
+use nix::unistd::{Pid, pipe2, read};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// The most an answer may be.
@@ -62,14 +61,9 @@ pub(crate) fn start(
 fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Root, Failure> {
     letgo::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
     let (let_go, _) = letgo::let_go_of_standard().map_err(Failure::at(Step::Descriptors))?;
-    chdir("/").map_err(Failure::at(Step::Directory))?;
-    setsid().map_err(Failure::at(Step::Place))?;
     let switched = |_| Failure { step: Step::Uid, errno: Errno::EPERM };
     let root = privilege.become_immune(&let_go).map_err(switched)?;
-    new_keyring().map_err(Failure::at(Step::Keyring))?;
-    umask(Mode::from_bits_truncate(0o077));
-    sys::reset_priority();
-    sys::reset_personality();
+    clean::start(&root)?;
     Ok(root)
 }
 

@@ -73,7 +73,9 @@ fn open(root: &Root, path: &str) -> Result<OwnedFd, Missing> {
     let trust = Trust::default();
     let untrusted = |why: Untrusted| match why {
         Untrusted::Missing(clause) => Missing::Gone(clause),
-        Untrusted::Exhausted(clause) | Untrusted::Because(clause) => Missing::Because(clause),
+        other @ (Untrusted::Exhausted(_) | Untrusted::Because(_) | Untrusted::Changeable(..)) => {
+            Missing::Because(other.clause().to_owned())
+        }
     };
     let (parent, name) = trusted::open_parent(root, path, &trust).map_err(untrusted)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

@@ -47,7 +47,7 @@ impl Step {
             Self::Start => "starting a process",
             Self::Place => "making a process group or session",
             Self::Keyring => "joining a new session keyring",
-            Self::Settings => "setting umask and priority",
+            Self::Settings => "undoing what the caller has set of its process",
             Self::Groups => "setgroups",
             Self::Gid => "setresgid",
             Self::Uid => "setresuid",
@@ -55,7 +55,7 @@ impl Step {
             Self::Parent => "asking for the parent's death signal",
             Self::Directory => "changing the directory",
             Self::Descriptors => "laying out the descriptors",
-            Self::Limits => "giving the resource limits back",
+            Self::Limits => "setting the resource limits",
             Self::Exec => "exec",
         }
     }

@@ -1,12 +1,14 @@
 //! The epilogue: found trustworthy, started, watched to its end, and swept up after.
 
 use super::channel::{self, Failure, Step, Telling, Verdict};
+use super::clean;
 use super::family::{self, Spared};
 use super::helper;
 use super::identity::{Identity, assume};
+use super::keyring;
 use super::linger::now;
 use super::output::Output;
-use super::payload::{die_with, new_keyring};
+use super::payload::die_with;
 use super::process;
 use super::program::{self, Program};
 use super::root::Root;
@@ -23,8 +25,7 @@ use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{AccessFlags, Pid, access, chdir, pipe2, setsid};
+use nix::unistd::{AccessFlags, Pid, access, pipe2};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -115,8 +116,6 @@ const fn as_planned(identity: &EpilogueIdentity) -> Identity<'_> {
 pub(super) struct Stage<'a> {
     pub(super) spared: Spared,
     pub(super) graces: Graces,
-    /// What this process had before it was spared from the OOM killer.
-    pub(super) oom_score: Option<String>,
     pub(super) environment: Vec<CString>,
     pub(super) epilogue: &'a Epilogue,
     /// The run's entry, where there is one.
@@ -260,22 +259,17 @@ fn prepare(
     output: Option<&OwnedFd>,
     parent: Pid,
 ) -> Result<(), Failure> {
-    setsid().map_err(Failure::at(Step::Place))?;
-    new_keyring().map_err(Failure::at(Step::Keyring))?;
-    umask(Mode::from_bits_truncate(0o022));
-    sys::reset_priority();
-    sys::reset_personality();
-    if let Some(score) = &stage.oom_score {
-        process::set_oom_score(root, score);
+    clean::start(root)?;
+    let identity = as_planned(&stage.epilogue.identity);
+    assume(root, &identity)?;
+    if !identity.uid.is_root() {
+        keyring::join_own().map_err(Failure::at(Step::Keyring))?;
     }
-    assume(root, &as_planned(&stage.epilogue.identity))?;
     die_with(parent).map_err(Failure::at(Step::Parent))?;
-    chdir("/").map_err(Failure::at(Step::Directory))?;
-    // Whatever this process was left with: nothing of the caller's reaches root's program.
-    let null = process::dev_null().map_err(Failure::at(Step::Descriptors))?;
-    let output = output.unwrap_or(&null);
-    for (file, fd) in [(&null, 0), (output, 1), (output, 2)] {
-        process::put(file, fd).map_err(Failure::at(Step::Descriptors))?;
+    if let Some(output) = output {
+        (1..=2)
+            .try_for_each(|number| process::put(output, number))
+            .map_err(Failure::at(Step::Descriptors))?;
     }
     sys::set_disposition(libc::SIGPIPE, false);
     sys::set_mask(0);

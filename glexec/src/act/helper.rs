@@ -1,6 +1,7 @@
 //! Asking a helper: a program with libraries, run with nothing of root's, that answers in text.
 
 use super::channel;
+use super::clean;
 use super::identity::{Identity, assume};
 use super::process;
 use super::root::{Privilege, Root};
@@ -94,6 +95,11 @@ fn become_helper(
 
 fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), channel::Failure> {
     use channel::{Failure, Step};
+    // As they are now: the caller's.
+    let (gid, groups) = (getegid(), getgroups().map_err(Failure::at(Step::Groups))?);
+    if caller.is_some() {
+        clean::settings(root)?;
+    }
     let descriptors = |e| Failure { step: Step::Descriptors, errno: e };
     let null = process::dev_null().map_err(descriptors)?;
     [(&null, 0), (output, 1), (&null, 2)]
@@ -101,12 +107,11 @@ fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), cha
         .try_for_each(|(file, number)| process::put(file, number))
         .map_err(descriptors)?;
     if let Some(caller) = caller {
-        let groups = getgroups().map_err(Failure::at(Step::Groups))?;
         // Root's helper runs as nobody: less is always enough.
         let (uid, gid, groups) = if caller.is_root() {
             (NOBODY, Gid::from_raw(NOBODY.as_raw()), Vec::new())
         } else {
-            (caller, getegid(), groups)
+            (caller, gid, groups)
         };
         let real = Some(if uid == NOBODY { Uid::from_raw(65_533) } else { NOBODY });
         assume(root, &Identity { uid, real, gid, groups: &groups })?;

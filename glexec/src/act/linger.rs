@@ -135,7 +135,6 @@ pub(super) struct Run<'a> {
     /// Whether the payload could not be killed.
     pub(super) gave_up: bool,
     pub(super) messenger: Option<Messenger>,
-    pub(super) oom_score: Option<String>,
     pub(super) nonsense: u32,
     /// The entry in the state directory, where something is owed.
     pub(super) ledger: Option<Ledger>,
@@ -174,7 +173,7 @@ impl<'a> Run<'a> {
             Err(stop) => return Err(waiting.refuse(stop, witness)),
         };
         let (payload, hearing) = waiting.go(place == Place::OwnGroup);
-        let oom_score = settle_in(&root, linger, owed, witness);
+        settle_in(&root, linger, owed, witness);
         // One that has hung up on its work and whose birth cannot be told is a straggler like others.
         let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
         let messengers = messenger.as_ref().and_then(|messenger| messenger.birth);
@@ -192,7 +191,6 @@ impl<'a> Run<'a> {
             asides: closers.chain(messengers).collect(),
             nested: Nested::of(linger.nested.as_ref()),
             gave_up: false,
-            oom_score,
             nonsense: 0,
             messenger,
             ledger,
@@ -303,7 +301,6 @@ impl<'a> Run<'a> {
                 ..self.spared()
             },
             graces: self.graces(),
-            oom_score: self.oom_score.clone(),
             environment: epilogue.environment.iter().cloned().chain(late.variables()).collect(),
             epilogue,
             ledger: self.ledger.as_ref(),
@@ -379,17 +376,15 @@ fn begin(
     }
 }
 
-/// Away from where the caller was, and out of its and its job's reach. Gives what the OOM killer
-/// thought of this process before.
-fn settle_in(root: &Root, linger: &Linger, owed: bool, witness: &dyn Witness) -> Option<String> {
+/// Away from where the caller was, and out of its and its job's reach.
+fn settle_in(root: &Root, linger: &Linger, owed: bool, witness: &dyn Witness) {
     let _ = chdir("/");
     leave_the_job(root, linger, witness);
-    if !owed {
-        return None;
+    if owed {
+        // What the caller dictated of it would hold up the clean-up; the payload has it already.
+        sys::reset_priority();
+        process::spare_from_oom(root);
     }
-    // What the caller dictated of it would hold up the clean-up; the payload has it already.
-    sys::reset_priority();
-    process::spare_from_oom(root)
 }
 
 /// Seconds since 1970.

@@ -3,6 +3,7 @@
 pub(crate) mod apart;
 mod cgroups;
 pub(crate) mod channel;
+mod clean;
 mod companion;
 pub(crate) mod epilogue;
 mod family;
@@ -10,6 +11,7 @@ pub(crate) mod front;
 mod handover;
 pub(crate) mod helper;
 mod identity;
+mod keyring;
 mod launch;
 pub(crate) mod leases;
 mod letgo;

@@ -2,6 +2,7 @@
 
 use super::channel::{Failure, Step};
 use super::identity::{Identity, assume};
+use super::keyring;
 use super::process;
 use super::root::Root;
 use super::sys::{self, Block};
@@ -53,11 +54,12 @@ fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
     let Start { plan, restore, place, parent } = start;
     take_place(*place).map_err(Failure::at(Step::Place))?;
     if !matches!(plan.launch, Launch::LogOnly) {
-        new_keyring().map_err(Failure::at(Step::Keyring))?;
+        keyring::leave_callers(root).map_err(Failure::at(Step::Keyring))?;
         let target = &plan.target;
         let who =
             Identity { uid: target.uid(), real: None, gid: target.gid(), groups: target.groups() };
         assume(root, &who)?;
+        keyring::join_own().map_err(Failure::at(Step::Keyring))?;
     }
     umask(restore.umask);
     if let Some(parent) = parent {
@@ -71,6 +73,13 @@ fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
     for (resource, limit) in &restore.limits {
         sys::limit(*resource, Some(*limit)).map_err(Failure::at(Step::Limits))?;
     }
+    if let Some(slack) = restore.timer_slack {
+        sys::control(libc::PR_SET_TIMERSLACK, slack).map_err(Failure::at(Step::Settings))?;
+    }
+    if restore.reading_time_is_fatal {
+        let fatal = u64::from(libc::PR_TSC_SIGSEGV.unsigned_abs());
+        sys::control(libc::PR_SET_TSC, fatal).map_err(Failure::at(Step::Settings))?;
+    }
     sys::set_disposition(libc::SIGPIPE, false);
     sys::set_mask(0);
     Ok(())
@@ -81,15 +90,6 @@ fn take_place(place: Place) -> Result<(), Errno> {
         Place::Stay => Ok(()),
         Place::OwnGroup => setpgid(Pid::from_raw(0), Pid::from_raw(0)),
         Place::OwnSession => setsid().map(drop),
-    }
-}
-
-/// A session keyring without the caller's keys. A kernel without keyrings, or a container that
-/// forbids them to everybody, hands none on either.
-pub(super) fn new_keyring() -> Result<(), Errno> {
-    match sys::join_new_keyring() {
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EOPNOTSUPP) => Ok(()),
-        done => done,
     }
 }
 

@@ -225,18 +225,25 @@ pub(super) fn make_non_blocking(file: &OwnedFd) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
 }
 
-/// Lowers this process's standing with the OOM killer; gives what it was, where that worked.
-pub(super) fn spare_from_oom(root: &Root) -> Option<String> {
+/// Lowers this process's standing with the OOM killer, where that is permitted.
+pub(super) fn spare_from_oom(root: &Root) {
     const SPARED: &str = "-500";
-    let old = read_text("/proc/self/oom_score_adj").ok()?;
-    set_oom_score(root, SPARED).then(|| old.trim().to_owned())
+    let _ = set_oom_score(root, SPARED);
 }
 
-/// Sets this process's standing with the OOM killer (proc(5)).
-pub(super) fn set_oom_score(_root: &Root, score: &str) -> bool {
-    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    let file = open("/proc/self/oom_score_adj", flags, Mode::empty());
-    file.and_then(|file| nix::unistd::write(&file, score.as_bytes())).is_ok()
+/// Sets this process's standing with the OOM killer (`proc_pid_oom_score_adj(5)`).
+pub(super) fn set_oom_score(_root: &Root, score: &str) -> Result<(), Errno> {
+    write_own("/proc/self/oom_score_adj", score)
+}
+
+/// Sets what the kernel writes of this process into its core (core(5)).
+pub(super) fn set_coredump_filter(_root: &Root, filter: &str) -> Result<(), Errno> {
+    write_own("/proc/self/coredump_filter", filter)
+}
+
+fn write_own(path: &str, text: &str) -> Result<(), Errno> {
+    let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    nix::unistd::write(&file, text.as_bytes()).map(drop)
 }
 
 /// Whether this process has a controlling terminal that it cannot leave by setsid(2), because

@@ -279,7 +279,6 @@ impl<'a> Sweep<'a> {
         let stage = Stage {
             spared: Spared::default(),
             graces: Graces { kill: grace, nested: rule.timeout + grace },
-            oom_score: None,
             environment: whole,
             epilogue: &epilogue,
             ledger: Some(ledger),

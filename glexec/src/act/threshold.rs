@@ -1,5 +1,6 @@
 //! The first breath: what a hostile caller left in this process, before anything else is read.
 
+use super::clean::{BOUNDS, Bound, NO_LIMIT, TIMER_SLACK_NS};
 use super::root::Privilege;
 use super::sys::{self, Limit, Resource};
 use crate::contract::Reason;
@@ -28,16 +29,18 @@ pub(crate) struct Inherited {
 pub(crate) struct Restore {
     pub(super) umask: Mode,
     pub(super) limits: Vec<(Resource, Limit)>,
+    /// In nanoseconds, where it is not the usual one.
+    pub(super) timer_slack: Option<u64>,
+    /// Whether reading the processor's time stamp counter ends the process (`PR_SET_TSC`).
+    pub(super) reading_time_is_fatal: bool,
 }
 
-const NO_LIMIT: u64 = u64::MAX;
-const OPEN_FILES: u64 = 1024;
-const PENDING_SIGNALS: u64 = 1024;
-const STACK: u64 = 8 * 1024 * 1024;
+/// Where processes are bounded and the bound cannot be raised, a clean-up that goes on as the
+/// target still has to start its own.
+const LEAST_PROCESSES: u64 = 32;
 const CAP_KILL: u64 = 1 << 5;
 const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
-const TIMER_SLACK_NS: u64 = 50_000;
 
 /// Takes the process over from whoever started it.
 ///
@@ -45,6 +48,8 @@ const TIMER_SLACK_NS: u64 = 50_000;
 /// [`Reason::Usage`] for argc 0; [`Reason::Switch`] and [`Reason::Internal`] where the kernel
 /// refuses what it never refuses.
 pub(crate) fn threshold() -> Result<Inherited, Stop> {
+    // First of all: whoever asks for the time would die of SIGSEGV, with a payload that runs.
+    let reading_time_is_fatal = may_read_time()?;
     sys::set_mask(u64::MAX);
     sys::stop_timers();
     for signal in 1..=sys::LAST_SIGNAL {
@@ -62,15 +67,52 @@ pub(crate) fn threshold() -> Result<Inherited, Stop> {
     let umask = umask(Mode::from_bits_truncate(0o077));
     own_descriptors()?;
     let limits = own_limits();
-    let trouble = limits.as_ref().err().cloned();
+    let trouble = cannot_be_undone()?.or_else(|| limits.as_ref().err().cloned());
+    let timer_slack = sys::timer_slack().ok().filter(|slack| *slack != TIMER_SLACK_NS);
     let rights = own_rights()?;
     Ok(Inherited {
         words: argv.collect(),
         environment,
-        restore: Restore { umask, limits: limits.unwrap_or_default() },
+        restore: Restore {
+            umask,
+            limits: limits.unwrap_or_default(),
+            timer_slack,
+            reading_time_is_fatal,
+        },
         trouble,
         rights,
     })
+}
+
+/// Allows this process to read the processor's time stamp counter, by which the C library tells
+/// the time. Whether that was forbidden.
+fn may_read_time() -> Result<bool, Stop> {
+    // Other processors than those of x86 know no such thing.
+    if sys::reading_time_is_fatal() != Ok(true) {
+        return Ok(false);
+    }
+    let allowed = u64::from(libc::PR_TSC_ENABLE.unsigned_abs());
+    sys::control(libc::PR_SET_TSC, allowed).map_err(|e| internal("PR_SET_TSC", e))?;
+    Ok(true)
+}
+
+/// What the caller has set of this process for good, and what root's own program would have, too:
+/// with `PR_SET_MDWE` (Linux 6.3) a program that makes code while it runs fails in the middle.
+fn cannot_be_undone() -> Result<Option<Stop>, Stop> {
+    use nix::errno::Errno;
+    const PR_GET_MDWE: i32 = 66;
+    match sys::control(PR_GET_MDWE, 0) {
+        Ok(0) | Err(Errno::EINVAL) => Ok(None),
+        Ok(_) if !geteuid().is_root() => Ok(None),
+        Ok(_) => {
+            let sentence = "glexec is called with PR_SET_MDWE (memory-deny-write-execute), which the site's epilogue would inherit and nobody can undo";
+            let stop = Stop::new(Reason::ProcessState, sentence);
+            Ok(Some(stop.hint(
+                "switch it off where the job is started (systemd: MemoryDenyWriteExecute=no)",
+            )))
+        }
+        Err(errno) => Err(internal("PR_GET_MDWE", errno)),
+    }
 }
 
 /// 0 to 2 are open (the runtime sees to it before main); all others end with the next exec.
@@ -123,19 +165,8 @@ fn replace_dev_full() {
 
 /// Limits that let this process do its work to the end; what the caller had comes back.
 fn own_limits() -> Result<Vec<(Resource, Limit)>, Stop> {
-    let wanted = [
-        (libc::RLIMIT_CPU, "RLIMIT_CPU", NO_LIMIT),
-        (libc::RLIMIT_FSIZE, "RLIMIT_FSIZE", NO_LIMIT),
-        (libc::RLIMIT_AS, "RLIMIT_AS", NO_LIMIT),
-        (libc::RLIMIT_DATA, "RLIMIT_DATA", NO_LIMIT),
-        (libc::RLIMIT_NPROC, "RLIMIT_NPROC", NO_LIMIT),
-        (libc::RLIMIT_SIGPENDING, "RLIMIT_SIGPENDING", PENDING_SIGNALS),
-        (libc::RLIMIT_RTTIME, "RLIMIT_RTTIME", NO_LIMIT),
-        (libc::RLIMIT_NOFILE, "RLIMIT_NOFILE", OPEN_FILES),
-        (libc::RLIMIT_STACK, "RLIMIT_STACK", STACK),
-    ];
-    let mut old = Vec::with_capacity(wanted.len() + 1);
-    for (resource, name, floor) in wanted {
+    let mut old = Vec::with_capacity(BOUNDS.len());
+    for (resource, name, floor) in BOUNDS.iter().filter_map(floor) {
         let had = sys::limit(resource, None).map_err(|e| internal(name, e))?;
         old.push((resource, had));
         if had.soft < floor && !raise(resource, had, floor) {
@@ -151,14 +182,28 @@ fn own_limits() -> Result<Vec<(Resource, Limit)>, Stop> {
     Ok(old)
 }
 
+/// What this process itself cannot do without, and what root's own program could not have if the
+/// caller's hard limit is lower.
+fn floor(bound: &Bound) -> Option<(Resource, &'static str, u64)> {
+    let floor = match bound.resource {
+        libc::RLIMIT_NPROC => NO_LIMIT,
+        // These two bind neither this process nor, where it is not root, anybody else.
+        libc::RLIMIT_MEMLOCK | libc::RLIMIT_MSGQUEUE if !geteuid().is_root() => return None,
+        _ => bound.least?,
+    };
+    (floor > 0).then_some((bound.resource, bound.name, floor))
+}
+
 fn raise(resource: Resource, had: Limit, floor: u64) -> bool {
     let enough = Limit { soft: floor, hard: had.hard.max(floor) };
     if sys::limit(resource, Some(enough)).is_ok() {
         return true;
     }
-    // Root's own forks are not bound by NPROC, so its hard limit is high enough.
+    // Root's own forks are not bound by NPROC, so its hard limit is high enough for them.
     let most = Limit { soft: had.hard, hard: had.hard };
-    resource == libc::RLIMIT_NPROC && sys::limit(resource, Some(most)).is_ok()
+    resource == libc::RLIMIT_NPROC
+        && had.hard >= LEAST_PROCESSES
+        && sys::limit(resource, Some(most)).is_ok()
 }
 
 /// Lowers to the caller, with root's way back; or says why this process is not root.

@@ -65,6 +65,9 @@ reasons! {
     ArgumentsTooLong = "arguments-too-long", Client;
     /// The caller's resource limits are too low and may not be raised.
     Limits = "limits", Client;
+    /// The caller's process has a setting that root's own program would inherit, that would harm
+    /// it, and that cannot be undone.
+    ProcessState = "process-state", Client;
     /// A directory that was to be handed over cannot be.
     HandOver = "hand-over", Client;
     /// The option is known and what it needs is not built yet, or not switched on.

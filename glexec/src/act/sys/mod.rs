@@ -22,8 +22,9 @@ pub(super) use processes::{
     take_environment, wait, wait_for, wait_for_end,
 };
 pub(super) use settings::{
-    Limit, Resource, capabilities, clear_inheritable, control, file_system_ids, join_new_keyring,
-    limit, reset_personality, reset_priority, set_gids, set_groups, set_uids,
+    Limit, Resource, capabilities, clear_inheritable, control, control_with, file_system_ids,
+    join_new_keyring, limit, reading_time_is_fatal, reset_key_destination, reset_personality,
+    reset_priority, set_gids, set_groups, set_uids, timer_slack,
 };
 pub(super) use signals::{
     LAST_SIGNAL, kill, kill_every_process_of_euid, set_disposition, set_mask, signal_descriptor,

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_long};
 
 /// A resource of getrlimit(2), in the C library's type.
 #[cfg(target_env = "gnu")]
@@ -54,8 +54,30 @@ pub(in crate::act) fn clear_inheritable(effective: u64, permitted: u64) -> Resul
 
 /// prctl(2) with one number and no pointer; the result as a number.
 pub(in crate::act) fn control(option: c_int, argument: u64) -> Result<c_int, Errno> {
+    control_with(option, [argument, 0, 0])
+}
+
+/// prctl(2) with up to three numbers and no pointer; the result as a number.
+pub(in crate::act) fn control_with(option: c_int, numbers: [u64; 3]) -> Result<c_int, Errno> {
+    let [first, second, third] = numbers;
     // SAFETY: used only for options that take numbers: no memory is read or written.
-    Errno::result(unsafe { libc::prctl(option, argument, 0, 0, 0) })
+    Errno::result(unsafe { libc::prctl(option, first, second, third, 0u64) })
+}
+
+/// The timer slack of this process in nanoseconds: more than prctl(3) has room for in its result.
+pub(in crate::act) fn timer_slack() -> Result<u64, Errno> {
+    // SAFETY: numbers only.
+    let slack = unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) };
+    Errno::result(slack).map(|slack: c_long| u64::from_ne_bytes(slack.to_ne_bytes()))
+}
+
+/// Whether reading the processor's time stamp counter ends this process with SIGSEGV
+/// (`PR_SET_TSC`). Errors where the processor knows no such thing.
+pub(in crate::act) fn reading_time_is_fatal() -> Result<bool, Errno> {
+    let mut how: c_int = 0;
+    // SAFETY: writes one int, which `how` is.
+    let done = unsafe { libc::prctl(libc::PR_GET_TSC, &raw mut how, 0u64, 0u64, 0u64) };
+    Errno::result(done).map(|_| how == libc::PR_TSC_SIGSEGV)
 }
 
 /// Joins a new anonymous session keyring (keyctl(2)).
@@ -63,6 +85,15 @@ pub(in crate::act) fn join_new_keyring() -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
     // SAFETY: a null name asks for an anonymous keyring; nothing is read.
     let done = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0usize) };
+    Errno::result(done).map(drop)
+}
+
+/// Has keys that are asked for go where the kernel puts them by default
+/// (`keyctl_set_reqkey_keyring(3)`).
+pub(in crate::act) fn reset_key_destination() -> Result<(), Errno> {
+    const KEYCTL_SET_REQKEY_KEYRING: c_int = 14;
+    // SAFETY: numbers only; 0 is the default destination.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SET_REQKEY_KEYRING, 0usize) };
     Errno::result(done).map(drop)
 }
 
@@ -74,20 +105,47 @@ pub(in crate::act) fn reset_personality() {
     unsafe { libc::syscall(libc::SYS_set_mempolicy, 0, 0usize, 0usize) };
 }
 
-/// Gives up a nice value, a scheduling class, an I/O class and an affinity of the caller's choice.
+/// Gives up a nice value, a scheduling class with all its parameters, an I/O class and an affinity
+/// of the caller's choice.
 pub(in crate::act) fn reset_priority() {
     let every = [u64::MAX; 128];
     // SAFETY: reads the mask; the kernel takes what it has processors for.
     unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&every), every.as_ptr()) };
-    let no_parameters = 0i32;
-    // SAFETY: numbers only.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
-    // SAFETY: reads one int, the whole of struct sched_param as the kernel has it.
-    unsafe {
-        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const no_parameters)
-    };
+    // Kernels without utilization clamps have none to give up.
+    if reset_scheduling(true).or_else(|_| reset_scheduling(false)).is_err() {
+        let no_parameters = 0i32;
+        // Without CAP_SYS_NICE the nice value stays; the class alone can be had.
+        // SAFETY: reads one int, the whole of struct sched_param as the kernel has it.
+        unsafe {
+            libc::syscall(
+                libc::SYS_sched_setscheduler,
+                0,
+                libc::SCHED_OTHER,
+                &raw const no_parameters,
+            )
+        };
+    }
     // SAFETY: numbers only; who 1 is a process, 0 this one, priority 0 none of its own.
     unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, 0) };
+}
+
+/// `sched_setattr(2)`: the ordinary class, nice 0, a slice of the kernel's choice, and utilization
+/// clamps of its choice (Linux 5.3) where they are asked for.
+fn reset_scheduling(clamps: bool) -> Result<(), Errno> {
+    // SCHED_FLAG_UTIL_CLAMP_MIN and SCHED_FLAG_UTIL_CLAMP_MAX.
+    const CLAMPS: u32 = 0x20 | 0x40;
+    // struct sched_attr in 32-bit words (linux/sched/types.h): size, policy, flags (two), nice,
+    // priority, runtime, deadline and period (two each), the clamps; 48 bytes without them.
+    let mut attributes = [0u32; 14];
+    attributes[0] = if clamps { 56 } else { 48 };
+    if clamps {
+        attributes[2] = CLAMPS;
+        // -1: as if none had ever been set.
+        (attributes[12], attributes[13]) = (u32::MAX, u32::MAX);
+    }
+    // SAFETY: reads as many bytes as the first word says, which `attributes` has.
+    let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, attributes.as_ptr(), 0) };
+    Errno::result(done).map(drop)
 }
 
 /// setresuid(2), the call itself: one thread needs none of what a C library adds for more.
