@@ -14,6 +14,7 @@ mod admin;
 mod bad_input;
 mod cgroups;
 mod control;
+mod debts;
 mod ends;
 mod environment;
 mod epilogue;

@@ -10,17 +10,24 @@ use crate::decide::entry::{self, Entry, Person, Phase, Story, Unreadable};
 use crate::decide::stop::Stop;
 use crate::decide::trust::Trust;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
-use nix::unistd::{Pid, Uid, UnlinkatFlags, fsync, unlinkat, write};
-use serde::Serialize;
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{Pid, Uid, UnlinkatFlags, fsync, ftruncate, unlinkat, write};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::SystemTime;
 
-/// The most that an entry may be: an exec's argument block, escaped, and its phases.
+/// The most that is read of an entry: what may be written at the begin, and room for its phases.
 const MOST: u64 = 16 << 20;
+/// The most that a run may write down at its begin, in bytes: an exec's argument block of 2 MiB at
+/// its worst.
+const MOST_AT_BEGIN: usize = 4 << 20;
+/// Entries up to this size are bounded by their number alone.
+const SMALL: usize = 64 << 10;
+/// Where a caller's entries are more than this together, there is no further one that is not small.
+const MOST_OF_CALLER: u64 = 64 << 20;
 /// What a file is called that was set aside: nobody touches it any more.
 const ASIDE: &str = "aside.";
 /// What a file is called until it is whole.
@@ -45,6 +52,8 @@ pub(crate) struct Ledger {
     name: String,
     file: OwnedFd,
     sync: bool,
+    /// Its size in bytes where all its lines are known to be whole; `None`: not looked at yet.
+    size: Cell<Option<i64>>,
 }
 
 /// One file of the directory, as it is.
@@ -142,13 +151,49 @@ impl StateDir {
         Err(too_many(runs, most_runs))
     }
 
+    /// That so many bytes of this caller's may be written down. Of a small entry its number is all
+    /// that counts, so an ordinary launch asks for no sizes.
+    ///
+    /// # Errors
+    /// [`Reason::ArgumentsTooLong`]; [`Reason::TooManyRuns`]; [`Reason::State`].
+    fn has_room_for(&self, caller: &Person, length: usize) -> Result<(), Stop> {
+        if length > MOST_AT_BEGIN {
+            let sentence = "your environment is too large to be written down for the epilogue";
+            return Err(Stop::new(Reason::ArgumentsTooLong, sentence)
+                .detail(format!("the entry would have {length} bytes of {MOST_AT_BEGIN}"))
+                .hint("unset large GLEXEC_* variables, or pass files instead"));
+        }
+        if length <= SMALL {
+            return Ok(());
+        }
+        let mine = name_begins(caller.uid);
+        let mut sum = u64::try_from(length).unwrap_or(u64::MAX);
+        for name in self.names()?.iter().filter(|name| name.starts_with(&mine)) {
+            match fstatat(&self.directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) => sum = sum.saturating_add(u64::try_from(stat.st_size).unwrap_or(0)),
+                // Paid meanwhile.
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(self.unusable(name, errno)),
+            }
+        }
+        if sum <= MOST_OF_CALLER {
+            return Ok(());
+        }
+        let sentence = "your lingering runs have large environments, and no room is left for more";
+        Err(Stop::new(Reason::TooManyRuns, sentence)
+            .detail(format!("the entries would have {sum} bytes of {MOST_OF_CALLER}"))
+            .hint("wait until some of them end, or unset large GLEXEC_* variables"))
+    }
+
     /// Writes down a run before anything of it can exist: under a name that nobody looks at,
     /// locked, whole, and only then under its own.
     ///
     /// # Errors
-    /// [`Reason::State`]; [`Reason::TooManyRuns`].
+    /// [`Reason::State`]; [`Reason::TooManyRuns`]; [`Reason::ArgumentsTooLong`].
     pub(crate) fn begin(&self, entry: &Entry, most_runs: u32) -> Result<Ledger, Stop> {
         self.has_room(&entry.caller, most_runs)?;
+        let line = entry::line(entry).ok_or_else(|| state("an entry has no JSON".to_owned()))?;
+        self.has_room_for(&entry.caller, line.len())?;
         let mine = name_begins(entry.caller.uid);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanoseconds = since.map_or(0, |d| d.as_nanos());
@@ -162,13 +207,15 @@ impl StateDir {
         let file = openat(&self.directory, hidden.as_str(), flags | OFlag::O_CLOEXEC, mode)
             .map_err(|e| failed("creating it", e))?;
         let directory = self.directory.try_clone().map_err(|_| failed("a copy", Errno::EMFILE))?;
-        let mut ledger = Ledger { directory, name: hidden, file, sync: self.sync };
+        let size = Cell::new(Some(0));
+        let mut ledger = Ledger { directory, name: hidden, file, sync: self.sync, size };
         let written = lock(&ledger.file)
-            .and_then(|()| ledger.write(entry))
+            .and_then(|()| ledger.write(line))
             .and_then(|()| ledger.rename(&name));
         match written {
             Ok(()) => Ok(ledger),
             Err(errno) => {
+                // Where it stays, a sweep removes it once it is old: nothing of the run exists.
                 let _ = ledger.remove();
                 Err(failed("writing it", errno))
             }
@@ -236,7 +283,8 @@ impl StateDir {
             Ok(directory) => directory,
             Err(e) => return odd(format!("cannot be kept: {e}")),
         };
-        let ledger = Ledger { directory, name: name.to_owned(), file, sync: self.sync };
+        let (name, size) = (name.to_owned(), Cell::new(None));
+        let ledger = Ledger { directory, name, file, sync: self.sync, size };
         wanted(&story).then(|| Taken::Owed(Box::new((ledger, story))))
     }
 
@@ -483,17 +531,42 @@ impl Ledger {
     /// loses its power, too.
     ///
     /// # Errors
-    /// write(2)'s; half a line is no line.
+    /// write(2)'s; then nothing was added.
     pub(crate) fn add(&self, phase: &Phase) -> Result<(), Errno> {
-        self.write(phase)
+        self.write(entry::line(phase).ok_or(Errno::EINVAL)?)
     }
 
-    fn write(&self, value: &impl Serialize) -> Result<(), Errno> {
-        let line = entry::line(value).ok_or(Errno::EINVAL)?;
-        if write(&self.file, &line)? != line.len() {
-            return Err(Errno::ENOSPC);
+    /// Half a line would take the next one with it: it is taken back, and where that fails, too,
+    /// or another process left it, the next begins on a line of its own.
+    fn write(&self, mut line: Vec<u8>) -> Result<(), Errno> {
+        let (size, whole) = self.end()?;
+        self.size.set(None);
+        if !whole {
+            line.insert(0, b'\n');
         }
+        if let Err(errno) = write_all(&self.file, &line) {
+            if ftruncate(&self.file, size).is_ok() && whole {
+                self.size.set(Some(size));
+            }
+            return Err(errno);
+        }
+        let length = i64::try_from(line.len()).map_err(|_| Errno::EFBIG)?;
+        self.size.set(size.checked_add(length));
         if self.sync { fsync(&self.file) } else { Ok(()) }
+    }
+
+    /// How long the file is, and whether its last line is whole. Nobody else writes in it.
+    fn end(&self) -> Result<(i64, bool), Errno> {
+        if let Some(size) = self.size.get() {
+            return Ok((size, true));
+        }
+        let size = fstat(&self.file)?.st_size;
+        if size == 0 {
+            return Ok((0, true));
+        }
+        let mut last = [0u8];
+        let read = nix::sys::uio::pread(&self.file, &mut last, size - 1)?;
+        Ok((size, read == 1 && last == *b"\n"))
     }
 
     fn rename(&mut self, to: &str) -> Result<(), Errno> {
@@ -535,6 +608,19 @@ fn lock(file: &OwnedFd) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_SETLK(&whole(libc::F_WRLCK))).map(drop)
 }
 
+/// Writes all of it, in as many steps as the kernel wants.
+fn write_all(file: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
+    while !rest.is_empty() {
+        match write(file, rest) {
+            Ok(0) => return Err(Errno::ENOSPC),
+            Ok(length) => rest = rest.get(length..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// Who holds the lock, if anybody does.
 fn held(file: &OwnedFd) -> Result<Option<Pid>, Errno> {
     let mut asked = whole(libc::F_WRLCK);
@@ -555,7 +641,7 @@ fn is_old(stat: &FileStat) -> bool {
 /// closing any one of a process's descriptors for a file gives its locks up.
 fn read(file: &OwnedFd) -> Result<Story, Unreadable> {
     let garbage = |why: String| Unreadable::Garbage(why);
-    let size = fstat(file).map_or(0, |stat| stat.st_size);
+    let size = fstat(file).map_err(|errno| garbage(errno.desc().to_owned()))?.st_size;
     if u64::try_from(size).is_ok_and(|size| size > MOST) {
         return Err(garbage(format!("it has more than {MOST} bytes")));
     }
