@@ -33,6 +33,7 @@ mod running;
 mod site;
 mod socket;
 mod state;
+pub mod tamper;
 mod tree;
 mod world;
 

@@ -197,6 +197,14 @@ impl<'a> Running<'a> {
         !matches!(now, Ok(WaitStatus::StillAlive))
     }
 
+    /// Waits for its end; whether that came within its time.
+    pub fn ends_in_time(&self) -> bool {
+        let Ok(pidfd) = raw::pidfd(self.pid) else { return self.has_ended() };
+        let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        let time = PollTimeout::try_from(self.limit).expect("in range");
+        poll(&mut ready, time) == Ok(1)
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ran {
         let status =

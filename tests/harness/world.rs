@@ -17,7 +17,7 @@ use std::sync::PoisonError;
 
 /// When nobody holds the other end of its stdin any more, the holder ends whatever is left in
 /// the namespace: also where the test program was killed.
-const HOLDER: &str = "exec >/dev/null 2>&1; cat; me=$(readlink /proc/self/ns/mnt)
+const HOLDER: &str = "exec >/dev/null 2>&1; read -r end; me=$(readlink /proc/self/ns/mnt)
 [ -n \"$me\" ] || exit 1
 for round in 1 2 3; do for p in /proc/[0-9]*; do
 [ \"$p\" = /proc/$$ ] || [ \"$(readlink $p/ns/mnt 2>/dev/null)\" != \"$me\" ] || kill -9 ${p#/proc/}

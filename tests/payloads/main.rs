@@ -9,6 +9,8 @@
 )]
 
 mod storm;
+mod tamper;
+mod toil;
 
 use harness::{Look, SAW, processes, raw};
 use std::fs::OpenOptions;
@@ -55,6 +57,10 @@ fn main() {
         "traced" => storm::traced(number(2), word(3) == "stubborn"),
         "headless" => storm::headless(number(2)),
         "chain" => storm::chain(number(2), number(3)),
+        // The payload and the epilogue of the tests with tampered calls.
+        "toil" => toil::toil(),
+        "attend" => toil::attend(),
+        "tamper" => std::process::exit(tamper::tamper(&words[2..])),
         "type" => type_into_terminal(),
         // Prints its arguments, each in hexadecimal.
         "argv" => {
@@ -76,7 +82,7 @@ fn here(uid: u32) -> Vec<harness::Process> {
     all.filter(|p| p.parent == glexec || (own.is_some() && place(p.pid) == own)).collect()
 }
 
-fn append(path: &str, line: &str) {
+pub(crate) fn append(path: &str, line: &str) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).expect(path);
     file.write_all(format!("{line}\n").as_bytes()).expect(path);
 }

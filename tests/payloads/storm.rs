@@ -36,7 +36,7 @@ pub(crate) fn storm(code: i32) -> ! {
 }
 
 /// A daemon, the usual way: fork, setsid, fork.
-fn detached(tell: &OwnedFd, then: impl FnOnce()) {
+pub(crate) fn detached(tell: &OwnedFd, then: impl FnOnce()) {
     let middle = raw::fork(|| {
         let _ = setsid();
         ignore_everything();

@@ -1,0 +1,134 @@
+//! What is run, and what is to be expected of it.
+
+use harness::accounts::{PAYLOAD1, WORK};
+use harness::{ACTOR, Call, EPILOGUE, GLEXEC, Site};
+
+/// The directory that is handed over.
+pub(crate) const HANDED: &str = "/var/lib/site/scratch/d";
+/// Not setuid: root's own.
+pub(crate) const ADMIN: &str = "/usr/sbin/glexec-admin";
+
+/// What is done, and tampered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// A payload is run.
+    Run,
+    /// Root sweeps what a killed run owes.
+    Sweep,
+    /// The caller settles what a killed run of its own owes.
+    Settle,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) deed: Deed,
+    /// Lines in `[glexec]`.
+    pub(crate) keys: &'static str,
+    pub(crate) epilogue: bool,
+    pub(crate) pool: bool,
+    /// Whether a directory is handed over.
+    pub(crate) hands_over: bool,
+    /// Whether the payload leaves daemons behind.
+    pub(crate) leaves: bool,
+    /// Whether there are a status and a control descriptor.
+    pub(crate) wires: bool,
+}
+
+const PLAIN: Scenario = Scenario {
+    name: "plain",
+    deed: Deed::Run,
+    keys: "linger = false",
+    epilogue: false,
+    pool: false,
+    hands_over: false,
+    leaves: false,
+    wires: false,
+};
+const LINGER: Scenario = Scenario { name: "linger", keys: "", ..PLAIN };
+const OWES: Scenario = Scenario { name: "epilogue", epilogue: true, ..LINGER };
+
+/// Everything that is tried.
+pub(crate) const ALL: [Scenario; 13] = [
+    PLAIN,
+    LINGER,
+    Scenario { name: "linger-wires", wires: true, ..LINGER },
+    OWES,
+    Scenario { name: "wires", wires: true, ..OWES },
+    Scenario { name: "pool", pool: true, ..OWES },
+    Scenario { name: "nss", keys: "account_source = \"nss\"", ..OWES },
+    Scenario { name: "hand-over", hands_over: true, ..OWES },
+    Scenario { name: "stragglers", leaves: true, ..OWES },
+    Scenario {
+        name: "keeper",
+        keys: "epilogue_user = \"keeper\"\nepilogue_group = \"keepers\"",
+        ..OWES
+    },
+    Scenario { name: "sweep", deed: Deed::Sweep, hands_over: true, ..OWES },
+    Scenario { name: "sweep-pool", deed: Deed::Sweep, pool: true, leaves: true, ..OWES },
+    Scenario { name: "settle", deed: Deed::Settle, hands_over: true, ..OWES },
+];
+
+impl Scenario {
+    /// A site for it; `lane` is a number of its own among those that are there at a time.
+    pub(crate) fn site(&self, lane: u32) -> Site {
+        let site = Site::new();
+        site.config(&self.config(lane));
+        site.epilogue(&format!("#!{ACTOR} attend\n"));
+        site.directory("/var/lib/site", (0, 0), 0o777);
+        site
+    }
+
+    fn config(&self, lane: u32) -> String {
+        let mut lines =
+            vec!["[glexec]", "user_white_list = [\"pilot\"]", "kill_grace = 1", self.keys];
+        let epilogue = format!("epilogue = \"{EPILOGUE}\"\njob_variables = [\"JOB\"]");
+        lines.extend(self.epilogue.then_some(epilogue.as_str()));
+        lines.extend(self.hands_over.then_some("hand_over = [\"D\"]"));
+        let pool = format!(
+            "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[{lane:03}-{lane:03}]\""
+        );
+        let plain = "methods = [\"static\"]\n[[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"";
+        lines.push("[mapping]");
+        lines.push(if self.pool { &pool } else { plain });
+        lines.join("\n") + "\n"
+    }
+
+    /// The uid of the target.
+    pub(crate) fn target(&self, lane: u32) -> u32 {
+        if self.pool { WORK + lane } else { PAYLOAD1 }
+    }
+
+    /// Who runs what is tampered with, and its words.
+    pub(crate) fn words(&self) -> (&'static str, Vec<&'static str>) {
+        match self.deed {
+            Deed::Sweep => ("root", vec![ADMIN, "sweep", "--now"]),
+            Deed::Settle => ("pilot", vec![GLEXEC, "--settle", "JOB=1"]),
+            Deed::Run => {
+                let wires: &[&str] =
+                    if self.wires { &["--status-fd=9", "--control-fd=8"] } else { &[] };
+                ("pilot", [&[GLEXEC], wires, &[ACTOR, "toil"]].concat())
+            }
+        }
+    }
+
+    /// What `actor tamper` calls the first process.
+    pub(crate) fn main(&self) -> &'static str {
+        if self.deed == Deed::Sweep { "glexec-admin" } else { "glexec" }
+    }
+
+    /// The variables of a payload of this scenario.
+    pub(crate) fn variables<'s>(&self, call: Call<'s>) -> Call<'s> {
+        let mut call = call.env("JOB", "1");
+        if self.hands_over {
+            call = call.env("D", HANDED).env("GLEXEC_INTO", HANDED);
+        }
+        if self.leaves {
+            call = call.env("GLEXEC_LEAVE", "1");
+        }
+        if self.wires {
+            call = call.with_status().with_control();
+        }
+        call
+    }
+}
