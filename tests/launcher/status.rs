@@ -88,6 +88,17 @@ fn a_reader_that_sleeps_or_goes_away_harms_nothing() {
 }
 
 #[test]
+fn a_reader_that_goes_away_does_not_end_the_payload() {
+    for site in [Site::new(), Site::with_epilogue("")] {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        let script = "sleep 0.3; exit 42";
+        let call = site.glexec(["sh", "-c", script]).option("--status-fd=7").passing(7, writer);
+        call.run().exited(42);
+    }
+}
+
+#[test]
 fn the_description_that_the_caller_shares_is_not_made_non_blocking() {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let site = Site::new();

@@ -62,7 +62,7 @@ fn mirror(run: Pid, immune: bool) -> Ending {
         let news = watch.wait(&others, None);
         for heard in news.heard {
             if let Heard::Signal(signal) = heard {
-                if !signal.is_ours(immune) {
+                if !signal.is_ours(immune, Pid::this()) {
                     // The run is our child and not reaped: its pid is its own.
                     let _ = sys::kill(run.as_raw(), signal.number.into());
                 }

@@ -135,7 +135,7 @@ impl Run<'_> {
             Sender::Process { pid, .. } => pid.as_raw() > 1 && process::is_descendant(pid),
             Sender::Kernel => false,
         };
-        !own && !signal.is_ours(self.charge.privilege.is_immune())
+        !own && !signal.is_ours(self.charge.privilege.is_immune(), Pid::this())
     }
 
     fn act(&mut self, action: Action) {

@@ -45,14 +45,19 @@ impl Signal {
         matches!(self.sender, Sender::Process { pid, uid } if uid.is_root() && pid.as_raw() > 0)
     }
 
-    /// Whether it says nothing to the payload: a child's end; SIGPIPE, which is glexec's own;
+    /// Whether it says nothing to the payload of the glexec `own`: a child's end; a SIGPIPE of a write of glexec's own;
     /// and for an immune run a CONT, which kill(2) allows to everybody of one's session.
-    pub(crate) fn is_ours(&self, immune: bool) -> bool {
+    pub(crate) fn is_ours(&self, immune: bool, own: Pid) -> bool {
         const SIGPIPE: u8 = 13;
         const SIGCHLD: u8 = 17;
         const SIGCONT: u8 = 18;
         match self.number {
-            SIGCHLD | SIGPIPE => self.sender == Sender::Kernel,
+            SIGCHLD => self.sender == Sender::Kernel,
+            // The kernel sends it in the name of the process that writes.
+            SIGPIPE => match self.sender {
+                Sender::Kernel => true,
+                Sender::Process { pid, .. } => pid == own,
+            },
             SIGCONT => immune && !self.is_from_root(),
             _ => false,
         }
@@ -89,10 +94,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_of_ones_own_write_is_ones_own_and_anybody_elses_is_not() {
+        let own = Pid::from_raw(77);
+        assert!(Signal::read(&info(13, 0, 77, 1000)).unwrap().is_ours(false, own));
+        assert!(!Signal::read(&info(13, 0, 78, 1000)).unwrap().is_ours(false, own));
+        assert!(!Signal::read(&info(15, 0, 77, 1000)).unwrap().is_ours(false, own));
+    }
+
+    #[test]
     fn a_cont_of_the_session_is_nobodys_business_where_the_run_is_immune() {
+        let own = Pid::from_raw(77);
         let cont = Signal::read(&info(18, 0, 5, 1000)).unwrap();
-        assert!(cont.is_ours(true) && !cont.is_ours(false));
-        assert!(!Signal::read(&info(18, 0, 5, 0)).unwrap().is_ours(true));
-        assert!(Signal::read(&info(17, 1, 5, 1000)).unwrap().is_ours(false));
+        assert!(cont.is_ours(true, own) && !cont.is_ours(false, own));
+        assert!(!Signal::read(&info(18, 0, 5, 0)).unwrap().is_ours(true, own));
+        assert!(Signal::read(&info(17, 1, 5, 1000)).unwrap().is_ours(false, own));
     }
 }
