@@ -65,7 +65,12 @@ fn what_is_dangerous_is_said() {
     let ran = check(&site, &[]);
     let shown = ran.exited(0).output();
     assert!(shown.contains("every caller is admitted") && shown.contains("HOME"), "{shown}");
-    for interpreter in ["/usr/bin/python3", "/usr/bin/env python3", "/bin/zsh -f"] {
+    let tools = "/usr/libexec/site";
+    for name in ["python3", "zsh"] {
+        site.install(std::path::Path::new("/bin/sh"), &format!("{tools}/{name}"), 0o755).unwrap();
+    }
+    let [python, zsh] = ["python3", "zsh -f"].map(|words| format!("{tools}/{words}"));
+    for interpreter in [&python, "/usr/bin/env python3", &zsh] {
         site.epilogue(&format!("#!{interpreter}\n"));
         let ran = check(&site, &[]);
         assert!(ran.exited(1).output().contains("target's HOME"), "{interpreter}: {ran:#?}");
@@ -79,6 +84,76 @@ fn what_is_dangerous_is_said() {
     site.mode(GLEXEC, 0o755);
     let ran = check(&site, &[]);
     assert!(ran.exited(1).output().contains("not setuid root"), "{ran:#?}");
+}
+
+/// A site that writes "payload", with these lines, and what is said of it.
+fn said_of_the_payloads_environment(site: &Site, lines: &str) -> (i32, String) {
+    let rows = "[mapping]\n[[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"\n";
+    site.config(&format!("[glexec]\nuser_white_list = [\"pilot\"]\n{lines}\n{rows}"));
+    let ran = check(site, &[]);
+    (ran.code(), ran.output())
+}
+
+#[test]
+fn variables_that_an_epilogues_programs_would_obey_are_named() {
+    let site = Site::new();
+    let record = "/usr/libexec/glexec/glexec-slurm-record";
+    let with = |epilogue: &str, names: &str, rule: &str| {
+        let lines = format!(
+            "epilogue = \"{epilogue}\"\npreserve_env_variables = [{names}]\nepilogue_environment = \"{rule}\""
+        );
+        said_of_the_payloads_environment(&site, &lines)
+    };
+    for name in ["SLURM_CONF", "GIT_DIR", "KRB5CCNAME", "OPENSSL_CONF", "XDG_CONFIG_HOME", "FOO_*"]
+    {
+        let names = format!("\"LANG\", \"{name}\"");
+        let (code, shown) = with(EPILOGUE, &names, "payload");
+        let found = shown.lines().find(|line| line.starts_with("WARNING") && line.contains(name));
+        assert!(code == 0 && found.is_some_and(|line| !line.contains("LANG")), "{name}: {shown}");
+        // The shipped programs are root's own: nothing of a caller's is needed there.
+        let (code, shown) = with(record, &names, "payload");
+        let found = shown.lines().find(|line| line.starts_with("ERROR") && line.contains(name));
+        assert!(code == 1 && found.is_some(), "{name}: {shown}");
+        for epilogue in [EPILOGUE, record] {
+            let (code, shown) = with(epilogue, &names, "own");
+            assert!(code == 0 && !shown.contains(name), "{name}: {shown}");
+        }
+    }
+    let (code, shown) = with(EPILOGUE, "\"LANG\", \"TZ\", \"BATCH_SYSTEM\"", "payload");
+    assert!(code == 0 && !shown.contains("BATCH_SYSTEM"), "{shown}");
+}
+
+#[test]
+fn a_directory_of_the_targets_in_the_path_of_a_root_epilogue_is_an_error() {
+    let site = Site::new();
+    let payload1 = harness::accounts::PAYLOAD1;
+    site.directory("/opt/tools", (0, 0), 0o755);
+    site.directory("/opt/admins", (50, 50), 0o755);
+    site.directory("/opt/open", (0, 0), 0o1777);
+    site.directory("/opt/group", (0, payload1), 0o775);
+    std::os::unix::fs::symlink("/home/payload1", site.path("/opt/link")).unwrap();
+    for (directory, word) in [
+        ("/opt/tools", ""),
+        ("/opt/none/bin", ""),
+        ("/opt/admins", "WARNING"),
+        ("/opt/open", "ERROR"),
+        ("/opt/group", "ERROR"),
+        ("/home/payload1", "ERROR"),
+        ("/home/payload1/none/bin", "ERROR"),
+        ("/opt/link", "ERROR"),
+    ] {
+        for rule in ["payload", "own"] {
+            let lines = format!(
+                "epilogue = \"{EPILOGUE}\"\nepilogue_environment = \"{rule}\"\npath = \"/usr/bin:{directory}:/bin\""
+            );
+            let (code, shown) = said_of_the_payloads_environment(&site, &lines);
+            let found: Vec<&str> = shown.lines().filter(|line| line.contains("`path`")).collect();
+            let want = if rule == "own" { "" } else { word };
+            assert_eq!(found.len(), usize::from(!want.is_empty()), "{directory} {rule}: {shown}");
+            assert!(found.iter().all(|line| line.starts_with(want)), "{directory} {rule}: {shown}");
+            assert_eq!(code, i32::from(want == "ERROR"), "{directory} {rule}: {shown}");
+        }
+    }
 }
 
 /// A site whose configuration has no errors.

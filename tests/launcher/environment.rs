@@ -91,15 +91,62 @@ fn the_epilogue_gets_the_payloads_variables_and_those_of_section_10_and_nothing_
     assert_eq!(got, BTreeMap::new(), "nothing more");
 }
 
+/// What an epilogue has besides `GLEXEC_EPILOG_*`, sorted.
+fn besides_what_it_is_told(saw: &Look) -> Vec<String> {
+    let rest = saw.environment.iter().filter(|entry| !entry.starts_with("GLEXEC_EPILOG_"));
+    sorted(rest.cloned().collect())
+}
+
 #[test]
-fn with_an_environment_of_its_own_the_epilogue_has_roots_home_and_the_payload_the_targets() {
-    let site = Site::with_epilogue("epilogue_environment = \"own\"");
-    let payload = site.glexec(["actor", "look"]).run().look();
-    assert_eq!(sorted(payload.environment), with_plain(&[]));
-    let saw = site.epilogues().remove(0);
-    let names = ["HOME", "USER", "LOGNAME", "SHELL", "PATH"];
-    let got = names.map(|name| saw.variable(name).unwrap_or("").to_owned());
-    assert_eq!(got, ["/root", "root", "root", "/bin/sh", "/usr/local/bin:/usr/bin:/bin"]);
+fn with_an_environment_of_its_own_the_epilogue_has_nothing_of_the_callers_but_what_it_is_told() {
+    let own = "epilogue_environment = \"own\"\npreserve_env_variables = [\"KEPT\", \"SLURM_*\"]\njob_variables = [\"SLURM_JOB_ID\"]";
+    let kept = ["GLEXEC_NOTE=kept", "GLEXEC_TMPDIR=/tmp", "KEPT=1", "SLURM_CONF=/tmp/x"];
+    for (user, home) in [("root", "/root"), ("keeper", "/home/keeper")] {
+        let site = Site::with_epilogue(&format!("{own}\nepilogue_user = \"{user}\""));
+        site.directory("/var/lib/site", (harness::accounts::KEEPER, 0), 0o755);
+        let call = |words: &[&str]| {
+            let call = kept.iter().fold(site.glexec(words), |call, entry| call.raw_env(*entry));
+            call.env("SLURM_JOB_ID", "4711")
+        };
+        let payload = call(&["actor", "look"]).run().look();
+        let with = [&kept[..], &["SLURM_JOB_ID=4711", "TMPDIR=/tmp"]].concat();
+        assert_eq!(sorted(payload.environment), with_plain(&with));
+        // Of a run that a sweep finds, too.
+        let running = call(&["sleep", "20"]).with_status().start();
+        running.started();
+        running.signal_by("root", libc::SIGKILL).unwrap();
+        running.wait();
+        let sweep = ["/usr/sbin/glexec-admin", "sweep", "--now"];
+        site.program(sweep).env("SLURM_CONF", "/tmp/x").by("root").run().exited(0);
+        let all = site.epilogues();
+        assert_eq!(all.len(), 2);
+        for saw in all {
+            let want = [
+                &format!("HOME={home}"),
+                &format!("LOGNAME={user}"),
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                "SHELL=/bin/sh",
+                &format!("USER={user}"),
+            ];
+            assert_eq!(besides_what_it_is_told(&saw), want);
+            assert_eq!(saw.variable("GLEXEC_EPILOG_JOB_SLURM_JOB_ID"), Some("4711"));
+            assert_eq!(saw.variable("GLEXEC_EPILOG_TARGET_USER"), Some("payload1"));
+        }
+    }
+}
+
+#[test]
+fn with_an_environment_of_its_own_the_epilogue_finds_no_program_of_the_targets() {
+    let site = Site::with_epilogue(
+        "epilogue_environment = \"own\"\npath = \"/home/payload1/bin:/usr/bin:/bin\"",
+    );
+    site.directory("/home/payload1/bin", (PAYLOAD1, PAYLOAD1), 0o755);
+    site.mode("/home/payload1", 0o755);
+    site.file("/home/payload1/bin/date", "#!/bin/sh\necho theirs >/var/lib/site/ran\n", 0o755);
+    site.own("/home/payload1/bin/date", (PAYLOAD1, PAYLOAD1));
+    site.epilogue("#!/bin/sh\ndate\necho \"$PATH\" >>/var/lib/site/ran\n");
+    site.glexec(["true"]).run().exited(0);
+    assert_eq!(site.read("/var/lib/site/ran"), "/usr/sbin:/usr/bin:/sbin:/bin\n");
 }
 
 /// What a hostile caller would like to reach loaders, shells, interpreters and schedulers with.
@@ -180,9 +227,7 @@ fn of_a_hostile_environment_nothing_reaches_payload_or_epilogue() {
     assert!(ran.stderr.is_empty(), "{ran:#?}");
     assert_eq!(sorted(ran.look().environment), with_plain(&[]));
     let saw = site.epilogues().remove(0);
-    let rest =
-        saw.environment.iter().filter(|e| !e.starts_with("GLEXEC_EPILOG_")).cloned().collect();
-    assert_eq!(sorted(rest), with_plain(&[]));
+    assert_eq!(besides_what_it_is_told(&saw), with_plain(&[]));
     assert_eq!(saw.variable("GLEXEC_EPILOG_TARGET_UID"), Some("42002"));
 }
 

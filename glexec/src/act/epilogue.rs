@@ -100,8 +100,8 @@ pub(crate) fn try_identity(
 /// Whether this process may execute the epilogue and what is started for it, and read the scripts
 /// among them.
 fn can_be_started(path: &str, program: &Program) -> Result<(), Failure> {
-    let helpers = program.helpers.iter().map(|helper| (helper.path.as_str(), helper.script));
-    std::iter::once((path, program.script)).chain(helpers).try_for_each(|(path, script)| {
+    let interpreters = program.interpreters.iter().map(|used| (used.path.as_str(), used.script));
+    std::iter::once((path, program.script)).chain(interpreters).try_for_each(|(path, script)| {
         let read = if script { AccessFlags::R_OK } else { AccessFlags::empty() };
         access(path, AccessFlags::X_OK | read).map_err(Failure::at(Step::Exec))
     })

@@ -23,12 +23,12 @@ pub(crate) struct Program {
     /// Whether an interpreter reads it.
     pub(crate) script: bool,
     /// What the kernel starts for it, in this order.
-    pub(crate) helpers: Vec<Helper>,
+    pub(crate) interpreters: Vec<Interpreter>,
 }
 
 /// An interpreter or a loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Helper {
+pub(crate) struct Interpreter {
     /// Without links.
     pub(crate) path: String,
     /// Whether it is a script itself.
@@ -46,15 +46,15 @@ pub(crate) fn open(root: &Root, path: &str, trust: &Trust) -> Result<Program, Un
     let head = head(&file, path)?;
     let mut next = wanted(&file, &head, path)?;
     let script = matches!(next, Wanted::Interpreter(_));
-    let mut helpers = Vec::new();
+    let mut interpreters = Vec::new();
     let mut user = path.to_owned();
     loop {
         let (name, what) = match &next {
-            Wanted::Nothing => return Ok(Program { file, head, script, helpers }),
+            Wanted::Nothing => return Ok(Program { file, head, script, interpreters }),
             Wanted::Interpreter(name) => (name, "interpreter"),
             Wanted::Loader(name) => (name, "loader"),
         };
-        if helpers.len() >= DEEPEST {
+        if interpreters.len() >= DEEPEST {
             let clause = format!("{path} has interpreters that have interpreters: too many");
             return Err(Untrusted::Because(clause));
         }
@@ -65,8 +65,10 @@ pub(crate) fn open(root: &Root, path: &str, trust: &Trust) -> Result<Program, Un
         can_be_executed(&found.opened, &found.path).map_err(told)?;
         let bytes = self::head(&found.opened, &found.path).map_err(told)?;
         let after = wanted(&found.opened, &bytes, &found.path).map_err(told)?;
-        let helper =
-            Helper { path: found.path.clone(), script: matches!(after, Wanted::Interpreter(_)) };
+        let interpreter = Interpreter {
+            path: found.path.clone(),
+            script: matches!(after, Wanted::Interpreter(_)),
+        };
         next = match (what, after) {
             // A loader is loaded, not started: the kernel asks for none of its own.
             ("loader", Wanted::Interpreter(_)) => {
@@ -76,7 +78,7 @@ pub(crate) fn open(root: &Root, path: &str, trust: &Trust) -> Result<Program, Un
             (_, after) => after,
         };
         user = found.path;
-        helpers.push(helper);
+        interpreters.push(interpreter);
     }
 }
 

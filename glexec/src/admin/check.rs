@@ -1,11 +1,11 @@
 //! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
 use super::rehearse::Rehearsal;
-use super::{grants, rehearse};
+use super::{epilogue, grants, rehearse};
 use crate::act::root::Root;
 use crate::act::state::StateDir;
 use crate::contract::Reason;
-use crate::decide::config::{Config, EpilogueEnvironment, Listed, Syntax};
+use crate::decide::config::{Config, Listed, Syntax};
 use crate::decide::stop::Stop;
 use crate::lookups::Lookups;
 use crate::{act, report, settings};
@@ -105,10 +105,10 @@ fn check(file: Option<PathBuf>, findings: &mut Findings) -> Result<(), Stop> {
     white_lists(&config, findings);
     let lookups = Lookups::open(&root, None, config.account_source);
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
-    grants::mapping(&config, &mut lookups, findings);
+    let targets = grants::mapping(&config, &mut lookups, findings);
     state(&root, &config, findings);
     hand_over(&config, findings);
-    epilogue(&root, &config, &mut lookups, findings);
+    epilogue::check(&root, &config, (&mut lookups, &targets), findings);
     installation(&config, findings);
     Ok(())
 }
@@ -197,53 +197,6 @@ fn hand_over(config: &Config, findings: &mut Findings) {
     let read = file.and_then(|file| file.take(16).read_to_string(&mut value));
     if read.is_err() || value.trim() != "1" {
         findings.warn("hand_over without fs.protected_hardlinks = 1: set it with sysctl");
-    }
-}
-
-fn epilogue(root: &Root, config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
-    let Some(rule) = &config.epilogue else {
-        return findings.line("epilogue", "none");
-    };
-    let identity = match lookups.epilogue(root, rule) {
-        Ok(identity) => identity,
-        Err(stop) => return findings.stop(&stop),
-    };
-    let (name, gid) = (&identity.account.name, identity.gid);
-    let seconds = rule.timeout.as_secs();
-    findings.line("epilogue", &format!("{} as {name}, gid {gid}, at most {seconds} s", rule.path));
-    let is_roots = identity.account.uid.is_root();
-    let epilogue = rule.epilogue(identity, Vec::new());
-    let program = match act::epilogue::open(root, &epilogue) {
-        Ok(program) => program,
-        Err(stop) => return findings.stop(&stop),
-    };
-    findings.line("epilogue", "trusted: nobody else can change it or a directory above it");
-    for helper in &program.helpers {
-        findings.line("epilogue", &format!("is started with {}: trusted, too", helper.path));
-    }
-    interpreter(rule.environment, is_roots, &program.head, findings);
-    if !nix::unistd::Uid::effective().is_root() {
-        findings.warn("not root: whether the epilogue's identity can be taken was not tried");
-    } else if let Err(stop) = act::epilogue::try_identity(root, &epilogue, &program) {
-        findings.stop(&stop);
-    }
-}
-
-/// With the payload's HOME a root epilogue may obey files of the target's.
-fn interpreter(rule: EpilogueEnvironment, is_roots: bool, head: &[u8], findings: &mut Findings) {
-    const FOOLED: [&str; 7] = ["python", "zsh", "csh", "tcsh", "fish", "ruby", "node"];
-    if rule == EpilogueEnvironment::Own || !is_roots {
-        return;
-    }
-    let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|b| *b == b'\n').next());
-    let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
-    let words = line.split_whitespace().filter_map(|word| word.rsplit('/').next());
-    let fooled: Vec<&str> =
-        words.filter(|word| FOOLED.iter().any(|f| word.starts_with(f))).collect();
-    let cure = "write epilogue_environment = \"own\"";
-    match fooled.first() {
-        Some(name) => findings.error(&format!("{name} would run as root with the target's HOME and obey files there; {cure}")),
-        None => findings.warn(&format!("the epilogue runs as root with the target's HOME: python, curl, git and their like obey files there; {cure}")),
     }
 }
 

@@ -3,10 +3,16 @@
 use super::check::Findings;
 use crate::decide::config::{Config, Means, RowCaller};
 use crate::decide::policy::Granted;
+use crate::decide::target::Target;
 use crate::lookups::Lookups;
 
-/// Rows of every method that is asked; each account looked up as a run would.
-pub(super) fn mapping(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
+/// Rows of every method that is asked; each account looked up as a run would. Gives the targets.
+pub(super) fn mapping(
+    config: &Config,
+    lookups: &mut Lookups<'_>,
+    findings: &mut Findings,
+) -> Vec<Target> {
+    let mut targets = Vec::new();
     let mapping = &config.mapping;
     if mapping.rows.is_empty() && mapping.pools.is_empty() {
         findings.warn("nobody is mapped: there is no [[mapping.static]] and no [[mapping.pool]]");
@@ -25,20 +31,21 @@ pub(super) fn mapping(config: &Config, lookups: &mut Lookups<'_>, findings: &mut
         let caller = shown(&row.caller);
         for account in &row.accounts {
             let granted = Granted { account: account.clone(), groups: row.groups.clone() };
-            account_line(config, lookups, (&caller, &granted), findings);
+            targets.extend(account_line(config, lookups, (&caller, &granted), findings));
         }
     }
     for pool in &mapping.pools {
         let caller = format!("{} (one of {})", shown(&pool.caller), pool.accounts.len());
         for account in &pool.accounts {
             let granted = Granted { account: account.clone(), groups: None };
-            account_line(config, lookups, (&caller, &granted), findings);
+            targets.extend(account_line(config, lookups, (&caller, &granted), findings));
             ways_out(account, findings);
         }
     }
     if !mapping.pools.is_empty() {
         timers_of_users(findings);
     }
+    targets
 }
 
 fn shown(caller: &RowCaller) -> String {
@@ -53,7 +60,7 @@ fn account_line(
     lookups: &mut Lookups<'_>,
     (caller, granted): (&str, &Granted),
     findings: &mut Findings,
-) {
+) -> Option<Target> {
     let account = &granted.account;
     match lookups.target(granted, config.min_target_uid) {
         Ok(target) => {
@@ -61,10 +68,12 @@ fn account_line(
             let (uid, gid, groups) = (target.uid(), target.gid(), groups.join(" "));
             let line = format!("{caller} -> {account} (uid {uid}, gid {gid}, groups {groups})");
             findings.line("mapping", &line);
+            Some(target)
         }
         Err(stop) => {
             findings.line("mapping", &format!("{caller} -> {account}: refused"));
             findings.stop(&stop);
+            None
         }
     }
 }

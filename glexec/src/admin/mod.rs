@@ -1,6 +1,7 @@
 //! `glexec-admin`: what the administrator asks of a node. Not setuid.
 
 mod check;
+mod epilogue;
 mod grants;
 mod rehearse;
 mod runs;

@@ -187,6 +187,9 @@ impl EpilogueRule {
     }
 }
 
+/// Where an epilogue with an environment of its own finds programs.
+const ROOTS_PATH: &[u8] = b"/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// All variables of the epilogue that are known before it is due.
 pub(crate) fn environment(
     rule: EpilogueEnvironment,
@@ -194,20 +197,18 @@ pub(crate) fn environment(
     payload: &[CString],
     told: &[CString],
 ) -> Vec<CString> {
-    let is_own_name = |e: &CString| {
-        [&b"HOME="[..], b"USER=", b"LOGNAME=", b"SHELL="]
-            .iter()
-            .any(|n| e.as_bytes().starts_with(n))
-    };
     let mut out: Vec<CString> = match rule {
-        EpilogueEnvironment::Payload => payload.to_vec(),
+        EpilogueEnvironment::Payload => {
+            // The caller chose it: root's temporary files would be made where the caller can
+            // swap them.
+            let temporary = |entry: &&CString| entry.as_bytes().starts_with(b"TMPDIR=");
+            payload.iter().filter(|entry| !temporary(entry)).cloned().collect()
+        }
+        // Whatever a caller may have chosen, some program that root starts obeys it.
         EpilogueEnvironment::Own => {
-            let own = of_account(&identity.account);
-            payload.iter().filter(|e| !is_own_name(e)).cloned().chain(own).collect()
+            of_account(&identity.account).into_iter().chain(entry(b"PATH", ROOTS_PATH)).collect()
         }
     };
-    // The caller chose it: root's temporary files would be made where the caller can swap them.
-    out.retain(|e| !e.as_bytes().starts_with(b"TMPDIR="));
     out.extend(told.iter().cloned());
     out
 }

@@ -112,7 +112,8 @@ pub(crate) enum LogDestination {
 pub(crate) enum EpilogueEnvironment {
     /// The payload's (as the original).
     Payload,
-    /// The payload's with HOME, USER, LOGNAME and SHELL of the identity the epilogue runs as.
+    /// HOME, USER, LOGNAME and SHELL of the identity the epilogue runs as, root's PATH, and nothing
+    /// of the caller's but what the epilogue is told.
     Own,
 }
 
