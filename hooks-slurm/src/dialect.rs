@@ -72,6 +72,15 @@ pub(crate) fn notes_of(uid: u32, job: u32) -> String {
     format!("{uid}.{job}")
 }
 
+/// Whether it is the name of a scratch directory: a job's number, and numbers that tell it from others.
+/// What has such a name in their directory is ours to remove.
+pub(crate) fn is_scratch(name: &str) -> bool {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    // With a dot first earlier versions of the prolog put them aside.
+    let name = name.strip_prefix('.').unwrap_or(name);
+    name.len() <= 64 && name.contains('.') && name.split('.').all(number)
+}
+
 /// The name of a task's note: step and task, as far as they can be told. Epilogue and TaskEpilog
 /// see the same words, true or not.
 pub(crate) fn note_name(step: Option<&str>, task: Option<&str>) -> String {
@@ -289,6 +298,17 @@ mod tests {
             assert!(!is_plain(bad), "{bad:?}");
         }
         assert_eq!(note_name(Some("../../x"), Some("3")), "note.-.3");
+    }
+
+    #[test]
+    fn a_scratch_directory_is_known_by_its_name_and_nothing_else_is() {
+        for good in ["7.1", "123.4567.1", ".7.1.22"] {
+            assert!(is_scratch(good), "{good}");
+        }
+        for bad in ["", ".", "..", "7", "7.", ".7", "7.x", "7..1", "7.1/x", "lost+found", "-1.2"] {
+            assert!(!is_scratch(bad), "{bad}");
+        }
+        assert!(!is_scratch(&"1.".repeat(40)) && !is_scratch(&format!("{}1", "1.".repeat(40))));
     }
 
     #[test]

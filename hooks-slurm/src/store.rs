@@ -14,9 +14,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// One submitter's records, of all jobs on this node: so much may be forged and no more.
-const MOST_BYTES: u64 = 16 << 20;
-/// One submitter's files.
+/// One job's records, where it is known to be a job of its submitter's on this node: some ten thousand
+/// payloads. No other job takes of it.
+const MOST_OF_A_JOB: u64 = 4 << 20;
+/// One submitter's records of all jobs that are only said to be: so much may be made up and no more.
+const MOST_CLAIMED: u64 = 16 << 20;
+/// One submitter's files of such jobs.
 const MOST_FILES: usize = 1024;
 /// What nobody collected by then, nobody will.
 const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -25,8 +28,23 @@ const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
 #[derive(Debug)]
 pub(crate) struct Store(Base);
 
-fn name(uid: u32, job: u32) -> String {
-    format!("{uid}.{job}.jsonl")
+/// Whether a record's job is one of its submitter's on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The Prolog has been there for it: Slurm's word.
+    Known,
+    /// The task says so: the submitter's word.
+    Claimed,
+}
+
+const CLAIMED: &str = ".claimed.jsonl";
+
+fn name(uid: u32, job: u32, standing: Standing) -> String {
+    let end = match standing {
+        Standing::Known => ".jsonl",
+        Standing::Claimed => CLAIMED,
+    };
+    format!("{uid}.{job}{end}")
 }
 
 impl Store {
@@ -38,15 +56,21 @@ impl Store {
         places::Base::open(directory, 0o700).map(Self)
     }
 
-    /// Adds a record; `false` where its submitter has too many already.
+    /// Adds a record; `false` where its job, or of jobs that are only said to be its submitter,
+    /// has too many already.
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn add(&self, record: &Record) -> Result<bool, String> {
-        let name = name(record.caller_uid, record.job);
+    pub(crate) fn add(&self, record: &Record, standing: Standing) -> Result<bool, String> {
+        let name = name(record.caller_uid, record.job, standing);
         let failed = |why: &str| format!("{}/{name}: {why}", self.0.shown());
         let line = serde_json::to_string(record).map_err(|e| failed(&e.to_string()))? + "\n";
-        let (files, bytes) = self.share_of(record.caller_uid).map_err(|e| failed(e.desc()))?;
+        let (files, bytes) = match standing {
+            Standing::Known => (0, 0),
+            Standing::Claimed => {
+                self.claimed_by(record.caller_uid).map_err(|e| failed(e.desc()))?
+            }
+        };
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
         let file = match self.locked(&name, flags) {
             Err(Errno::ENOENT) if files >= MOST_FILES => return Ok(false),
@@ -54,10 +78,14 @@ impl Store {
             file => file,
         };
         let mut file = file.map_err(|e| failed(e.desc()))?;
-        if bytes + line.len() as u64 > MOST_BYTES {
+        let length = file.metadata().map_err(|e| failed(&e.to_string()))?.len();
+        let (there, most) = match standing {
+            Standing::Known => (length, MOST_OF_A_JOB),
+            Standing::Claimed => (bytes, MOST_CLAIMED),
+        };
+        if there + line.len() as u64 > most {
             return Ok(false);
         }
-        let length = file.metadata().map_err(|e| failed(&e.to_string()))?.len();
         file.write_all(line.as_bytes()).map(|()| true).map_err(|error| {
             // Half a line would spoil the next one.
             let _ = file.set_len(length);
@@ -65,53 +93,73 @@ impl Store {
         })
     }
 
-    /// How many files a submitter has here, and of what size together.
-    fn share_of(&self, uid: u32) -> Result<(usize, u64), Errno> {
+    /// How many files of jobs that are only said to be a submitter has here, and of what size
+    /// together.
+    fn claimed_by(&self, uid: u32) -> Result<(usize, u64), Errno> {
         let mine = format!("{uid}.");
-        let names = self.0.names()?.into_iter().filter(|name| name.starts_with(&mine));
-        let size = |name: String| {
-            let stat = fstatat(self.0.descriptor(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
-            stat.ok().and_then(|stat| u64::try_from(stat.st_size).ok()).unwrap_or(0)
-        };
-        Ok(names.fold((0, 0), |(files, bytes), name| (files + 1, bytes + size(name))))
+        let (mut files, mut bytes) = (0, 0u64);
+        for name in self.0.names()? {
+            if !name.starts_with(&mine) || !name.ends_with(CLAIMED) {
+                continue;
+            }
+            match fstatat(self.0.descriptor(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                // Taken or tidied meanwhile.
+                Err(Errno::ENOENT) => {}
+                stat => {
+                    files += 1;
+                    bytes = bytes.saturating_add(u64::try_from(stat?.st_size).unwrap_or(0));
+                }
+            }
+        }
+        Ok((files, bytes))
     }
 
     /// Takes the records of a job's own user; they are gone from here then. What cannot be read
     /// as a record is left out.
     ///
     /// # Errors
-    /// One sentence.
+    /// One sentence; what has not been taken is still here.
     pub(crate) fn take(&self, uid: u32, job: u32) -> Result<Vec<Record>, String> {
-        let name = name(uid, job);
+        let mut all = self.take_file(&name(uid, job, Standing::Known))?;
+        all.extend(self.take_file(&name(uid, job, Standing::Claimed))?);
+        all.retain(|record| (record.caller_uid, record.job) == (uid, job));
+        Ok(all)
+    }
+
+    fn take_file(&self, name: &str) -> Result<Vec<Record>, String> {
         let failed = |why: &str| format!("{}/{name}: {why}", self.0.shown());
-        let file = match self.locked(&name, OFlag::O_RDONLY) {
+        let file = match self.locked(name, OFlag::O_RDONLY) {
             Err(Errno::ENOENT) => return Ok(Vec::new()),
             file => file.map_err(|e| failed(e.desc()))?,
         };
         let mut text = String::new();
-        (&*file).take(MOST_BYTES).read_to_string(&mut text).map_err(|e| failed(&e.to_string()))?;
-        unlinkat(self.0.descriptor(), name.as_str(), UnlinkatFlags::NoRemoveDir)
+        let read = (&*file).take(MOST_CLAIMED).read_to_string(&mut text);
+        read.map_err(|e| failed(&e.to_string()))?;
+        unlinkat(self.0.descriptor(), name, UnlinkatFlags::NoRemoveDir)
             .map_err(|e| failed(e.desc()))?;
-        let records = text.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok());
-        Ok(records.filter(|record| (record.caller_uid, record.job) == (uid, job)).collect())
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Removes what is a week old: records of runs that named no job of Slurm's. Says how many
     /// files that were.
-    pub(crate) fn tidy(&self) -> usize {
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) fn tidy(&self) -> Result<usize, String> {
         let mut removed = 0;
         let old = |name: &str| {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
             let file = openat(self.0.descriptor(), name, flags, Mode::empty()).ok()?;
             File::from(file).metadata().ok()?.modified().ok()?.elapsed().ok()
         };
-        for name in self.0.names().unwrap_or_default() {
+        let names = self.0.names().map_err(|e| format!("{}: {}", self.0.shown(), e.desc()))?;
+        for name in names {
             if name.ends_with(".jsonl") && old(&name).is_some_and(|age| age > OLD) {
                 let gone = unlinkat(self.0.descriptor(), name.as_str(), UnlinkatFlags::NoRemoveDir);
                 removed += usize::from(gone.is_ok());
             }
         }
-        removed
+        Ok(removed)
     }
 
     /// A file of this name that is still there once it is locked.
@@ -158,9 +206,9 @@ mod tests {
     #[test]
     fn only_the_jobs_own_user_is_collected_and_once() {
         let (_directory, store) = store();
-        store.add(&record(1000, 7, 1)).unwrap();
-        store.add(&record(1000, 7, 2)).unwrap();
-        store.add(&record(1001, 7, 3)).unwrap();
+        store.add(&record(1000, 7, 1), Standing::Known).unwrap();
+        store.add(&record(1000, 7, 2), Standing::Claimed).unwrap();
+        store.add(&record(1001, 7, 3), Standing::Claimed).unwrap();
         let got = store.take(1000, 7).unwrap();
         assert_eq!(latest(got), [record(1000, 7, 1), record(1000, 7, 2)]);
         assert_eq!(store.take(1000, 7).unwrap(), []);
@@ -168,13 +216,31 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_makes_up_jobs_fills_his_own_share() {
-        let (_directory, store) = store();
+    fn a_user_who_makes_up_jobs_fills_his_own_share_and_no_real_jobs() {
+        let (directory, store) = store();
         for job in 0..u32::try_from(MOST_FILES).unwrap() {
-            store.add(&record(1000, job, 1)).unwrap();
+            store.add(&record(1000, job, 1), Standing::Claimed).unwrap();
         }
-        assert!(!store.add(&record(1000, 99_999, 1)).unwrap());
-        assert!(store.add(&record(1000, 5, 2)).unwrap());
-        assert!(store.add(&record(100, 5, 2)).unwrap());
+        assert!(!store.add(&record(1000, 99_999, 1), Standing::Claimed).unwrap());
+        assert!(store.add(&record(1000, 5, 2), Standing::Claimed).unwrap());
+        assert!(store.add(&record(100, 5, 2), Standing::Claimed).unwrap());
+        // By bytes, too.
+        let full = directory.path().join(format!("1000.5{CLAIMED}"));
+        File::options().write(true).open(full).unwrap().set_len(MOST_CLAIMED).unwrap();
+        assert!(!store.add(&record(1000, 5, 3), Standing::Claimed).unwrap());
+        for job in [5, 99_999] {
+            assert!(store.add(&record(1000, job, 4), Standing::Known).unwrap());
+        }
+        assert_eq!(store.take(1000, 99_999).unwrap(), [record(1000, 99_999, 4)]);
+    }
+
+    #[test]
+    fn a_job_fills_its_own_share() {
+        let (directory, store) = store();
+        store.add(&record(1000, 5, 1), Standing::Known).unwrap();
+        let full = File::options().write(true).open(directory.path().join("1000.5.jsonl"));
+        full.unwrap().set_len(MOST_OF_A_JOB).unwrap();
+        assert!(!store.add(&record(1000, 5, 2), Standing::Known).unwrap());
+        assert!(store.add(&record(1000, 6, 2), Standing::Known).unwrap());
     }
 }

@@ -151,3 +151,113 @@ fn a_supervisor_that_left_the_jobs_group_runs_the_epilogue_at_once() {
     assert_eq!(cluster.job_cgroups(), Vec::<PathBuf>::new());
     drop((cluster, groups));
 }
+
+const SCRATCH: &str = "[scratch]\nbase = \"/var/lib/scratch\"\n";
+
+/// As several slurmds of one machine do it for one job: what each hook says, and what is there then.
+fn at_the_same_time(cluster: &Cluster, hook: &str, jobs: std::ops::Range<u32>) -> String {
+    let script = format!(
+        "export SLURM_JOB_UID=$(id -u pilot) SLURM_JOB_GID=$(id -g pilot) SLURMD_NODENAME={}
+         for SLURM_JOB_ID in $(seq {} {}); do export SLURM_JOB_ID
+             for n in 1 2 3 4 5; do {{ {LIBEXEC}/glexec-slurm-{hook} 2>&1 || echo failed; }} & done; wait
+         done",
+        cluster.node(0),
+        jobs.start,
+        jobs.end - 1
+    );
+    let ran = cluster.root(&script);
+    ran.exited(0);
+    ran.output()
+}
+
+#[test]
+fn hooks_of_one_job_at_the_same_time_make_and_remove_its_places_once() {
+    let cluster = Cluster::start(Shape { hooks: SCRATCH.to_owned(), ..Shape::default() });
+    assert_eq!(at_the_same_time(&cluster, "prolog", 9000..9020), "");
+    let looked = cluster.root(
+        "cd /run/glexec-slurm; for n in *; do echo $n $(cat $n/scratch) $(stat -c '%U %a' $n); done
+         cd /var/lib/scratch; stat -c '%n %U %a' *",
+    );
+    let looked = looked.output();
+    let lines: Vec<Vec<&str>> = looked.lines().map(|l| l.split(' ').collect()).collect();
+    let (notes, scratch) = lines.split_at(20);
+    for (note, directory) in notes.iter().zip(scratch) {
+        assert_eq!((note[2], note[3]), ("root", "710"), "{looked}");
+        assert_eq!(directory[..], [note[1], "payload1", "700"], "{looked}");
+    }
+    assert_eq!(scratch.len(), 20, "{looked}");
+    assert_eq!(at_the_same_time(&cluster, "epilog", 9000..9020), "");
+    let left = cluster.root("ls -A /run/glexec-slurm /var/lib/scratch | grep -v :").output();
+    assert_eq!(left.trim(), "");
+    assert_eq!(cluster.node_state(0).0, "IDLE", "{}", cluster.logs());
+}
+
+#[test]
+fn a_job_on_two_nodes_of_one_machine_has_one_directory_and_drains_none() {
+    let shape = Shape { nodes: 2, hooks: SCRATCH.to_owned(), ..Shape::default() };
+    let cluster = Cluster::start(shape);
+    for _ in 0..5 {
+        let ran = cluster.by(
+            "pilot",
+            &format!(
+                "srun -N2 -n2 {LIBEXEC}/glexec-slurm-task sh -c 'touch $TMPDIR/x && echo $TMPDIR'"
+            ),
+        );
+        ran.exited(0);
+        let output = ran.output();
+        let lines: Vec<&str> = output.lines().collect();
+        assert!(lines.len() == 2 && lines[0] == lines[1], "{lines:?}");
+        assert!(lines[0].starts_with("/var/lib/scratch/"), "{lines:?}");
+    }
+    cluster.wait_until("all are gone", Duration::from_secs(20), || {
+        cluster
+            .root("ls -A /var/lib/scratch /run/glexec-slurm | grep -v :")
+            .output()
+            .trim()
+            .is_empty()
+    });
+    for node in 0..2 {
+        assert_eq!(cluster.node_state(node).0, "IDLE", "{}", cluster.logs());
+    }
+}
+
+/// A prolog or an epilog that was killed, an epilog whose time was up, a machine that lost its notes.
+#[test]
+fn a_directory_that_no_job_has_any_more_is_removed_by_the_next_epilog() {
+    let cluster = Cluster::start(Shape { hooks: SCRATCH.to_owned(), ..Shape::default() });
+    let script = "mkdir -p /var/lib/scratch; chmod 711 /var/lib/scratch; cd /var/lib/scratch
+        for n in 7.1 .7.1.22 8.1; do mkdir -p $n/closed/deep; touch $n/closed/deep/x
+            chown -R payload1 $n; chmod 0 $n/closed; done
+        mkdir -p sites.own 9; touch sites.own/x
+        mkdir -p /run/glexec-slurm/4711.8; echo 8.1 >/run/glexec-slurm/4711.8/scratch";
+    cluster.root(script).exited(0);
+    let id = cluster.sbatch("", &format!("exec {LIBEXEC}/glexec-slurm-task sh -c 'exit 3'"));
+    assert_eq!(cluster.ended(id).exit_code(), "3:0");
+    // Not that of a job with a note, and nothing of the site's.
+    cluster.wait_until("they are gone", Duration::from_secs(20), || {
+        cluster.root("ls -A /var/lib/scratch").output() == "8.1\n9\nsites.own\n"
+    });
+    assert!(cluster.site().log().iter().any(|line| line.contains("2 directories removed")));
+}
+
+#[test]
+fn a_target_does_not_stop_the_removal_of_its_directory() {
+    let cluster = Cluster::start(Shape { hooks: SCRATCH.to_owned(), ..Shape::default() });
+    let payload = "perl -e \"for (1 .. 20000) { open F, q(>), qq(\\$ENV{TMPDIR}/\\$_) or die }\"; chmod 0 $TMPDIR; \
+        echo ready; while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 9";
+    let id = cluster.sbatch("", &format!("exec {LIBEXEC}/glexec-slurm-task sh -c '{payload}'"));
+    cluster.says(id, "ready");
+    // Of the job's own processes it stops none.
+    let stopper = "$| = 1; for (;;) { for (glob q(/proc/[0-9]*)) { m((\\d+)); my $pid = $1; \
+        open F, q(<), qq($_/comm) or next; kill q(STOP), $pid if <F> =~ /^(rm|chmod|exe|glexec)/ } print qq(go\\n) }";
+    // It says "stops" as long as it does.
+    let ran = cluster.root(&format!(
+        "setpriv --reuid=payload1 --regid=payload1 --clear-groups perl -e '{stopper}' >/tmp/stopper &
+         while ! [ -s /tmp/stopper ]; do sleep 0.01; done; touch /tmp/go
+         for n in $(seq 200); do [ \"$(ls -A /var/lib/scratch)\" ] || break; sleep 0.1; done
+         ls -A /var/lib/scratch; kill -KILL $! && echo stops"
+    ));
+    assert_eq!(ran.output(), "stops\n", "{}", cluster.logs());
+    assert_eq!(cluster.ended(id).exit_code(), "9:0");
+    assert_eq!(cluster.node_state(0).0, "IDLE", "{}", cluster.logs());
+}

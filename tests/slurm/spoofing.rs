@@ -150,3 +150,24 @@ fn the_task_prolog_says_only_what_the_site_configured() {
     );
     assert_eq!(ran.output().trim(), "[one two] []");
 }
+
+#[test]
+fn made_up_jobs_do_not_push_out_the_record_of_a_real_one() {
+    let cluster = Cluster::start(Shape::default());
+    let uid = accounts::PILOT;
+    let script = format!(
+        "export GLEXEC_EPILOG_GLEXEC_UID={uid} GLEXEC_EPILOG_TARGET_USER=payload1 GLEXEC_EPILOG_TARGET_RC=0
+         for GLEXEC_EPILOG_JOB_SLURM_JOB_ID in $(seq 100001 101024); do
+             export GLEXEC_EPILOG_JOB_SLURM_JOB_ID; {LIBEXEC}/glexec-slurm-record || exit; done"
+    );
+    cluster.root(&script).exited(0);
+    let job = cluster.sbatch("", &format!("exec {LIBEXEC}/glexec-slurm-task sh -c 'exit 9'"));
+    assert_eq!(cluster.ended(job).exit_code(), "9:0", "{}", cluster.logs());
+    cluster.wait_until("its record is collected", Duration::from_secs(10), || {
+        collected(&cluster, job).iter().any(|line| line.contains("rc=9"))
+    });
+    // There are no more made-up ones than there may be.
+    let one = script.replace("seq 100001 101024", "seq 200000 200000");
+    cluster.root(&one).exited(0);
+    assert!(cluster.site().log().iter().any(|line| line.contains("job 200000: not kept")));
+}

@@ -9,9 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+const LOG: Log = Log::new("glexec-slurm-epilog-ctld");
+
 /// EpilogSlurmctld: what the nodes' epilogs handed over goes to the accounting. Never a failure.
 pub fn epilog_ctld() -> u8 {
-    const LOG: Log = Log::new("glexec-slurm-epilog-ctld");
     let variables = variables();
     let job = Job::of(&variables);
     let told = Settings::read().and_then(|settings| {
@@ -49,9 +50,17 @@ fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -
     }
     let mut records = Vec::new();
     for file in files {
-        let text = fs::read(&file).unwrap_or_default();
-        records.extend(serde_json::from_slice::<Vec<Record>>(&text).unwrap_or_default());
-        let _ = fs::remove_file(&file);
+        let read = fs::read(&file).map_err(|error| error.to_string()).and_then(|text| {
+            serde_json::from_slice::<Vec<Record>>(&text).map_err(|error| error.to_string())
+        });
+        match read {
+            Ok(more) => {
+                records.extend(more);
+                let _ = fs::remove_file(&file);
+            }
+            // It stays a day, for whoever looks what became of the job.
+            Err(why) => LOG.say(Urgency::Warning, &format!("{}: {why}", file.display())),
+        }
     }
     records
 }

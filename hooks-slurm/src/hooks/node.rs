@@ -1,18 +1,23 @@
 //! What runs as root on a node: Prolog, Epilog, and the epilogue's record.
 
-use super::{Desk, SCRATCH, ask, complain, noted, said, variables};
+use super::{Desk, SCRATCH, ask, complain, said, variables};
 use crate::dialect::{self, Job, Record};
 use crate::places::Base;
 use crate::settings::{GLEXEC_ADMIN, Programs, Settings, seconds};
-use crate::store::Store;
+use crate::store::{Standing, Store};
 use crate::verdict::{self, Checked, Fitness, Settlement, Swept};
-use glexec::hook::{Log, Urgency};
+use glexec::hook::{Log, Urgency, remove_as_told};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Modes of the directories in which records, notes and scratch directories are.
+const RECORDS: u32 = 0o700;
+const NOTES: u32 = 0o755;
+const SCRATCHES: u32 = 0o711;
 
 /// Prolog: whether this node can serve, and what the job needs on it.
 pub fn prolog() -> u8 {
@@ -64,21 +69,41 @@ fn look_and_prepare(desk: &Desk<'_>, settings: &Settings) -> u8 {
     }
 }
 
-/// Notes for the job's tasks, and the target's private directory.
+/// Notes for the job's tasks, and the target's private directory. Several slurmds of one machine may
+/// do this at the same time for the same job: what one has made the other finds and uses.
 fn prepare(settings: &Settings, job: &Job, target: Option<(u32, u32)>) -> Result<(), String> {
+    let _lock = Base::open(&settings.records.directory, RECORDS)?.lock()?;
     // Root's: a user who could write below /run could fill it.
     let notes = dialect::notes_of(job.uid, job.id);
-    let base = Base::open(&settings.records.notes, 0o755)?;
-    base.give(&notes, (0, job.gid), 0o710)?;
+    let base = Base::open(&settings.records.notes, NOTES)?;
+    base.ensure(&notes, (0, job.gid), 0o710)?;
     let (Some(scratch), Some(target)) = (&settings.scratch, target) else { return Ok(()) };
+    let shared = Base::open(&scratch.base, SCRATCHES)?;
+    let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", scratch.base.display());
+    let noted = base.read(&notes, SCRATCH).map_err(|error| failed(&error))?;
+    if let Some(name) = noted.filter(|name| dialect::is_scratch(name)) {
+        let usable = shared.is_of(&name, target.0).and_then(|is| Ok(is || !shared.has(&name)?));
+        if usable.map_err(|errno| failed(&errno.desc()))? {
+            return shared.ensure(&name, target, 0o700);
+        }
+    }
     // A name that no earlier job had: what is left under one may be busy, or its owner's still.
-    let name = format!("{}.{}", job.id, std::process::id());
-    Base::open(&scratch.base, 0o711)?.give(&name, target, 0o700)?;
-    base.put(&notes, SCRATCH, &format!("{name}\n"))
+    let mut name = format!("{}.{}", job.id, std::process::id());
+    while shared.has(&name).map_err(|errno| failed(&errno.desc()))? {
+        name += ".1";
+    }
+    // The note comes first: what no note names is nobody's, and removed.
+    if !base.put(&notes, SCRATCH, &format!("{name}\n"))? {
+        return Err(format!("{}/{notes} has too many notes", base.shown()));
+    }
+    shared.ensure(&name, target, 0o700)
 }
 
 /// Epilog: what is owed of the job is settled, its records are handed on, its places removed.
 pub fn epilog() -> u8 {
+    if let Some(code) = remove_as_told(&std::env::args_os().skip(1).collect::<Vec<_>>()) {
+        return code;
+    }
     let (log, job, settings) = match begun(Log::new("glexec-slurm-epilog")) {
         Ok(begun) => begun,
         Err(code) => return code,
@@ -150,7 +175,7 @@ fn check(user: Option<u32>, limit: Duration) -> Result<Option<Checked>, String> 
 fn hand_on(settings: &Settings, desk: &Desk<'_>) {
     let job = desk.job;
     let taken = Store::open(&settings.records.directory).and_then(|store| {
-        match store.tidy() {
+        match store.tidy()? {
             0 => {}
             old => desk.say(
                 Urgency::Notice,
@@ -184,21 +209,82 @@ fn put(directory: &Path, name: &str, text: &[u8]) -> std::io::Result<()> {
     done.inspect_err(|_| drop(fs::remove_file(&fresh)))
 }
 
+/// Removes the job's places, and what earlier jobs have left behind.
 fn tidy(settings: &Settings, desk: &Desk<'_>, until: Instant) {
-    let job = desk.job;
-    let notes = dialect::notes_of(job.uid, job.id);
-    if let Some(scratch) = &settings.scratch {
-        let name = noted(&settings.records.notes.join(&notes).join(SCRATCH));
-        let known = dialect::is_plain(&name);
-        let away = || Base::open(&scratch.base, 0o711)?.remove(&name, until);
-        if let Err(sentence) = if known { away() } else { Ok(()) } {
-            desk.say(Urgency::Warning, &sentence);
-        }
-    }
-    let away = || Base::open(&settings.records.notes, 0o755)?.remove(&notes, until);
-    if let Err(sentence) = away() {
+    const OTHERS: Duration = Duration::from_secs(5);
+    let forgotten = forget(settings, desk.job, until).unwrap_or_else(|sentence| {
+        desk.say(Urgency::Warning, &sentence);
+        Forgotten::default()
+    });
+    let Some(scratch) = &settings.scratch else { return };
+    let shared = match Base::open(&scratch.base, SCRATCHES) {
+        Ok(shared) => shared,
+        Err(sentence) => return desk.say(Urgency::Warning, &sentence),
+    };
+    if let Some(Err(sentence)) = forgotten.own.map(|name| shared.remove(&name, until)) {
         desk.say(Urgency::Warning, &sentence);
     }
+    let until = until.min(Instant::now() + OTHERS);
+    let (mut gone, mut stays) = (0, None);
+    for name in forgotten.nobodys {
+        if Instant::now() >= until {
+            break;
+        }
+        match shared.remove(&name, until) {
+            Ok(()) => gone += 1,
+            Err(sentence) => drop(stays.get_or_insert(sentence)),
+        }
+    }
+    if gone > 0 {
+        let text =
+            format!("{gone} directories removed that earlier jobs left in {}", shared.shown());
+        desk.say(Urgency::Notice, &text);
+    }
+    if let Some(sentence) = stays {
+        desk.say(Urgency::Warning, &sentence);
+    }
+}
+
+/// Scratch directories that nobody uses any more.
+#[derive(Default)]
+struct Forgotten {
+    /// The job's.
+    own: Option<String>,
+    /// Those that no note names, in another order for each process: one that cannot be removed, or
+    /// not in time, does not keep the others.
+    nobodys: Vec<String>,
+}
+
+/// Removes the job's notes, and with them the claim to its scratch directory.
+fn forget(settings: &Settings, job: &Job, until: Instant) -> Result<Forgotten, String> {
+    let _lock = Base::open(&settings.records.directory, RECORDS)?.lock()?;
+    let base = Base::open(&settings.records.notes, NOTES)?;
+    let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", base.shown());
+    let noted = |notes: &str| {
+        let name = base.read(notes, SCRATCH).map_err(|error| failed(&error))?;
+        Ok::<_, String>(name.filter(|name| dialect::is_scratch(name)))
+    };
+    let notes = dialect::notes_of(job.uid, job.id);
+    let own = noted(&notes)?;
+    base.remove(&notes, until)?;
+    let Some(scratch) = &settings.scratch else { return Ok(Forgotten::default()) };
+    let all = base.names().map_err(|errno| failed(&errno.desc()))?;
+    let used: Vec<Option<String>> =
+        all.iter().map(|notes| noted(notes)).collect::<Result<_, _>>()?;
+    let shared = Base::open(&scratch.base, SCRATCHES)?;
+    let mut nobodys = shared.names().map_err(|errno| format!("{}: {errno}", shared.shown()))?;
+    nobodys.retain(|name| {
+        dialect::is_scratch(name)
+            && own.as_ref() != Some(name)
+            && !used.contains(&Some(name.clone()))
+    });
+    nobodys.sort_unstable();
+    if let Some(turn) =
+        usize::try_from(std::process::id()).ok().and_then(|id| id.checked_rem(nobodys.len()))
+    {
+        nobodys.rotate_left(turn);
+    }
+    Ok(Forgotten { own, nobodys })
 }
 
 /// The epilogue, or what the site's own epilogue calls: keeps what the payload did.
@@ -220,20 +306,35 @@ pub fn record() -> u8 {
 
 /// For the epilog, and a note for TaskEpilog, without which nothing is lost.
 fn keep(settings: &Settings, record: &Record) -> Result<(), String> {
+    const LOG: Log = Log::new("glexec-slurm-record");
     let name = dialect::note_name(record.step.as_deref(), record.task.as_deref());
     let text = dialect::note(record) + "\n";
     let notes = dialect::notes_of(record.caller_uid, record.job);
-    let _ =
-        Base::open(&settings.records.notes, 0o755).and_then(|base| base.put(&notes, &name, &text));
-    if !Store::open(&settings.records.directory)?.add(record)? {
+    let noted = Base::open(&settings.records.notes, NOTES).and_then(|base| {
+        let known = base.is_of(&notes, 0).map_err(|e| format!("{notes}: {}", e.desc()))?;
+        base.put(&notes, &name, &text)?;
+        Ok(known)
+    });
+    let standing = match noted {
+        Ok(true) => Standing::Known,
+        Ok(false) => Standing::Claimed,
+        Err(sentence) => {
+            LOG.say(Urgency::Warning, &sentence);
+            Standing::Claimed
+        }
+    };
+    if !Store::open(&settings.records.directory)?.add(record, standing)? {
         // Nothing that a user does too often may cost a payload its exit code.
         let line = format!(
-            "job {}: not kept, uid {} has too many records: {}",
+            "job {}: not kept, there are too many records of {}: {}",
             record.job,
-            record.caller_uid,
+            match standing {
+                Standing::Known => "it".to_owned(),
+                Standing::Claimed => format!("jobs unknown here of uid {}", record.caller_uid),
+            },
             record.line()
         );
-        Log::new("glexec-slurm-record").say(Urgency::Warning, &line);
+        LOG.say(Urgency::Warning, &line);
     }
     Ok(())
 }
