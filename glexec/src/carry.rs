@@ -173,7 +173,7 @@ pub(crate) fn out(
 ) -> Result<u8, Stop> {
     let mut kept = walk.desk.numbers();
     kept.extend(&plan.keep_fds);
-    kept.extend(lease.as_ref().map(Lease::number));
+    kept.extend(lease.iter().flat_map(Lease::numbers));
     let open = Open { orders, status: walk.desk.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {

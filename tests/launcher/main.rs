@@ -20,6 +20,7 @@ mod environment;
 mod epilogue;
 mod epilogue_trust;
 mod hand_over;
+mod hostage;
 mod hostile_start;
 mod identity;
 mod immunity;

@@ -245,9 +245,12 @@ fn a_payloads_session_keyring_is_its_own_and_not_its_callers() {
 fn an_account_whose_quota_of_keys_is_used_up_is_not_kept_from_others() {
     for lines in ["", "linger = false"] {
         let site = Site::with(lines);
-        let hoard = site.glexec(["actor", "hoard-keys"]).start();
+        // An account of this test's own: a quota is of a uid, whatever site it is in.
+        let as_hoarder =
+            |words: [&str; 2]| site.glexec(words).env("GLEXEC_TARGET_USER", "payload6");
+        let hoard = as_hoarder(["actor", "hoard-keys"]).start();
         hoard.says("EDQUOT");
-        let ran = site.glexec(["actor", "look"]).keyring().run();
+        let ran = as_hoarder(["actor", "look"]).keyring().run();
         let (described, secret) = ran.exited(0).look().keyring;
         assert!(described.starts_with("keyring;0;0;") && !secret, "{described:?}, {lines:?}");
     }

@@ -43,7 +43,7 @@ pub(crate) fn start(
     let errno = |e: Errno| failed(e.desc());
     let (answer, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
     let (hearing, telling) = channel::pair().map_err(errno)?;
-    match sys::fork().map_err(errno)? {
+    match privilege.fork().map_err(errno)? {
         Side::Parent(pid) => Ok(Apart { pid, answer, hearing }),
         Side::Child => {
             let mut open = vec![theirs.as_raw_fd(), telling.number()];
@@ -60,7 +60,8 @@ pub(crate) fn start(
 /// As long as something here may wait for the caller (a close), this process is the caller's.
 fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Root, Failure> {
     letgo::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
-    let (let_go, _) = letgo::let_go_of_standard().map_err(Failure::at(Step::Descriptors))?;
+    let (let_go, _) =
+        letgo::let_go_of_standard(privilege).map_err(Failure::at(Step::Descriptors))?;
     let switched = |_| Failure { step: Step::Uid, errno: Errno::EPERM };
     let root = privilege.become_immune(&let_go).map_err(switched)?;
     clean::start(&root)?;

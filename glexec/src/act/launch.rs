@@ -78,7 +78,7 @@ pub(super) struct Waiting {
 pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<Waiting, Stop> {
     let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
     let (latch, key) = channel::gate().map_err(|e| failed("pipe", e))?;
-    match sys::fork().map_err(|e| failed("fork", e))? {
+    match privilege.fork().map_err(not_forked)? {
         Side::Parent(pid) => Ok(Waiting { pid, hearing, key }),
         Side::Child => {
             // Who hangs while it closes something for the parent may hold the other end of the
@@ -159,6 +159,15 @@ fn note_start(ledger: &Ledger, payload: Pid, cgroup: Option<String>) -> Result<(
         Stop::new(Reason::State, "the state directory cannot be used; see the log")
             .detail(format!("writing the payload's start down: {}", errno.desc()))
     })
+}
+
+/// No process can be made.
+pub(super) fn not_forked(errno: Errno) -> Stop {
+    if errno == Errno::EAGAIN {
+        let sentence = "no process can be started: you have as many as you may (RLIMIT_NPROC)";
+        return Stop::new(Reason::Limits, sentence).hint("wait until some of yours have ended");
+    }
+    failed("fork", errno)
 }
 
 /// Something that never fails did, before anything was started.

@@ -154,9 +154,10 @@ impl Lease {
         let _ = futimens(&self.file, &now, &now);
     }
 
-    /// The descriptor that must stay open.
-    pub(crate) fn number(&self) -> RawFd {
-        self.file.as_raw_fd()
+    /// The descriptors that must stay open.
+    pub(crate) fn numbers(&self) -> [RawFd; 3] {
+        let [directory, claim] = self.claim.numbers();
+        [self.file.as_raw_fd(), directory, claim]
     }
 }
 

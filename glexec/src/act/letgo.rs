@@ -2,6 +2,7 @@
 //! the payload ends, and no file system of a user may hold a lingering glexec up.
 
 use super::process;
+use super::root::Privilege;
 use super::sys::{self, Side};
 use super::threshold::open_descriptors;
 use crate::decide::mounts::closes_at_once;
@@ -10,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{SFlag, fstat, makedev};
-use nix::unistd::{Pid, Uid, getppid, pipe2, read, write};
+use nix::unistd::{Pid, getppid, pipe2, read, write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -63,10 +64,11 @@ fn close_one_by_one(kept: &[u32]) -> Result<(), Errno> {
 ///
 /// # Errors
 /// Of /dev/null, fork(2) and unshare(2); `ETIMEDOUT` where a descriptor is not replaced in time.
-pub(super) fn let_go_of_standard() -> Result<(LetGo, Vec<Pid>), Errno> {
+pub(super) fn let_go_of_standard(privilege: &Privilege) -> Result<(LetGo, Vec<Pid>), Errno> {
     let null = process::dev_null()?;
     let (at_once, slow): (Vec<RawFd>, Vec<RawFd>) = (0..=2).partition(|fd| is_quick(*fd));
-    let closers = if slow.is_empty() { Vec::new() } else { replace_beside(&null, &slow)? };
+    let closers =
+        if slow.is_empty() { Vec::new() } else { replace_beside(privilege, &null, &slow)? };
     at_once.into_iter().try_for_each(|fd| process::put(&null, fd))?;
     if (0..=2).all(is_null) { Ok((LetGo(()), closers)) } else { Err(Errno::EBADF) }
 }
@@ -75,11 +77,15 @@ pub(super) fn let_go_of_standard() -> Result<(LetGo, Vec<Pid>), Errno> {
 /// The kernel replaces the entry first and then tells the file system, so that only the other
 /// process waits. Then this process takes a table of its own, and the rest of the old one is closed
 /// by a process without anything to wait for: who hangs keeps no pipe, lock or log of ours open.
-fn replace_beside(null: &OwnedFd, slow: &[RawFd]) -> Result<Vec<Pid>, Errno> {
+fn replace_beside(
+    privilege: &Privilege,
+    null: &OwnedFd,
+    slow: &[RawFd],
+) -> Result<Vec<Pid>, Errno> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const LOOK: u8 = 1;
     let (wait, go) = pipe2(OFlag::O_CLOEXEC)?;
-    let mut closers = vec![beside(|| {
+    let mut closers = vec![beside(privilege, || {
         if read(&wait, &mut [0u8; 1]) == Ok(1) {
             // Where this fails, nobody but this process is the worse for it.
             let _ = close_all_but(&[]);
@@ -87,7 +93,7 @@ fn replace_beside(null: &OwnedFd, slow: &[RawFd]) -> Result<Vec<Pid>, Errno> {
     })?];
     for fd in slow {
         // An error shows: the descriptor is not /dev/null then.
-        closers.push(beside(|| {
+        closers.push(beside(privilege, || {
             let _ = process::put(null, *fd);
         })?);
     }
@@ -110,9 +116,9 @@ fn ignore_interruption(errno: Errno) -> Result<i32, Errno> {
 
 /// A process with the caller's ids and this process's table of descriptors that does `work` and
 /// ends; and ends with this process, as long as it does not hang.
-fn beside(work: impl FnOnce()) -> Result<Pid, Errno> {
-    let (caller, parent) = (Uid::current(), Pid::this());
-    match sys::fork_sharing_descriptors()? {
+fn beside(privilege: &Privilege, work: impl FnOnce()) -> Result<Pid, Errno> {
+    let (caller, parent) = (privilege.caller(), Pid::this());
+    match privilege.fork_sharing_descriptors()? {
         Side::Parent(pid) => Ok(pid),
         Side::Child => {
             let kill = u64::from(libc::SIGKILL.unsigned_abs());

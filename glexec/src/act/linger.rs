@@ -341,7 +341,7 @@ fn begin(
 ) -> Result<Begun, Stop> {
     let Charge { plan, linger, privilege, .. } = charge;
     letgo::let_go_of(&plan.keep_fds);
-    let (let_go, closers) = letgo::let_go_of_standard()
+    let (let_go, closers) = letgo::let_go_of_standard(privilege)
         .map_err(|errno| failed("letting go of the caller's descriptors", errno))?;
     let owed = linger.state.is_some();
     let messenger = match owed {

@@ -4,6 +4,7 @@
 //! itself touches two pipes of its own, which never wait.
 
 use super::family;
+use super::launch::not_forked;
 use super::letgo;
 use super::named::{Named, Order, Orders, StatusStream};
 use super::process;
@@ -54,7 +55,7 @@ pub(super) fn start(
     let (from_orders, to_orders) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     process::make_non_blocking(&to_records).map_err(failed)?;
     process::make_non_blocking(&from_orders).map_err(failed)?;
-    let pid = match sys::fork().map_err(failed)? {
+    let pid = match privilege.fork().map_err(not_forked)? {
         Side::Parent(pid) => pid,
         Side::Child => {
             drop((to_records, from_orders));

@@ -1,6 +1,7 @@
 //! A process that stands where the caller sees glexec, passes signals on, and ends as the run
 //! ends: where this process has children of somebody else's, or must not lose its session.
 
+use super::launch::not_forked;
 use super::letgo;
 use super::root::Privilege;
 use super::sys::{self, Side};
@@ -23,7 +24,7 @@ pub(super) fn split(privilege: &Privilege, owed: bool) -> Result<OwnedFd, Stop> 
             .detail(format!("a mirror for the run: {}", e.desc()))
     };
     let (lifeline, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    match sys::fork().map_err(failed)? {
+    match privilege.fork().map_err(not_forked)? {
         Side::Child => {
             drop(theirs);
             // A signal to the caller's group reaches the mirror, and the run once, by it.
@@ -44,7 +45,7 @@ pub(super) fn split(privilege: &Privilege, owed: bool) -> Result<OwnedFd, Stop> 
 /// Lets go of all that is the caller's, as the caller; only then this process may be immune.
 fn stand_apart(privilege: &Privilege, owed: bool, lifeline: &OwnedFd) -> Result<(), Errno> {
     letgo::close_all_but(&[lifeline.as_raw_fd()])?;
-    let (let_go, _) = letgo::let_go_of_standard()?;
+    let (let_go, _) = letgo::let_go_of_standard(privilege)?;
     chdir("/")?;
     if owed {
         return privilege.become_immune(&let_go).map(drop).map_err(|_| Errno::EPERM);

@@ -1,7 +1,7 @@
 //! Root, made visible: whoever needs it takes `&Root`, so a search for it lists all root does.
 
 use super::letgo::LetGo;
-use super::sys;
+use super::sys::{self, Side};
 use crate::contract::Reason;
 use crate::decide::stop::Stop;
 use nix::errno::Errno;
@@ -50,6 +50,25 @@ impl Privilege {
         }
         sys::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
         Ok(Root { back: Some(self.caller) })
+    }
+
+    /// fork(2), by root where this process has that right: the caller's limit on processes, which
+    /// this process may count under, does not bind it then (`CAP_SYS_ADMIN`).
+    ///
+    /// # Errors
+    /// fork(2)'s.
+    pub(super) fn fork(&self) -> Result<Side, Errno> {
+        let _root = self.raise().map_err(|_| Errno::EPERM)?;
+        sys::fork()
+    }
+
+    /// The same, for a child that shares this process's descriptors.
+    ///
+    /// # Errors
+    /// clone(2)'s.
+    pub(super) fn fork_sharing_descriptors(&self) -> Result<Side, Errno> {
+        let _root = self.raise().map_err(|_| Errno::EPERM)?;
+        sys::fork_sharing_descriptors()
     }
 
     /// Root until this process becomes somebody else for good: for a child on its way to an exec.

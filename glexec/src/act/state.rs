@@ -365,10 +365,15 @@ impl StateDir {
 pub(super) struct Claim {
     directory: OwnedFd,
     name: String,
-    _locked: OwnedFd,
+    locked: OwnedFd,
 }
 
 impl Claim {
+    /// The descriptors that must stay open.
+    pub(super) fn numbers(&self) -> [RawFd; 2] {
+        [self.directory.as_raw_fd(), self.locked.as_raw_fd()]
+    }
+
     /// It counts no more. Where the name stays, who counts next finds it without its lock.
     pub(super) fn end(&self) {
         let _ = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
@@ -401,7 +406,7 @@ impl StateDir {
         renameat(&self.directory, hidden.as_str(), &self.directory, name.as_str())
             .map_err(failed)?;
         let directory = self.directory.try_clone().map_err(|_| failed(Errno::EMFILE))?;
-        let claim = Claim { directory, name, _locked: file };
+        let claim = Claim { directory, name, locked: file };
         let mine = name_begins(caller.as_raw());
         let mut runs = 0;
         for other in self.names()?.iter().filter(|other| **other != claim.name) {
