@@ -372,8 +372,20 @@ fn remove_copy() -> Result<(), String> {
     if !copy::is_one(&place, &directory) {
         return Err(format!("{} is no copy in {}; it stays", place.display(), directory.display()));
     }
-    let removal = Removal { path: &place, owner: (uid, gid), limit: REMOVAL };
-    removal.run().map_err(|sentence| format!("{sentence}; remove it"))
+    let until = Instant::now() + REMOVAL;
+    let remove = |path: &Path, unless_held| {
+        let limit = until.saturating_duration_since(Instant::now());
+        Removal { path, owner: (uid, gid), limit, unless_held }.run()
+    };
+    let own = remove(&place, false)
+        .map_err(|sentence| format!("{sentence}; the next run of this account goes on with it"));
+    // What earlier runs of this account have left, where there was too much in it for one.
+    let all = copy::all_of(uid, &directory).map_err(|error| error.to_string())?;
+    let others = all
+        .iter()
+        .filter(|path| **path != place)
+        .try_for_each(|path| if Instant::now() < until { remove(path, true) } else { Ok(()) });
+    own.and(others)
 }
 
 #[cfg(test)]

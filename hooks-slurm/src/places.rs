@@ -232,7 +232,7 @@ impl Base {
         }
         let (path, owner) = (self.path.join(name), (stat.st_uid, stat.st_gid));
         let limit = until.saturating_duration_since(Instant::now());
-        Removal { path: &path, owner, limit }.run()?;
+        Removal { path: &path, owner, limit, unless_held: false }.run()?;
         match away() {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(failed(errno)),

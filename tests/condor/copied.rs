@@ -263,3 +263,29 @@ fn a_copy_is_removed_whatever_its_account_does() {
     let stays: Vec<_> = log.iter().filter(|line| line.contains("0123456789abcdef stays")).collect();
     assert_eq!(String::from_utf8_lossy(&told.stdout), "/etc/passwd\n", "{told:?} {stays:?}");
 }
+
+/// There was too much in it for the time of one epilogue; or the machine went down.
+#[test]
+fn a_copy_of_a_run_long_dead_is_removed_with_the_next_and_a_living_one_is_not() {
+    let pool = with_copies(Pool::root(ROOTS_CONFIG));
+    let id = begin(&pool, &way(("payload6", "", false), ("", "", None)), "");
+    let living = listed(&pool, &format!("{SPOOL} -maxdepth 1 -name 'sandbox-*'"));
+    assert_eq!(living.len(), 1, "{living:?}");
+    let script = format!(
+        "cd {SPOOL}; touch -d '1 hour ago' *; for n in 1 2; do d=sandbox-000000000000000$n
+             mkdir -p $d/closed/x; chmod 0 $d/closed; touch -d '1 hour ago' $d; done
+         chown -R payload6:payload6 sandbox-0000000000000001
+         id=$(id -u payload6); export GLEXEC_EPILOG_TARGET_USER=payload6 GLEXEC_EPILOG_TARGET_RC=0
+         export GLEXEC_EPILOG_TARGET_UID=$id GLEXEC_EPILOG_TARGET_GID=$id
+         GLEXEC_EPILOG_JOB_GLEXEC_CONDOR_COPY={SPOOL}/sandbox-0123456789abcdef {LIBEXEC}/glexec-condor-record
+         rm -r sandbox-0000000000000002"
+    );
+    let told = pool.shell("root", &script);
+    // Root's own is none of that account's: it was there to be removed by hand.
+    assert!(told.status.success(), "{told:?}");
+    let left = listed(&pool, &format!("{SPOOL} -maxdepth 1 -name 'sandbox-*'"));
+    assert_eq!(left, living, "{:#?}", pool.log());
+    let _ = pool.shell("root", &format!("condor_rm {id}"));
+    pool.wait_for(id, harness::Ad::is_removed, LONG);
+    no_copy_stays(&pool);
+}

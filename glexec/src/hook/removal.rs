@@ -6,15 +6,15 @@
 use super::tool::Tool;
 use super::tree;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{
     Gid, Uid, UnlinkatFlags, getresgid, getresuid, setgroups, setresgid, setresuid, unlinkat,
 };
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub struct Removal<'a> {
     pub owner: (u32, u32),
     /// How long it may take.
     pub limit: Duration,
+    /// Whether it stays, without an error, where somebody holds a lock on it (flock(2)).
+    pub unless_held: bool,
 }
 
 impl Removal<'_> {
@@ -47,13 +49,16 @@ impl Removal<'_> {
     pub fn run(self) -> Result<(), String> {
         let shown = self.path.display();
         let (uid, gid) = self.owner;
+        // By its name, for whoever looks at the processes; by what it is, where that was replaced.
+        let this = std::env::current_exe().ok().filter(|this| this.exists());
         let tool = Tool {
-            program: Path::new("/proc/self/exe"),
+            program: this.as_deref().unwrap_or(Path::new("/proc/self/exe")),
             words: vec![
                 WORD.into(),
                 uid.to_string().into(),
                 gid.to_string().into(),
                 self.limit.as_millis().to_string().into(),
+                u32::from(self.unless_held).to_string().into(),
                 self.path.into(),
             ],
             environment: Vec::new(),
@@ -76,7 +81,7 @@ impl Removal<'_> {
 /// has something removed asks this first of all.
 #[must_use]
 pub fn remove_as_told(words: &[OsString]) -> Option<u8> {
-    let [word, uid, gid, limit, path] = words else { return None };
+    let [word, uid, gid, limit, unless_held, path] = words else { return None };
     if word != WORD {
         return None;
     }
@@ -89,7 +94,7 @@ pub fn remove_as_told(words: &[OsString]) -> Option<u8> {
         return Some(complain(&text));
     }
     let until = Instant::now() + Duration::from_millis(limit.into());
-    match remove(Path::new(path), until) {
+    match remove(Path::new(path), until, unless_held != "0") {
         Ok(()) => Some(0),
         Err(error) => Some(complain(&error.to_string())),
     }
@@ -124,7 +129,7 @@ fn step_out_of_reach(uid: u32, gid: u32) -> Result<(), Errno> {
     set_dumpable(false)
 }
 
-fn remove(path: &Path, until: Instant) -> io::Result<()> {
+fn remove(path: &Path, until: Instant, unless_held: bool) -> io::Result<()> {
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(tree::about(path)(Errno::EINVAL));
     };
@@ -136,11 +141,22 @@ fn remove(path: &Path, until: Instant) -> io::Result<()> {
         Err(Errno::ENOENT) => return Ok(()),
         entered => entered.map_err(tree::about(path))?,
     };
+    if !unless_held {
+        return empty(&above, &name, (&directory, until));
+    }
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => empty(&above, &name, (&lock, until)),
+        Err((_, Errno::EAGAIN)) => Ok(()),
+        Err((_, errno)) => Err(tree::about(path)(errno)),
+    }
+}
+
+fn empty(above: &OwnedFd, name: &CStr, (directory, until): (&OwnedFd, Instant)) -> io::Result<()> {
     tree::clear_until(directory.as_fd(), &[], Some(until))?;
-    match unlinkat(&above, name.as_c_str(), UnlinkatFlags::RemoveDir) {
+    match unlinkat(above, name, UnlinkatFlags::RemoveDir) {
         // The directory above is root's, who removes what is empty now.
         Ok(()) | Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => Ok(()),
-        Err(errno) => Err(tree::about(path)(errno)),
+        Err(errno) => Err(tree::about(tree::os(name))(errno)),
     }
 }
 
@@ -153,7 +169,10 @@ mod tests {
         let words = |all: &[&str]| all.iter().map(OsString::from).collect::<Vec<_>>();
         assert_eq!(remove_as_told(&[]), None);
         assert_eq!(remove_as_told(&words(&["remove-tree"])), None);
-        assert_eq!(remove_as_told(&words(&["x", "1", "1", "1", "/nowhere"])), None);
-        assert_eq!(remove_as_told(&words(&["remove-tree", "x", "1", "1", "/nowhere"])), Some(1));
+        assert_eq!(remove_as_told(&words(&["x", "1", "1", "1", "0", "/nowhere"])), None);
+        assert_eq!(
+            remove_as_told(&words(&["remove-tree", "x", "1", "1", "0", "/nowhere"])),
+            Some(1)
+        );
     }
 }

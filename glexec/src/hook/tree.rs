@@ -80,6 +80,19 @@ pub fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<FileStat, Errno> {
     fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
+/// The same without asking another file system that is mounted there, which need not answer.
+///
+/// # Errors
+/// The kernel's; EXDEV where something is mounted there.
+pub fn look_here(directory: BorrowedFd<'_>, name: &CStr) -> Result<FileStat, Errno> {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC);
+    match openat2(directory, name, how.resolve(ResolveFlag::RESOLVE_NO_XDEV)) {
+        // Before Linux 5.6.
+        Err(Errno::ENOSYS) => look(directory, name),
+        opened => fstat(&opened?),
+    }
+}
+
 /// Which kind of file it is.
 #[must_use]
 pub fn kind(stat: &FileStat) -> SFlag {
@@ -252,33 +265,37 @@ impl Remover<'_> {
         match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
             Err(Errno::EISDIR | Errno::EPERM) => {}
-            Err(errno) => return Ok(self.stays(name, errno)),
+            Err(errno) => return self.stays(name, errno),
         }
         if depth >= DEEPEST {
             self.moved += 1;
             let new = CString::new(format!(".glexec-{}-{}", std::process::id(), self.moved));
             let moved = shift(directory, name, (self.top, &new.unwrap_or_default()));
-            return Ok(moved.unwrap_or_else(|errno| self.stays(name, errno)));
+            return moved.or_else(|errno| self.stays(name, errno));
         }
         let inner = match enter(directory, name, self.device) {
             Ok(inner) => inner,
-            Err(errno) => return Ok(self.stays(name, errno)),
+            // Somebody else removes it, too.
+            Err(Errno::ENOENT) => return Ok(()),
+            Err(errno) => return self.stays(name, errno),
         };
         let all = match names(inner.as_fd()) {
             Ok(all) => all,
-            Err(errno) => return Ok(self.stays(name, errno)),
+            Err(errno) => return self.stays(name, errno),
         };
         for below in all {
             self.remove(inner.as_fd(), &below, depth + 1)?;
         }
         match unlinkat(directory, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Ok(self.stays(name, errno)),
+            Err(errno) => self.stays(name, errno),
         }
     }
 
-    fn stays(&mut self, name: &CStr, errno: Errno) {
+    /// Remembered, and the rest goes on.
+    fn stays(&mut self, name: &CStr, errno: Errno) -> io::Result<()> {
         self.stays.get_or_insert_with(|| about(os(name))(errno));
+        Ok(())
     }
 }
 

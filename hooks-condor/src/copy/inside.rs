@@ -8,6 +8,7 @@ use crate::freight::{Rules, pack, unpack};
 use glexec::contract::{ADMIN_MUST_ACT, Ending};
 use glexec::hook::tree::{open_directory, open_own_directory, remove};
 use glexec::hook::{end_as, take_kept};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -16,7 +17,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -59,14 +60,14 @@ pub fn copy(words: &[OsString]) -> ! {
         complain("this program is glexec-condor-wrapper's; nobody else calls it");
         end_as(Ending::Exited(ADMIN_MUST_ACT));
     };
-    if let Err(error) = task.take_in() {
+    let _held = task.take_in().unwrap_or_else(|error| {
         // After a line the wrapper reads no more; it ends with this program.
         let sentence = format!("{}: {error}", task.place.display());
         let sentence = sentence.replace(|c: char| c.is_control(), " ");
         let line: String = sentence.chars().take(LONGEST_SENTENCE).collect();
         let _ = (&task.line).write_all(format!("{line}\n").as_bytes());
-        end_as(Ending::Exited(ADMIN_MUST_ACT));
-    }
+        end_as(Ending::Exited(ADMIN_MUST_ACT))
+    });
     let ending = task.run();
     if let Err(error) = task.give_back() {
         complain(&format!("what the job made in {} is lost: {error}", task.place.display()));
@@ -94,16 +95,23 @@ impl<'a> Task<'a> {
         Some(Self { line, scratch, place, directory, command })
     }
 
-    fn take_in(&self) -> io::Result<()> {
+    /// Makes the copy. As long as what this gives is there nobody takes it for one that a dead run has
+    /// left; a file system without such locks has nobody who removes them either.
+    fn take_in(&self) -> io::Result<Option<Flock<OwnedFd>>> {
         DirBuilder::new().mode(0o700).create(self.place)?;
         let unpacked = open_directory(self.place).and_then(|directory| {
-            unpack(directory.as_fd(), &mut BufReader::new(&self.line), Rules::default())
+            let held = directory.try_clone()?;
+            let held = Flock::lock(held, FlockArg::LockSharedNonblock).ok();
+            unpack(directory.as_fd(), &mut BufReader::new(&self.line), Rules::default())?;
+            Ok(held)
         });
-        if let Err(error) = unpacked {
-            let _ = remove(self.place);
-            return Err(error);
+        match unpacked {
+            Ok(held) => (&self.line).write_all(READY).map(|()| held),
+            Err(error) => {
+                let _ = remove(self.place);
+                Err(error)
+            }
         }
-        (&self.line).write_all(READY)
     }
 
     /// Runs the command until it ends.

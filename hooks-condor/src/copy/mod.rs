@@ -14,7 +14,7 @@ mod place;
 
 pub use inside::copy;
 pub(crate) use outside::{Journey, Trip};
-pub(crate) use place::{VARIABLE, check, is_one};
+pub(crate) use place::{VARIABLE, all_of, check, is_one};
 
 /// What the target says when it has everything.
 const READY: &[u8] = b"ready\n";

@@ -1,12 +1,17 @@
-//! Where a copy is, and what of a job names its sandbox. Pure but for [`check`] and the random
-//! part of a name.
+//! Where a copy is, and what of a job names its sandbox. Pure but for [`check`],
+//! [`all_of`] and the random part of a name.
 
+use glexec::hook::tree::{about, kind, look_here, names, open_directory, os};
+use nix::sys::stat::SFlag;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Tells the epilogue where the copy was, by `job_variables`.
 pub(crate) const VARIABLE: &str = "GLEXEC_CONDOR_COPY";
@@ -24,6 +29,30 @@ pub(crate) fn is_one(path: &Path, directory: &Path) -> bool {
     let name = path.strip_prefix(directory).ok().and_then(Path::to_str);
     let digits = name.and_then(|name| name.strip_prefix(PREFIX)).unwrap_or_default();
     digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The copies of this account in this directory that are older than the moment between their making
+/// and their being held; what somebody else has put there is left out, and more names than one
+/// machine has jobs.
+///
+/// # Errors
+/// The path, and what the kernel says.
+pub(crate) fn all_of(uid: u32, directory: &Path) -> io::Result<Vec<PathBuf>> {
+    const MOST: usize = 4096;
+    const MOMENT: u64 = 60;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_secs();
+    let is_old =
+        |modified: i64| u64::try_from(modified).is_ok_and(|at| now.saturating_sub(at) > MOMENT);
+    let opened = open_directory(directory)?;
+    let names = names(opened.as_fd()).map_err(about(directory))?;
+    let named = names.iter().filter(|name| is_one(&directory.join(os(name)), directory));
+    let theirs = named.take(MOST).filter(|name| {
+        // What cannot be looked at, because somebody mounts there or it is gone, is nobody's to remove.
+        look_here(opened.as_fd(), name).is_ok_and(|stat| {
+            stat.st_uid == uid && kind(&stat) == SFlag::S_IFDIR && is_old(stat.st_mtime)
+        })
+    });
+    Ok(theirs.map(|name| directory.join(os(name))).collect())
 }
 
 /// Whether every account can have a directory of its own there.

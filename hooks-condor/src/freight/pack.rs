@@ -60,11 +60,7 @@ impl std::fmt::Display for LeftOut {
 
 /// The name of the file whose content it was.
 fn named(name: &OsStr) -> impl FnOnce(io::Error) -> io::Error {
-    move |error| match error.kind() {
-        // The other end has hung up, and has said why.
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => error,
-        kind => io::Error::new(kind, format!("{name:?}: {error}")),
-    }
+    move |error| io::Error::new(error.kind(), format!("{name:?}: {error}"))
 }
 
 /// One packing.

@@ -59,7 +59,9 @@ fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -
                 let _ = fs::remove_file(&file);
             }
             // It stays a day, for whoever looks what became of the job.
-            Err(why) => LOG.say(Urgency::Warning, &format!("{}: {why}", file.display())),
+            Err(why) => {
+                LOG.say(Urgency::Warning, &format!("{}: {why}", file.display()));
+            }
         }
     }
     records
