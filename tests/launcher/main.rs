@@ -15,6 +15,7 @@ mod bad_input;
 mod cgroups;
 mod control;
 mod debts;
+mod delegated;
 mod ends;
 mod environment;
 mod epilogue;

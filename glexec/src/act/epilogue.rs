@@ -1,11 +1,13 @@
 //! The epilogue: found trustworthy, started, watched to its end, and swept up after.
 
+use super::cgroups::Mounts;
 use super::channel::{self, Failure, Step, Telling, Verdict};
 use super::clean;
 use super::family::{self, Spared};
 use super::helper;
 use super::identity::{Identity, assume};
 use super::keyring;
+use super::launch::leave_foreign;
 use super::linger::now;
 use super::output::Output;
 use super::payload::die_with;
@@ -16,8 +18,9 @@ use super::state::Ledger;
 use super::stragglers::{self, Ears, Graces, UNKILLABLE};
 use super::sys::{self, Block, Side};
 use super::trusted::Untrusted;
-use crate::contract::{EpilogueResult, Reason};
+use crate::contract::{Ending, EpilogueResult, Reason};
 use crate::decide::config::EpilogueOutput;
+use crate::decide::deadline::{Away, Deadline};
 use crate::decide::entry::Phase;
 use crate::decide::last_word::EpilogueIdentity;
 use crate::decide::plan::Epilogue;
@@ -30,6 +33,8 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+/// Between two looks whether it is frozen.
+const LOOK: Duration = Duration::from_millis(500);
 /// Between two tries to start it.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -158,6 +163,7 @@ pub(super) fn run(
         Ok(program) => program,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
+    let exposed = !leave_foreign(root, witness);
     // The caller may have filled the limit on processes that this one is under, too.
     let until = start + stage.epilogue.timeout;
     let (pid, child, mut output) = loop {
@@ -171,7 +177,8 @@ pub(super) fn run(
     };
     drop(program);
     let birth = process::own_birth(pid);
-    let (result, failure) = watch(root, ears, (pid, &child, &mut output), (stage, start, witness));
+    let seen = (stage, start, exposed, witness);
+    let End { result, owed } = watch(root, ears, (pid, &child, &mut output), seen);
     let mut spared = stage.spared.clone();
     if family::reap(pid).is_none() {
         witness.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
@@ -179,13 +186,12 @@ pub(super) fn run(
     }
     stragglers::clear(root, ears, (&spared, None), stage.graces);
     output.finish(witness);
-    match failure {
-        Some(failure) => not_started(&failure.told()),
-        None if result.is_owed() => {
+    match owed {
+        Some(why) if result == EpilogueResult::NotStarted => not_started(&why),
+        Some(why) => {
+            witness.log(Level::Error, &format!("the epilogue is owed: {why}"));
             let (number, at) = (stage.attempt, now());
-            let why = "it was ended from outside".to_owned();
             stage.note(&Phase::Failed { number, at, why, within: stage.within }, witness);
-            witness.log(Level::Error, "the epilogue was ended from outside; it is owed");
             (result, start.elapsed())
         }
         None => {
@@ -284,56 +290,151 @@ enum Time {
     Killed,
 }
 
+/// How an epilogue ended, and why it is owed all the same, where it is.
+struct End {
+    result: EpilogueResult,
+    owed: Option<String>,
+}
+
+/// The epilogue's clock: it stands still while this process, or the epilogue, is frozen or stopped.
+struct Clock<'w> {
+    deadline: Deadline,
+    mounts: Result<Mounts, String>,
+    looked: Instant,
+    /// Why its running out may say nothing of the epilogue.
+    doubt: Option<String>,
+    told: bool,
+    witness: &'w dyn Witness,
+}
+
+impl Clock<'_> {
+    /// Looks at what kept both from running.
+    fn look(&mut self, root: &Root, epilogue: Pid, now: Instant) {
+        match self.deadline.woke(now) {
+            Away::No => {}
+            Away::GivenBack(time) => {
+                self.tell(&format!(
+                    "glexec did not run for {} s; the epilogue has that much longer",
+                    time.as_secs()
+                ));
+            }
+            Away::TooOften => self.doubt = Some("glexec itself was stopped too often".to_owned()),
+        }
+        let spent = now.saturating_duration_since(self.looked);
+        // One that prints without end wakes this process all the time.
+        if spent < LOOK && !self.deadline.is_over(now) {
+            return;
+        }
+        self.looked = now;
+        let frozen = match &self.mounts {
+            Ok(mounts) => mounts.shows_frozen(root, epilogue),
+            Err(clause) => Err(clause.clone()),
+        };
+        match frozen {
+            Ok(false) => {}
+            Ok(true) => {
+                self.tell("the epilogue is frozen by its control group");
+                if !self.deadline.stood_still(spent) || self.deadline.is_over(now) {
+                    self.doubt = Some("it was frozen while its time ran out".to_owned());
+                }
+            }
+            Err(clause) => {
+                self.doubt =
+                    Some(format!("it may have been frozen while its time ran out: {clause}"));
+            }
+        }
+    }
+
+    fn tell(&mut self, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            self.witness.log(Level::Notice, text);
+        }
+    }
+}
+
 type Child<'c> = (Pid, &'c channel::Hearing, &'c mut Output);
 
 fn watch(
-    _root: &Root,
+    root: &Root,
     ears: &mut Ears<'_>,
     (pid, hearing, output): Child<'_>,
-    (stage, start, witness): (&Stage<'_>, Instant, &dyn Witness),
-) -> (EpilogueResult, Option<Failure>) {
+    (stage, start, exposed, witness): (&Stage<'_>, Instant, bool, &dyn Witness),
+) -> End {
     let pidfd = sys::pidfd(pid).ok();
-    let (mut time, mut until) = (Time::Enough, start + stage.epilogue.timeout);
+    let mut clock = Clock {
+        deadline: Deadline::new(start, stage.epilogue.timeout),
+        mounts: Mounts::now(),
+        looked: Instant::now(),
+        doubt: exposed.then(|| "others than root could have frozen it".to_owned()),
+        told: false,
+        witness,
+    };
+    let mut time = Time::Enough;
     let mut give_up = None;
-    let (mut pending, mut failure) = (true, None);
+    let (mut pending, mut not_started) = (true, None);
     loop {
         let mut others = vec![];
         others.extend(pending.then(|| hearing.as_fd()));
         others.extend(pidfd.as_ref().map(|fd| fd.as_fd()));
         others.extend(output.as_fd());
-        ears.wait(&others, until);
+        ears.wait(&others, clock.deadline.next(Instant::now()));
         drop(others);
         output.drain(witness);
         if pending {
             match hearing.verdict() {
                 Verdict::Pending => {}
                 Verdict::Gone => pending = false,
-                Verdict::Failed(told) => (pending, failure) = (false, Some(told)),
+                Verdict::Failed(told) => (pending, not_started) = (false, Some(told.told())),
             }
         }
-        if let Some((ending, _)) = family::ended(pid) {
-            let timed_out = time != Time::Enough;
-            return (if timed_out { EpilogueResult::Timeout } else { ending.into() }, failure);
+        let ended = family::ended(pid);
+        let over = ended.is_some() || give_up.is_some_and(|at| at <= Instant::now());
+        if let Some(why) = not_started.take_if(|_| over) {
+            return End { result: EpilogueResult::NotStarted, owed: Some(why) };
+        }
+        if over {
+            return end_of(ended.map(|(ending, _)| ending), time, clock.doubt);
         }
         let now = Instant::now();
-        if now < until && !(time == Time::Asked && *ears.hurry) {
+        clock.look(root, pid, now);
+        let hurry = time == Time::Asked && *ears.hurry;
+        if !hurry && !clock.deadline.is_over(now) {
             continue;
         }
-        let grace = stage.graces.kill;
-        (time, until) = match time {
-            Time::Enough => {
-                let _ = sys::kill(-pid.as_raw(), libc::SIGTERM);
-                let _ = sys::kill(-pid.as_raw(), libc::SIGCONT);
-                (Time::Asked, now + grace)
+        let (signal, next, grace) = match time {
+            // Nothing of the site's has run: there is nobody to be asked.
+            Time::Enough if pending => {
+                not_started = Some("its time ran out before it was executed".to_owned());
+                (libc::SIGKILL, Time::Killed, Duration::from_secs(1))
             }
-            Time::Asked | Time::Killed => {
-                let _ = sys::kill(-pid.as_raw(), libc::SIGKILL);
-                let _ = sys::kill(pid.as_raw(), libc::SIGKILL);
-                if now >= *give_up.get_or_insert(now + UNKILLABLE) {
-                    return (EpilogueResult::Timeout, failure);
-                }
-                (Time::Killed, now + Duration::from_secs(1))
-            }
+            Time::Enough => (libc::SIGTERM, Time::Asked, stage.graces.kill),
+            Time::Asked | Time::Killed => (libc::SIGKILL, Time::Killed, Duration::from_secs(1)),
         };
+        let _ = sys::kill(-pid.as_raw(), signal);
+        if signal == libc::SIGKILL {
+            let _ = sys::kill(pid.as_raw(), signal);
+            give_up.get_or_insert(now + UNKILLABLE);
+        } else {
+            let _ = sys::kill(-pid.as_raw(), libc::SIGCONT);
+        }
+        time = next;
+        clock.deadline.renew(now, grace);
+    }
+}
+
+/// `ending` is `None` for one that cannot be killed.
+fn end_of(ending: Option<Ending>, time: Time, doubt: Option<String>) -> End {
+    match (ending, time, doubt) {
+        (Some(ending), Time::Enough, _) => {
+            let result = EpilogueResult::from(ending);
+            End { result, owed: result.is_owed().then(|| "it was ended from outside".to_owned()) }
+        }
+        // Its time was not its own: what ended it is our signal, and it is owed.
+        (_, time, Some(why)) => {
+            let signal = if time == Time::Killed { libc::SIGKILL } else { libc::SIGTERM };
+            let signal = u8::try_from(signal).unwrap_or_default();
+            End { result: EpilogueResult::Signal(signal), owed: Some(why) }
+        }
+        (_, _, None) => End { result: EpilogueResult::Timeout, owed: None },
     }
 }

@@ -6,7 +6,9 @@ use super::companion::Companion;
 use super::epilogue::{self, Stage};
 use super::family::{self, Spared};
 use super::handover::{self, HandOver, Hands};
-use super::launch::{Waiting, failed, fork_payload, leaf, leave_the_job, write_down};
+use super::launch::{
+    Waiting, failed, fork_payload, leaf, leave_foreign, leave_the_job, write_down,
+};
 use super::leases::Lease;
 use super::messenger::{self, Messenger};
 use super::named::{Orders, StatusStream};
@@ -381,6 +383,7 @@ fn settle_in(root: &Root, linger: &Linger, owed: bool, witness: &dyn Witness) {
     let _ = chdir("/");
     leave_the_job(root, linger, witness);
     if owed {
+        leave_foreign(root, witness);
         // What the caller dictated of it would hold up the clean-up; the payload has it already.
         sys::reset_priority();
         process::spare_from_oom(root);

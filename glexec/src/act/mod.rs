@@ -7,6 +7,7 @@ mod clean;
 mod companion;
 pub(crate) mod epilogue;
 mod family;
+mod foreign;
 pub(crate) mod front;
 mod handover;
 pub(crate) mod helper;

@@ -4,6 +4,7 @@
 use super::epilogue::{self, Stage};
 use super::family::Spared;
 use super::handover;
+use super::launch::leave_foreign;
 use super::leases;
 use super::linger::now;
 use super::process;
@@ -83,6 +84,7 @@ impl<'a> Sweep<'a> {
         };
         sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
             .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
+        leave_foreign(root, witness);
         let watch = Watch::new(None, None).map_err(|e| failed("signalfd", e))?;
         let place =
             state::place().ok_or_else(|| Stop::new(Reason::NoProc, "there is no usable /proc"))?;

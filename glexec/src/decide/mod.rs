@@ -4,6 +4,7 @@
 pub(crate) mod cgroups;
 pub(crate) mod config;
 pub(crate) mod database;
+pub(crate) mod deadline;
 pub(crate) mod ended;
 pub(crate) mod entry;
 pub(crate) mod environment;

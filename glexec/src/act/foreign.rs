@@ -1,0 +1,236 @@
+//! Out of control groups that are not root's alone: who may write to one can freeze what is in it,
+//! move it, and kill it, root's processes like others (cgroups(7), delegation).
+
+use super::root::Root;
+use super::trusted;
+use crate::decide::cgroups::{Membership, is_frozen, is_frozen_v1, memberships};
+use crate::decide::trust::Trust;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, stat};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
+use nix::unistd::{Pid, write};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+
+/// Whoever may write to one of these has what is in the group in hand.
+const FILES: [&str; 7] = [
+    "cgroup.procs",
+    "cgroup.threads",
+    "cgroup.freeze",
+    "cgroup.kill",
+    "cgroup.type",
+    "tasks",
+    "freezer.state",
+];
+/// Until a group is left its owner may move this process on; after that nobody may.
+const ROUNDS: u32 = 4;
+
+/// Moves this process, in every hierarchy, out of groups that somebody else than root may write
+/// to: into the nearest ancestor that is root's alone like everything above it, and that takes
+/// processes (one of version 2 with controllers below it does not; the root takes everybody).
+/// Gives what did not work, or cannot be told, a clause each: this process, and what it starts,
+/// can then be frozen or killed by others.
+pub(super) fn leave_foreign(root: &Root) -> Vec<String> {
+    let mut failed = Vec::new();
+    for _ in 0..ROUNDS {
+        let groups = match Mounts::now().and_then(|mounts| mounts.groups_of("self")) {
+            Ok(groups) => groups,
+            Err(clause) => return vec![clause],
+        };
+        let done: Vec<_> = groups.iter().map(|group| leave(root, group)).collect();
+        if !done.contains(&Ok(true)) {
+            return done.into_iter().filter_map(Result::err).collect();
+        }
+        failed = done.into_iter().filter_map(Result::err).collect();
+    }
+    failed.push("it is moved from one control group to another all the time".to_owned());
+    failed
+}
+
+/// Leaves one hierarchy's group where it has to be left: whether it was.
+fn leave(root: &Root, group: &Membership) -> Result<bool, String> {
+    if group.seen.is_empty() {
+        // What nobody can freeze by it is of no concern where it is not even mounted.
+        return match group.freezes() && !is_top(group) {
+            true => Err(format!("{} cannot be seen from here", group.shown())),
+            false => Ok(false),
+        };
+    }
+    let mut why = String::new();
+    for (point, below) in &group.seen {
+        match Chain::walk(root, point, below) {
+            Ok(chain) => return chain.leave(),
+            Err(clause) => why = clause,
+        }
+    }
+    Err(why)
+}
+
+/// Whether a group is the root of its hierarchy for certain, which nobody can freeze.
+fn is_top(group: &Membership) -> bool {
+    /// The inode of the first cgroup namespace (linux/proc_ns.h, `PROC_CGROUP_INIT_INO`).
+    const FIRST: u64 = 0xefff_fffb;
+    group.own == "/" && stat("/proc/self/ns/cgroup").is_ok_and(|stat| stat.st_ino == FIRST)
+}
+
+/// The groups from a mount point down to this process's own, as far as they are root's alone.
+struct Chain {
+    safe: Vec<(String, OwnedFd)>,
+    /// Why the next one is not.
+    foreign: Option<String>,
+}
+
+impl Chain {
+    fn walk(root: &Root, point: &str, below: &[String]) -> Result<Self, String> {
+        let (above, name) = trusted::open_parent(root, point, &Trust::default())
+            .map_err(|u| u.clause().to_owned())?;
+        let mut directory = open_directory(&above, name).map_err(|e| told(point, e))?;
+        let kind = fstatfs(&directory).map_err(|e| told(point, e))?.filesystem_type();
+        if kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
+            return Err(format!("{point} is covered by another mount"));
+        }
+        let mut chain = Self { safe: Vec::new(), foreign: None };
+        let mut path = point.to_owned();
+        let mut names = below.iter();
+        loop {
+            if let Err(why) = judge(&directory, &path) {
+                chain.foreign = Some(why);
+                return Ok(chain);
+            }
+            let Some(name) = names.next() else { break };
+            let next = format!("{path}/{name}");
+            let inner = open_directory(&directory, name).map_err(|e| told(&next, e))?;
+            chain.safe.push((std::mem::replace(&mut path, next), directory));
+            directory = inner;
+        }
+        chain.safe.push((path, directory));
+        Ok(chain)
+    }
+
+    fn leave(self) -> Result<bool, String> {
+        let Some(foreign) = self.foreign else { return Ok(false) };
+        let mut why = String::new();
+        for (path, directory) in self.safe.iter().rev() {
+            match enter(directory) {
+                Ok(()) => return Ok(true),
+                Err(errno) => why = format!("; {path}/cgroup.procs: {}", errno.desc()),
+            }
+        }
+        Err(format!("{foreign}{why}"))
+    }
+}
+
+/// Whether a group is root's alone.
+fn judge(directory: &OwnedFd, path: &str) -> Result<(), String> {
+    let alone = |file: &OwnedFd, shown: &str, kind: SFlag| {
+        trusted::judge(file, shown, kind, &Trust::default()).map_err(|u| u.clause().to_owned())
+    };
+    alone(directory, path, SFlag::S_IFDIR)?;
+    for name in FILES {
+        let shown = format!("{path}/{name}");
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(directory, name, flags, Mode::empty()) {
+            Ok(file) => alone(&file, &shown, SFlag::S_IFREG)?,
+            // The kernel, the version or the root has no such file.
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(told(&shown, errno)),
+        }
+    }
+    Ok(())
+}
+
+fn enter(directory: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let file = openat(directory, "cgroup.procs", flags, Mode::empty())?;
+    write(&file, b"0").map(drop)
+}
+
+fn open_directory(above: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(above, name, flags, Mode::empty())
+}
+
+fn told(path: &str, errno: Errno) -> String {
+    format!("{path}: {}", errno.desc())
+}
+
+/// This process's mounts, read once: what is mounted does not change under a running epilogue, and
+/// the list may be long.
+#[derive(Debug)]
+pub(super) struct Mounts(String);
+
+impl Mounts {
+    /// As they are now.
+    ///
+    /// # Errors
+    /// One clause.
+    pub(super) fn now() -> Result<Self, String> {
+        read("/proc/self/mountinfo").map(Self)
+    }
+
+    fn groups_of(&self, process: &str) -> Result<Vec<Membership>, String> {
+        let path = format!("/proc/{process}/cgroup");
+        memberships(&self.0, &read(&path)?)
+            .map_err(|line| format!("{path} has a line that cannot be read: {line:?}"))
+    }
+
+    /// Whether a child of ours, not reaped, is frozen now, in whichever hierarchy.
+    ///
+    /// # Errors
+    /// One clause where that cannot be told.
+    pub(super) fn shows_frozen(&self, root: &Root, child: Pid) -> Result<bool, String> {
+        let groups = self.groups_of(&child.to_string())?;
+        for group in groups.iter().filter(|group| group.freezes()) {
+            if frozen(root, group)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn frozen(_root: &Root, group: &Membership) -> Result<bool, String> {
+    if is_top(group) {
+        return Ok(false);
+    }
+    let mut why = format!("{} cannot be seen from here", group.shown());
+    for (point, below) in &group.seen {
+        let (name, says): (_, fn(&str) -> Option<bool>) = if group.is_v2() {
+            ("cgroup.events", is_frozen)
+        } else {
+            ("freezer.state", is_frozen_v1)
+        };
+        let path = [point.as_str(), &below.join("/"), name].join("/");
+        match read_whole(&path).map(|text| says(&text)) {
+            Ok(Some(frozen)) => return Ok(frozen),
+            Ok(None) => why = format!("{path} does not say whether it is frozen"),
+            // The root of a hierarchy has no such file, and any other group has.
+            Err(Errno::ENOENT)
+                if below.is_empty() && is_there(&format!("{point}/cgroup.procs")) =>
+            {
+                return Ok(false);
+            }
+            Err(errno) => why = told(&path, errno),
+        }
+    }
+    Err(why)
+}
+
+fn is_there(path: &str) -> bool {
+    stat(path).is_ok()
+}
+
+fn read(path: &str) -> Result<String, String> {
+    read_whole(path).map_err(|errno| told(path, errno))
+}
+
+fn read_whole(path: &str) -> Result<String, Errno> {
+    const LARGEST: u64 = 16 << 20;
+    let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut text = Vec::with_capacity(4096);
+    let read = File::from(file).take(LARGEST).read_to_end(&mut text);
+    read.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
