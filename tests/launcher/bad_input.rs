@@ -140,13 +140,14 @@ const OLD: &str = "# gLExec 0.9\n[glexec]\nlinger = yes\nuser_white_list = pilot
 fn the_originals_configuration_is_read_where_ours_is_absent() {
     let site = Site::new();
     site.old_config(OLD);
-    // It has no mapping of ours: who is listed gets as far as that.
+    // Without a mapping who is listed gets as far as that.
     site.glexec(["true"]).with_status().run().stopped(Reason::NoMapping);
     site.glexec(["true"]).by("other").with_status().run().stopped(Reason::NotListed);
     for (text, line) in [
         ("[glexec]\nlinger = maybe\n", 2),
         ("[glexec]\nrubbish\n", 2),
         ("[glexec]\n\nepilogue = bin/x\n", 3),
+        ("[glexec]\n[mapping]\npilot = payload1\npilot = payload2\n", 4),
     ] {
         site.old_config(text);
         let ran = site.glexec(["true"]).with_status().run();
@@ -157,6 +158,33 @@ fn the_originals_configuration_is_read_where_ours_is_absent() {
     site.old_config(OLD);
     site.mode("/etc/glexec.conf", 0o666);
     site.glexec(["true"]).with_status().run().stopped(Reason::ConfigUntrusted);
+}
+
+#[test]
+fn the_originals_configuration_alone_maps_callers_and_runs_an_epilogue() {
+    let site = Site::new();
+    let text = format!(
+        "{OLD}[glexec]\nuser_white_list = pilot, busy\ngroup_white_list = grid\nepilogue = {}\n[mapping]\npilot = payload1, payload2\nbusy = work[001-002]\n@grid = payload3\n",
+        harness::EPILOGUE
+    );
+    site.old_config(&text);
+    site.glexec(["actor", "exit", "7"]).run().exited(7);
+    site.glexec(["actor", "exit", "7"]).env("GLEXEC_TARGET_USER", "payload2").run().exited(7);
+    site.glexec(["actor", "exit", "7"]).by("busy").run().exited(7);
+    let grid = [harness::accounts::GRID];
+    let member =
+        |call: harness::Call<'_>| call.by_ids(harness::accounts::OTHER, 42_003, &grid).run();
+    member(site.glexec(["actor", "exit", "7"])).exited(7);
+    let all = site.epilogues();
+    let targets = all.iter().filter_map(|saw| saw.variable("GLEXEC_EPILOG_TARGET_USER"));
+    assert_eq!(targets.collect::<Vec<_>>(), ["payload1", "payload2", "work001", "payload3"]);
+    let check = ["/usr/sbin/glexec-admin", "check"];
+    let shown = site.program(check).by("root").run().exited(0).output();
+    assert!(shown.contains("pilot -> payload1 (uid") && !shown.contains("[["), "{shown}");
+    // Without the lines nobody is mapped, and that is said in words of this syntax.
+    site.old_config(text.split("[mapping]").next().unwrap());
+    let shown = site.program(check).by("root").run().output();
+    assert!(shown.contains("nobody is mapped: [mapping]") && !shown.contains("[["), "{shown}");
 }
 
 #[test]

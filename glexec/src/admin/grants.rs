@@ -15,12 +15,13 @@ pub(super) fn mapping(
     let mut targets = Vec::new();
     let mapping = &config.mapping;
     if mapping.rows.is_empty() && mapping.pools.is_empty() {
-        findings.warn("nobody is mapped: there is no [[mapping.static]] and no [[mapping.pool]]");
+        findings.warn("nobody is mapped: [mapping] names no caller");
     }
     for name in &mapping.banned {
         findings.line("banned", name);
     }
-    let unasked = |means: Means, count: usize| count > 0 && !mapping.methods.contains(&means);
+    let asked = |means: Means| mapping.methods.iter().any(|m| *m == means || *m == Means::Lines);
+    let unasked = |means: Means, count: usize| count > 0 && !asked(means);
     if unasked(Means::Static, mapping.rows.len()) {
         findings.warn("[[mapping.static]] is never asked: `methods` leaves \"static\" out");
     }

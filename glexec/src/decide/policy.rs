@@ -58,18 +58,24 @@ pub(crate) fn judge(
     for method in &mapping.methods {
         let row = mapping.rows.iter().find(|row| is_for(&row.caller));
         let pool = mapping.pools.iter().find(|pool| is_for(&pool.caller));
-        match (method, row, pool) {
-            (Means::Static, Some(row), _) => {
-                let groups = row.groups.clone();
-                let granted = |account| Grant::Account(Granted { account, groups });
-                return pick(row, wanted).map(granted);
-            }
-            (Means::Pool, _, Some(pool)) => return Ok(Grant::Pool(pool.accounts.clone())),
-            (Means::Static, None, _) | (Means::Pool, _, None) => {}
+        let (row, pool) = match (method, row, pool) {
+            (Means::Static, row, _) => (row, None),
+            (Means::Pool, _, pool) => (None, pool),
+            // Of the lines of one list the first counts, whichever it is.
+            (Means::Lines, Some(row), Some(pool)) if pool.at < row.at => (None, Some(pool)),
+            (Means::Lines, row, pool) => (row, pool),
+        };
+        if let Some(row) = row {
+            let groups = row.groups.clone();
+            let granted = |account| Grant::Account(Granted { account, groups });
+            return pick(row, wanted).map(granted);
+        }
+        if let Some(pool) = pool {
+            return Ok(Grant::Pool(pool.accounts.clone()));
         }
     }
     Err(Stop::new(Reason::NoMapping, format!("no mapping for '{who}'"))
-        .detail(format!("no row of [[mapping]] names caller {who} or a group of it"))
+        .detail(format!("nothing in [mapping] names caller {who} or a group of it"))
         .hint("ask the site to map this account"))
 }
 
@@ -195,6 +201,20 @@ mod tests {
         assert_eq!(word("\"static\", \"pool\"", "pilot"), "a");
         assert_eq!(word("\"pool\", \"static\"", "x"), "b");
         assert_eq!(word("\"pool\"", "x"), "no-mapping");
+    }
+
+    #[test]
+    fn of_the_lines_of_the_originals_syntax_the_first_that_names_the_caller_counts() {
+        let text = "[glexec]\nuser_white_list = *\n[mapping]\nalice = p[1-2]\n@grid = a, b\nbob = p[3-4]\n@pilots = p[5-6]\n@more = c\n";
+        let config = Config::parse(text.as_bytes(), Syntax::Original).unwrap();
+        let word = |who: &str, groups: &[&str], wanted| word(&config, Some(who), groups, wanted);
+        assert_eq!(word("alice", &["grid"], None), "p1+p2");
+        assert_eq!(word("bob", &["grid"], None), "a");
+        assert_eq!(word("bob", &["grid"], Some("b")), "b");
+        assert_eq!(word("bob", &[], None), "p3+p4");
+        assert_eq!(word("eve", &["more", "pilots"], None), "p5+p6");
+        assert_eq!(word("eve", &["more"], None), "c");
+        assert_eq!(word("eve", &[], None), "no-mapping");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From the keys of a file to a [`Config`]: defaults, ranges, and what excludes what.
 
 use super::keys::{
-    Method, PayloadCgroup, RawFile, RawGlexec, RawMapping, RawPool, RawRow, Series, Table,
+    Method, PayloadCgroup, RawFile, RawGlexec, RawLine, RawMapping, RawPool, RawRow, Series, Table,
 };
 use super::{
     AccountSource, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput,
@@ -30,7 +30,7 @@ const MOST_JOB_VARIABLES: usize = 32;
 /// A value that cannot be used. The syntax that it came in knows line and column.
 #[derive(Debug)]
 pub(super) struct Bad {
-    /// Which row of `[[mapping.static]]`, from 0.
+    /// Which row of `[[mapping.static]]`, or which line of the original's `[mapping]`, from 0.
     pub(super) row: Option<usize>,
     pub(super) key: &'static str,
     pub(super) sentence: String,
@@ -89,6 +89,11 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
             "hand_over",
             "nobody would give the directories back with `linger = false` or `log_only = true`",
         ));
+    }
+    let line = config.mapping.pools.first().filter(|_| !file.mapping.0.lines.is_empty());
+    if let (Some(PoolRow { at, .. }), false) = (line, config.linger) {
+        let why = "a series of accounts gives one for the time of a lingering run; nobody would give it back with `linger = no`";
+        return Err(Bad { row: Some(*at), ..Bad::new("mapping", why) });
     }
     if config.mapping.methods.contains(&Means::Pool) && !config.linger {
         return Err(Bad::new(
@@ -186,19 +191,56 @@ fn job_variables(raw: &RawGlexec) -> Result<Vec<String>, Bad> {
 }
 
 fn mapping(raw: &RawMapping) -> Result<Mapping, Bad> {
+    if !raw.lines.is_empty() {
+        return lines(&raw.lines);
+    }
     if raw.methods.as_deref().is_some_and(<[Method]>::is_empty) {
         let why = "no method at all would map nobody; write [\"static\"]";
         return Err(Bad::new("methods", why));
     }
     let rows = raw.rows.iter().enumerate();
-    let rows = rows.map(|(at, Table(raw))| row(raw).map_err(|bad| Bad { row: Some(at), ..bad }));
-    let pools = raw.pools.iter().map(|Table(raw)| pool(raw));
+    let rows =
+        rows.map(|(at, Table(raw))| row(at, raw).map_err(|bad| Bad { row: Some(at), ..bad }));
+    let pools = raw.pools.iter().enumerate().map(|(at, Table(raw))| pool(at, raw));
     Ok(Mapping {
         methods: methods(raw),
         banned: each("banned", &raw.banned, words::banned)?,
         rows: rows.collect::<Result<_, _>>()?,
         pools: pools.collect::<Result<_, _>>()?,
     })
+}
+
+/// Whoever writes one of these into the original's file would count on it in vain.
+const KEYS_OF_TABLES: [&str; 5] = ["banned", "methods", "caller", "account", "accounts"];
+
+/// The lines of `[mapping]` in the original's syntax. Of a caller that stands there twice nobody
+/// should have to guess which counts.
+fn lines(raw: &[RawLine]) -> Result<Mapping, Bad> {
+    let mut mapping = Mapping { methods: vec![Means::Lines], ..Mapping::default() };
+    for (at, RawLine { caller: key, accounts, .. }) in raw.iter().enumerate() {
+        let bad = |why: String| Bad {
+            row: Some(at),
+            key: "mapping",
+            sentence: format!("`{key}` in [mapping]: {why}"),
+        };
+        if KEYS_OF_TABLES.contains(&key.as_str()) {
+            let why = "it is a key of /etc/glexec.toml; each line here is `caller = account`";
+            return Err(bad(why.to_owned()));
+        }
+        if let Some(first) = raw.iter().take(at).find(|line| line.caller == *key) {
+            return Err(bad(format!("it stands in line {} already; keep one of them", first.line)));
+        }
+        let caller = words::row_caller(key).map_err(bad)?;
+        if accounts.contains('[') {
+            let accounts = words::series(accounts).map_err(bad)?;
+            mapping.pools.push(PoolRow { at, caller, accounts });
+        } else {
+            let accounts = accounts.split(',').map(|word| words::name(word.trim()).map_err(bad));
+            let accounts = accounts.collect::<Result<_, _>>()?;
+            mapping.rows.push(StaticRow { at, caller, accounts, groups: None });
+        }
+    }
+    Ok(mapping)
 }
 
 /// Those that are not there yet have been refused before.
@@ -212,7 +254,7 @@ fn methods(raw: &RawMapping) -> Vec<Means> {
     methods.iter().filter_map(means).collect()
 }
 
-fn pool(raw: &RawPool) -> Result<PoolRow, Bad> {
+fn pool(at: usize, raw: &RawPool) -> Result<PoolRow, Bad> {
     let caller = one("caller", raw.caller.as_deref(), words::row_caller)?;
     let caller =
         caller.ok_or_else(|| Bad::new("pool", "each [[mapping.pool]] needs a `caller`"))?;
@@ -226,10 +268,10 @@ fn pool(raw: &RawPool) -> Result<PoolRow, Bad> {
     if accounts.is_empty() {
         return Err(Bad::new("pool", "each [[mapping.pool]] needs `accounts`"));
     }
-    Ok(PoolRow { caller, accounts })
+    Ok(PoolRow { at, caller, accounts })
 }
 
-fn row(raw: &RawRow) -> Result<StaticRow, Bad> {
+fn row(at: usize, raw: &RawRow) -> Result<StaticRow, Bad> {
     let caller = one("caller", raw.caller.as_deref(), words::row_caller)?;
     let caller = caller.ok_or_else(|| Bad::new("caller", "each [[mapping.static]] needs one"))?;
     let accounts = match (&raw.account, &raw.accounts) {
@@ -247,7 +289,7 @@ fn row(raw: &RawRow) -> Result<StaticRow, Bad> {
     }
     let groups =
         raw.groups.as_deref().map(|groups| each("groups", groups, words::name)).transpose()?;
-    Ok(StaticRow { caller, accounts, groups })
+    Ok(StaticRow { at, caller, accounts, groups })
 }
 
 fn each<T>(

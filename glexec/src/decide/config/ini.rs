@@ -3,10 +3,19 @@
 use super::Malformed;
 use super::words::one_line;
 
-/// One `key = value` of `[glexec]`.
+/// What a file says, section by section.
+#[derive(Debug, Default)]
+pub(super) struct Sections<'de> {
+    /// `[glexec]`: every key once.
+    pub(super) glexec: Vec<Pair<'de>>,
+    /// `[mapping]`: line by line.
+    pub(super) mapping: Vec<Pair<'de>>,
+}
+
+/// One `key = value`.
 #[derive(Debug)]
 pub(super) struct Pair<'de> {
-    /// In small letters.
+    /// In small letters, but for names of accounts.
     pub(super) key: String,
     pub(super) value: &'de str,
     pub(super) line: usize,
@@ -20,13 +29,13 @@ enum Statement<'a> {
     Pair { key: &'a str, rest: &'a str },
 }
 
-/// The pairs of `[glexec]`. Of a key that stands there twice the last one counts, as in the
-/// original.
+/// The pairs of the sections there are. Of a key of `[glexec]` that stands there twice the last one
+/// counts, as in the original.
 pub(super) fn read<'a>(
     text: &'a str,
     notices: &mut Vec<String>,
-) -> Result<Vec<Pair<'a>>, Malformed> {
-    let mut pairs: Vec<Pair<'a>> = Vec::new();
+) -> Result<Sections<'a>, Malformed> {
+    let Sections { glexec: mut pairs, mut mapping } = Sections::default();
     let mut section = None;
     let mut notice =
         |line: usize, what: String| notices.push(one_line(&format!("line {line}: {what}")));
@@ -41,15 +50,18 @@ pub(super) fn read<'a>(
             Statement::Nothing => {}
             Statement::Section(name) => {
                 let name = name.to_ascii_lowercase();
-                if name != "glexec" {
+                if !matches!(name.as_str(), "glexec" | "mapping") {
                     notice(line, format!("the section [{name}] is ignored"));
                 }
                 section = Some(name);
             }
             Statement::Pair { key, rest } => {
-                let key = key.to_ascii_lowercase();
+                let (name, key) = (key, key.to_ascii_lowercase());
                 let value = value(rest).map_err(wrong)?;
-                if section.as_deref() == Some("glexec") {
+                if section.as_deref() == Some("mapping") {
+                    let (key, column) = (name.to_owned(), column(rest));
+                    mapping.push(Pair { key, value, line, column });
+                } else if section.as_deref() == Some("glexec") {
                     if pairs.iter().any(|pair| pair.key == key) {
                         notice(line, format!("`{key}` stands there twice; this one counts"));
                         pairs.retain(|pair| pair.key != key);
@@ -61,7 +73,7 @@ pub(super) fn read<'a>(
             }
         }
     }
-    Ok(pairs)
+    Ok(Sections { glexec: pairs, mapping })
 }
 
 /// The rest of the line where it goes wrong, and why.

@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 /// A key that is known and not there yet, or has no effect: only its presence counts.
 pub(super) type Presence = Option<IgnoredAny>;
 
-/// `/etc/glexec.toml`; the original's file has the first table only.
+/// `/etc/glexec.toml`; of the original's file the first table, and the lines of the second.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawFile {
@@ -106,6 +106,19 @@ pub(super) struct RawMapping {
     pub(super) gridmap: Presence,
     pub(super) lcmaps: Presence,
     pub(super) token: Presence,
+    /// Of the original's syntax; then all the others are empty.
+    #[serde(skip)]
+    pub(super) lines: Vec<RawLine>,
+}
+
+/// One line of `[mapping]` in the original's syntax.
+#[derive(Debug)]
+pub(super) struct RawLine {
+    pub(super) caller: String,
+    /// One account, several with commas, or a series.
+    pub(super) accounts: String,
+    /// 1-based, in the file.
+    pub(super) line: usize,
 }
 
 /// `[[mapping.static]]`.

@@ -208,9 +208,11 @@ pub(crate) enum RowCaller {
     Group(String),
 }
 
-/// One row of `[[mapping.static]]`.
+/// One row of `[[mapping.static]]`, or a line `caller = account` of the original's syntax.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StaticRow {
+    /// Its place among the rows of its kind, or among all lines.
+    pub at: usize,
     /// Who it is for.
     pub caller: RowCaller,
     /// Never empty; `GLEXEC_TARGET_USER` picks one, else the first.
@@ -220,9 +222,11 @@ pub(crate) struct StaticRow {
     pub groups: Option<Vec<String>>,
 }
 
-/// One row of `[[mapping.pool]]`.
+/// One row of `[[mapping.pool]]`, or a line `caller = pool[001-064]` of the original's syntax.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PoolRow {
+    /// Its place among the rows of its kind, or among all lines.
+    pub at: usize,
     /// Who it is for.
     pub caller: RowCaller,
     /// Never empty; one of them for each run.
@@ -236,6 +240,8 @@ pub(crate) enum Means {
     Static,
     /// `[[mapping.pool]]`.
     Pool,
+    /// The lines of `[mapping]` in the original's syntax, accounts and pools in one order.
+    Lines,
 }
 
 /// `[mapping]`.

@@ -1,10 +1,10 @@
 //! The reading of the original's `/etc/glexec.conf`: keys and words in any case, yes and no,
-//! lists with commas. It fills the same structs as the TOML does, by a serde deserializer, so
+//! lists with commas, and, of ours, who becomes whom in lines of `[mapping]`. It fills the same structs as the TOML does, by a serde deserializer, so
 //! that every key is known to both.
 
 use super::convert::{self, MOST_LOG_LEVEL};
-use super::ini::{Pair, read};
-use super::keys::{RawFile, RawGlexec, Table};
+use super::ini::{Pair, Sections, read};
+use super::keys::{RawFile, RawGlexec, RawLine, RawMapping, Table};
 use super::words::{one_line, text};
 use super::{Config, Malformed};
 use serde::de::value::{Error, SeqDeserializer};
@@ -14,7 +14,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 /// Reads `/etc/glexec.conf`.
 pub(super) fn from_original(bytes: &[u8]) -> Result<Config, Malformed> {
     let mut notices = Vec::new();
-    let pairs = read(text(bytes)?, &mut notices)?;
+    let Sections { glexec: pairs, mapping } = read(text(bytes)?, &mut notices)?;
     let mut rest = Rest { left: pairs.iter(), current: None, known: &[], notices: &mut notices };
     let glexec = RawGlexec::deserialize(&mut rest);
     let place = rest.current;
@@ -29,9 +29,16 @@ pub(super) fn from_original(bytes: &[u8]) -> Result<Config, Malformed> {
             notices.push(format!("`log_level`: {given} is not in 0 to 5; {level} is used"));
         }
     }
-    let file = RawFile { glexec: Table(glexec), ..RawFile::default() };
+    let lines = mapping.iter().map(|pair| RawLine {
+        caller: pair.key.clone(),
+        accounts: pair.value.to_owned(),
+        line: pair.line,
+    });
+    let mapping_lines = RawMapping { lines: lines.collect(), ..RawMapping::default() };
+    let file = RawFile { glexec: Table(glexec), mapping: Table(mapping_lines) };
     convert::config(&file, notices).map_err(|bad| {
-        match pairs.iter().find(|pair| pair.key == bad.key) {
+        let line = bad.row.and_then(|at| mapping.get(at));
+        match line.or_else(|| pairs.iter().find(|pair| pair.key == bad.key)) {
             Some(pair) => malformed(pair, &bad.sentence),
             None => Malformed { line: 0, column: 0, sentence: one_line(&bad.sentence) },
         }

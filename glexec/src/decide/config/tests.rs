@@ -249,6 +249,48 @@ fn both_syntaxes_say_the_same() {
 }
 
 #[test]
+fn the_originals_syntax_has_lines_of_who_becomes_whom() {
+    let text = "[Mapping]\n@Grid = a , b  # two\n[lcmaps]\nx = y\n[glexec]\nlinger = yes\n[mapping]\npilot = \"p[08-09]\"\n";
+    let Config { mapping, notices, .. } = original(text).unwrap();
+    let expected = Mapping {
+        methods: vec![Means::Lines],
+        rows: vec![StaticRow {
+            at: 0,
+            caller: RowCaller::Group("Grid".to_owned()),
+            accounts: texts(&["a", "b"]),
+            groups: None,
+        }],
+        pools: vec![PoolRow {
+            at: 1,
+            caller: RowCaller::User("pilot".to_owned()),
+            accounts: texts(&["p08", "p09"]),
+        }],
+        ..Mapping::default()
+    };
+    assert_eq!(mapping, expected);
+    assert_eq!(notices, ["line 3: the section [lcmaps] is ignored"]);
+    for (line, parts) in [
+        ("pilot", &["3:1"][..]),
+        ("pilot =", &["3:", "pilot"]),
+        ("pilot = @grid", &["3:9", "callers only"]),
+        ("pilot = a,,b", &["3:9", "empty"]),
+        ("pilot = p[9-1]", &["3:9", "no series"]),
+        ("pilot = p[1-2], a", &["3:9", "`p1, a`"]),
+        ("@ = a", &["3:5", "empty"]),
+        ("first = b", &["3:9", "line 2 already"]),
+        ("banned = mallory", &["3:10", "/etc/glexec.toml"]),
+        ("pi*lot = a", &["3:10", "pi*lot"]),
+    ] {
+        let bad = original(&format!("[mapping]\nfirst = a\n{line}\nlast = z\n")).unwrap_err();
+        let told = format!("{}:{}: {}", bad.line, bad.column, bad.sentence);
+        assert!(parts.iter().all(|part| told.contains(part)), "{line}: {told}");
+        assert!(!told.contains("[["), "no word of the other syntax: {told}");
+    }
+    let bad = original("[glexec]\nlinger = no\n[mapping]\na = b\nc = d[1-2]\n").unwrap_err();
+    assert!(bad.line == 5 && bad.sentence.contains("linger"), "{bad:?}");
+}
+
+#[test]
 fn an_epilogue_without_more_is_as_in_the_original() {
     let rule = EpilogueRule {
         path: "/a/b".to_owned(),
@@ -282,11 +324,13 @@ fn static_rows_are_kept_in_order() {
         banned: texts(&["/DC=org/CN=Mallory", "mallory"]),
         rows: vec![
             StaticRow {
+                at: 0,
                 caller: RowCaller::User("pilot".to_owned()),
                 accounts: texts(&["pool001"]),
                 groups: None,
             },
             StaticRow {
+                at: 1,
                 caller: RowCaller::Group("grid".to_owned()),
                 accounts: texts(&["a", "b"]),
                 groups: Some(texts(&["g1", "g2"])),
@@ -306,6 +350,7 @@ fn pool_rows_are_series_or_lists() {
     let config = pools("\"p[08-11]x\"").unwrap().mapping;
     assert_eq!(config.methods, [Means::Static, Means::Pool]);
     let row = PoolRow {
+        at: 0,
         caller: RowCaller::Group("g".to_owned()),
         accounts: texts(&["p08x", "p09x", "p10x", "p11x"]),
     };
@@ -339,7 +384,7 @@ fn a_row_that_is_wrong_is_told_with_its_place() {
         ("caller = \"c\"", (4, 1), "needs it, or `accounts`"),
         ("caller = \"c\"\naccounts = []", (6, 12), "the list is empty"),
         ("caller = \"c\"\naccount = \"x\"\naccounts = [\"y\"]", (7, 12), "keep one of them"),
-        ("caller = \"c\"\naccount = \"@x\"", (6, 11), "for `caller`"),
+        ("caller = \"c\"\naccount = \"@x\"", (6, 11), "for callers only"),
         ("caller = \"c:d\"\naccount = \"x\"", (5, 10), "`c:d`"),
         ("caller = \"@\"\naccount = \"x\"", (5, 10), "it is empty"),
         ("caller = \"c\"\naccount = \"x\"\ngroups = [\"-g\"]", (7, 10), "begins with `-`"),
@@ -737,13 +782,13 @@ fn the_original_file_is_told_with_its_place_where_it_is_wrong() {
 #[test]
 fn what_the_original_ignored_is_ignored_with_a_notice() {
     let text = "lone = 1\n[glexec]\ndiff_syslog_levels = yes\nommission_private_key_white_list = x\n\
-        log_level = 9\nlinger = no\nlinger = yes\n[dummy]\nlinger = no\n[mapping]\nbanned = x\n";
+        log_level = 9\nlinger = no\nlinger = yes\n[dummy]\nlinger = no\n[lcmaps]\nbanned = x\n";
     let config = original(text).expect("is good");
     let expected = [
         "line 1: `lone` stands before every section",
         "line 7: `linger` stands there twice",
         "line 8: the section [dummy] is ignored",
-        "line 10: the section [mapping] is ignored",
+        "line 10: the section [lcmaps] is ignored",
         "line 3: the key `diff_syslog_levels` is not known",
         "line 4: the key `ommission_private_key_white_list` is not known",
         "`log_level`: 9 is not in 0 to 5; 5 is used",

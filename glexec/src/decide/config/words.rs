@@ -86,7 +86,7 @@ pub(super) fn name(word: &str) -> Result<String, String> {
     } else if word.starts_with('-') {
         "it begins with `-`"
     } else if word.starts_with('@') {
-        "`@group` is for `caller` in [[mapping.static]] only"
+        "`@group` stands for callers only"
     } else if word.contains([':', '/', '*', ',']) {
         "it holds `:`, `/`, `*` or `,`"
     } else if word.chars().any(|c| c.is_control() || c.is_whitespace()) {
