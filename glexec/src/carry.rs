@@ -205,10 +205,8 @@ pub(crate) fn out(
                 Err(code) => Ok(code),
             }
         }
-        (Launch::Replace, Ok(privilege)) => Ok(become_it(walk, plan, &privilege.raise()?)),
-        (_, Err(_)) | (Launch::LogOnly, Ok(_)) => {
-            Ok(become_it(walk, plan, &Root::without_rights()))
-        }
+        (Launch::Replace, Ok(privilege)) => Ok(become_it(walk, plan, privilege.raise()?)),
+        (_, Err(_)) | (Launch::LogOnly, Ok(_)) => Ok(become_it(walk, plan, Root::without_rights())),
     }
 }
 
@@ -236,7 +234,7 @@ fn through(
 }
 
 /// Becomes the payload. What comes back is a failure.
-fn become_it(walk: &Walk<'_>, plan: &Plan, root: &Root) -> u8 {
+fn become_it(walk: &Walk<'_>, plan: &Plan, root: Root) -> u8 {
     let (teller, pid) = (walk.teller, Pid::this().as_raw());
     let target = plan.target.name().to_owned();
     teller.status(&Record::Started { glexec_pid: pid, payload_pid: pid, target });

@@ -251,6 +251,64 @@ fn what_only_exec_can_tell_is_126_or_127_and_the_epilogue_has_run() {
     }
 }
 
+/// Commands that only exec finds fault with, the code, and what the sentence names.
+const ONLY_EXEC: [(&str, &[u8], i32, &str); 5] = [
+    ("/tmp/no-interpreter", b"#!/nonexistent/sh -e\n", 127, "/nonexistent/sh"),
+    ("/tmp/dos", b"#!/bin/sh\r\nexit 0\r\n", 127, "carriage return"),
+    ("/tmp/text", b"echo no magic\n", 126, "neither a script"),
+    ("/tmp/directory-as-interpreter", b"#!/tmp\n", 126, "interpreter /tmp,"),
+    ("/tmp/broken", b"\x7fELF and nothing more", 126, "no whole program"),
+];
+
+#[test]
+fn what_only_exec_can_tell_is_said_on_the_payloads_own_stderr() {
+    for lines in ["linger = false", "", "epilogue = \"/usr/libexec/site/epilogue\""] {
+        let site = Site::with(lines);
+        for (command, text, code, part) in ONLY_EXEC {
+            site.file(command, text, 0o755);
+            let wrapper = format!("{}/glexec-slurm-task", harness::LIBEXEC);
+            let task = site.program([wrapper.as_str(), command]).env("SLURM_JOB_ID", "7");
+            let bare = site.glexec([command, "word"]);
+            // The wrapper of Slurm's tasks holds a run that lingers.
+            let task = (lines != "linger = false").then(|| task.run());
+            for ran in std::iter::once(bare.run()).chain(task) {
+                ran.exited(code).said_one_sentence();
+                let said = ran.error();
+                assert!(said.contains(command) && said.contains(part), "{lines:?}: {ran:#?}");
+                assert_eq!(ran.output(), "");
+            }
+        }
+    }
+    let site = Site::with("silent_logging = true");
+    site.file("/tmp/text", "echo no magic\n", 0o755);
+    assert_eq!(site.glexec(["/tmp/text"]).run().exited(126).error(), "");
+}
+
+#[test]
+fn nobody_has_to_read_what_exec_found_wrong() {
+    for lines in ["linger = false", "", "epilogue = \"/usr/libexec/site/epilogue\""] {
+        let site = Site::with(lines);
+        let (command, text, code, _) = ONLY_EXEC[0];
+        site.file(command, text, 0o755);
+        let with_stderr = |stderr: std::os::fd::OwnedFd| {
+            let script = format!("exec $GLEXEC {command} 2>&7 7>&-");
+            site.shell(&script).passing(7, stderr).run().exited(code).log.len()
+        };
+        // A full pipe that somebody holds and nobody reads; one that nobody holds.
+        let (held, full) = nix::unistd::pipe().unwrap();
+        let flags = nix::fcntl::FcntlArg::F_SETFL;
+        nix::fcntl::fcntl(&full, flags(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+        while nix::unistd::write(&full, &[b'x'; 4096]).is_ok() {}
+        nix::fcntl::fcntl(&full, flags(nix::fcntl::OFlag::empty())).unwrap();
+        assert!(with_stderr(full) > 0);
+        drop(held);
+        let (gone, closed) = nix::unistd::pipe().unwrap();
+        drop(gone);
+        assert!(with_stderr(closed) > 0);
+        assert_eq!(site.processes_of(harness::accounts::PAYLOAD1), [], "{lines:?}");
+    }
+}
+
 #[test]
 fn a_working_directory_that_is_gone_stops_relative_commands_only() {
     let site = Site::with_epilogue("");

@@ -152,6 +152,24 @@ fn listen(output: &OwnedFd, helper: Pid) -> Result<Vec<u8>, &'static str> {
     }
 }
 
+/// Waits for a child to end, and for no longer than this: then it is killed and left alone.
+pub(super) fn leave(child: Pid, patience: Duration) {
+    let until = Instant::now() + patience;
+    while super::family::reap(child).is_none() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+            return;
+        }
+        // Without a descriptor for it: looked at now and then.
+        let pidfd = sys::pidfd(child).ok();
+        let left = if pidfd.is_some() { left } else { left.min(Duration::from_millis(10)) };
+        let mut ready: Vec<_> =
+            pidfd.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
+    }
+}
+
 /// Waits for a child that is about to end, and kills it where it has not in time. Gives its exit
 /// code; none where it was killed.
 pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {

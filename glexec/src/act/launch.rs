@@ -1,9 +1,9 @@
 //! From a plan to a payload that is under way, written down before it may run.
 
 use super::cgroups::{self, Leaf};
-use super::channel::{self, Hearing, Key, Released};
+use super::channel::{self, Failure, Hearing, Key, Released, Step};
 use super::handover::Hands;
-use super::payload::{Start, become_payload, die_with};
+use super::payload::{Start, become_payload, die_with, say_why};
 use super::process;
 use super::root::{Privilege, Root};
 use super::state::{self, Ledger, StateDir};
@@ -99,10 +99,14 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
             // gate open, so the parent's death has to tell by itself.
             let parent = start.parent.map_or(Ok(()), die_with);
             match parent.map_or(Released::End, |()| latch.wait(key)) {
-                Released::Go => telling.tell(match privilege.raise_for_good() {
-                    Ok(root) => become_payload(&root, start),
-                    Err(_) => channel::Failure { step: channel::Step::Start, errno: Errno::EPERM },
-                }),
+                Released::Go => {
+                    let failure = match privilege.raise_for_good() {
+                        Ok(root) => become_payload(&root, start),
+                        Err(_) => Failure { step: Step::Start, errno: Errno::EPERM },
+                    };
+                    telling.tell(failure);
+                    say_why(start.plan, failure);
+                }
                 Released::Say(line) => say(privilege, &line),
                 Released::End => {}
             }

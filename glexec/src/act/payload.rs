@@ -1,17 +1,21 @@
 //! The child's side: from a fork of root's to the payload.
 
 use super::channel::{Failure, Step};
+use super::helper;
 use super::identity::{Identity, assume};
 use super::keyring;
 use super::process;
 use super::root::Root;
-use super::sys::{self, Block};
+use super::sys::{self, Block, Side};
 use super::threshold::Restore;
 use crate::decide::plan::{Launch, Plan};
+use crate::decide::program::{HEAD, not_executed};
+use crate::decide::text::{cut, one_line};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::stat::umask;
-use nix::unistd::{Pid, chdir, getppid, setpgid, setsid};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, chdir, getppid, read, setpgid, setsid, write};
+use std::time::Duration;
 
 /// Where the payload stands among process groups and sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,66 @@ pub(super) fn become_payload(root: &Root, start: &Start<'_>) -> Failure {
             Failure { step: Step::Exec, errno: sys::execute(path, &argv, &environment) }
         }
     }
+}
+
+/// How long what is said may take: nobody has to read it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A pipe takes so much at once or not at all (`PIPE_BUF`, pipe(7)).
+const LONGEST: usize = 4096;
+
+/// Says on the payload's own stderr why it was not started, as the target, once this process has
+/// the target's ids for good; before that only log and status stream tell it. The one who writes
+/// is a child: whatever stderr is, a full pipe or a file system that sleeps, it holds up nobody.
+pub(super) fn say_why(plan: &Plan, failure: Failure) {
+    if plan.silent || !comes_after_the_proof(failure.step) {
+        return;
+    }
+    match sys::fork() {
+        Ok(Side::Child) => {
+            sys::set_disposition(libc::SIGPIPE, false);
+            // Behind another's terminal output would stop it.
+            sys::set_disposition(libc::SIGTTOU, true);
+            sys::set_mask(0);
+            let line = cut(one_line(&reason(plan, failure)), LONGEST - 16);
+            let line = format!("[gLExec]: {line}\n");
+            let _ = write(sys::borrow(libc::STDERR_FILENO), line.as_bytes());
+            sys::exit_now(0)
+        }
+        Ok(Side::Parent(speaker)) => helper::leave(speaker, PATIENCE),
+        // The target has as many processes as it may: the log tells it.
+        Err(_) => {}
+    }
+}
+
+/// Whether a process that failed at this step has the target's ids, and no others for ever.
+const fn comes_after_the_proof(step: Step) -> bool {
+    match step {
+        Step::Parent | Step::Directory | Step::Descriptors | Step::Limits | Step::Exec => true,
+        Step::Start
+        | Step::Place
+        | Step::Keyring
+        | Step::Settings
+        | Step::Groups
+        | Step::Gid
+        | Step::Uid
+        | Step::Proof => false,
+    }
+}
+
+fn reason(plan: &Plan, failure: Failure) -> String {
+    let command = &plan.command.path;
+    if failure.step != Step::Exec {
+        let name = plan.target.name();
+        return format!("the payload could not be started as {name}: {}", failure.told());
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let head = open(command.as_c_str(), flags, Mode::empty()).and_then(|file| {
+        let mut head = vec![0u8; HEAD];
+        let length = read(&file, &mut head)?;
+        head.truncate(length);
+        Ok(head)
+    });
+    not_executed(command.as_bytes(), failure.errno, head.ok().as_deref())
 }
 
 fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
@@ -114,8 +178,13 @@ fn enter(plan: &Plan) -> Result<(), Errno> {
 }
 
 /// Becomes the payload in this very process. Returns only where that failed.
-pub(crate) fn replace(root: &Root, plan: &Plan, restore: &Restore) -> Failure {
+pub(crate) fn replace(root: Root, plan: &Plan, restore: &Restore) -> Failure {
     let detach = plan.detach_terminal && process::has_terminal();
     let place = if detach { Place::OwnSession } else { Place::Stay };
-    become_payload(root, &Start { plan, restore, place, parent: None })
+    let failure = become_payload(&root, &Start { plan, restore, place, parent: None });
+    say_why(plan, failure);
+    if comes_after_the_proof(failure.step) {
+        root.spend();
+    }
+    failure
 }

@@ -118,6 +118,11 @@ impl Root {
     pub(crate) const fn without_rights() -> Self {
         Self { back: None }
     }
+
+    /// Ends it in a process that has given root up for good: there is nothing left to lower.
+    pub(super) fn spend(mut self) {
+        self.back = None;
+    }
 }
 
 impl Drop for Root {

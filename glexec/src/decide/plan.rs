@@ -97,6 +97,8 @@ pub(crate) struct Plan {
     pub(crate) job: Vec<(String, Vec<u8>)>,
     /// Descriptors above 2 that the payload keeps.
     pub(crate) keep_fds: Vec<RawFd>,
+    /// Nothing on the caller's stderr.
+    pub(crate) silent: bool,
 }
 
 impl Plan {
@@ -274,6 +276,7 @@ pub(crate) fn lay(
         launch,
         detach_terminal: config.terminal == Terminal::Detach,
         keep_fds,
+        silent: config.log.silent,
         told: Vec::new(),
         job: Vec::new(),
         exclusive: false,

@@ -1,6 +1,9 @@
 //! What the kernel does with a program by its first bytes: which other program it starts for it
 //! (execve(2), elf(5)).
 
+use super::text::{cut, escaped};
+use nix::errno::Errno;
+
 /// So many bytes of a file say what it is. The kernel itself reads fewer of a script.
 pub(crate) const HEAD: usize = 4096;
 /// Longest name of an interpreter: older kernels (before 5.1) cut a script's line off at byte 127,
@@ -8,6 +11,8 @@ pub(crate) const HEAD: usize = 4096;
 const LONGEST_LINE: usize = 127;
 /// Most bytes of program headers that the kernel reads.
 const MOST_HEADERS: usize = 65_536;
+/// Longest name that is shown of a command, or what follows it would be lost.
+const LONGEST_SHOWN: usize = 1024;
 /// Longest name of a loader, its NUL included (`PATH_MAX`).
 const LONGEST_LOADER: usize = 4096;
 
@@ -157,6 +162,32 @@ pub(crate) fn loader_name(bytes: &[u8]) -> Result<&str, &'static str> {
     name.ok_or("is a program whose loader has no absolute name")
 }
 
+/// Why a command that was found could not be executed, as a sentence for who called it: what exec
+/// answered, and what the file's first bytes say, where they can be read.
+pub(crate) fn not_executed(command: &[u8], errno: Errno, head: Option<&[u8]>) -> String {
+    let why = match (errno, head.map(kind)) {
+        (Errno::ENOENT | Errno::ENOTDIR, None) => "it is not there any more".to_owned(),
+        (Errno::ENOENT | Errno::ENOTDIR, Some(Ok(Kind::Script(name)))) => {
+            let name = escaped(name.as_bytes());
+            format!("its interpreter {name} is not there; install it, or correct the `#!` line")
+        }
+        (Errno::ENOENT | Errno::ENOTDIR, Some(Ok(Kind::Elf(_)))) => {
+            "its loader is not there; install the library that it needs".to_owned()
+        }
+        (Errno::EACCES, Some(Ok(Kind::Script(name)))) => {
+            let name = escaped(name.as_bytes());
+            format!(
+                "it, or its interpreter {name}, may not be executed; look at their permissions and mounts"
+            )
+        }
+        (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ENOEXEC, Some(Err(clause))) => {
+            format!("it {clause}")
+        }
+        (errno, _) => errno.desc().to_owned(),
+    };
+    format!("{} cannot be executed: {why}", cut(escaped(command), LONGEST_SHOWN))
+}
+
 /// A number of this machine's byte order.
 fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
     let field = bytes.get(at..at.checked_add(size)?)?;
@@ -226,6 +257,25 @@ mod tests {
         let mut foreign = whole[..HEAD].to_vec();
         foreign[18] ^= 0x55;
         assert!(kind(&foreign).is_err(), "another machine");
+    }
+
+    #[test]
+    fn a_sentence_names_the_interpreter_that_is_missing() {
+        for (errno, head, part) in [
+            (Errno::ENOENT, Some(&b"#!/no/sh -e\n"[..]), "its interpreter /no/sh is not there"),
+            (Errno::ENOENT, Some(b"#!/bin/sh\r\n"), "carriage return"),
+            (Errno::ENOENT, Some(b"#!sh\n"), "not absolute"),
+            (Errno::ENOENT, None, "not there any more"),
+            (Errno::ENOEXEC, Some(b"echo\n"), "neither a script"),
+            (Errno::ENOEXEC, Some(b""), "neither a script"),
+            (Errno::EACCES, Some(b"#!/no/sh\n"), "its interpreter /no/sh, may not be executed"),
+            (Errno::EACCES, None, "Permission denied"),
+            (Errno::E2BIG, Some(b"#!/bin/sh\n"), Errno::E2BIG.desc()),
+        ] {
+            let told = not_executed(b"/tmp/a\nb", errno, head);
+            assert!(told.starts_with("/tmp/a\\nb cannot be executed: "), "{told}");
+            assert!(told.contains(part), "{part} in {told}");
+        }
     }
 
     proptest! {
