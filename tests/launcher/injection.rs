@@ -1,18 +1,24 @@
 //! System calls that fail, or that lie: the payload runs as the target to the last id, or not
-//! at all.
+//! at all. tests/inject does this to every call; these are the ones that make an identity.
 
-use harness::accounts::{EXTRA_GROUPS, PAYLOAD1};
-use harness::{GLEXEC, Look, Site};
+use harness::accounts::{EXTRA_GROUPS, PAYLOAD1, PILOT};
+use harness::tamper::{Fault, Spot, Tampering};
+use harness::{GLEXEC, Look, Ran, Site};
+use nix::errno::Errno;
+use std::collections::HashMap;
 
-/// Runs `actor look` with one call of the launcher's tampered with; what the payload saw, if any.
-fn tampered(site: &Site, how: &str) -> (i32, Option<Look>) {
-    let strace = which::which("strace").expect("strace is missing: tests/run installs it");
-    let inject = format!("inject={how}");
-    let words =
-        ["-f", "-qq", "-o", "/dev/null", "-e", &inject, "-u", "pilot", GLEXEC, "actor", "look"];
-    let ran = site.program([strace.to_str().unwrap()]).words(words).by("root").run();
-    let look = (!ran.stdout.is_empty()).then(|| ran.look());
-    (ran.code.unwrap_or(-1), look)
+const IDENTITY: [&str; 3] = ["setgroups", "setresgid", "setresuid"];
+const LIES: [Fault; 3] = [Fault::Fails(Errno::EAGAIN), Fault::Fails(Errno::EPERM), Fault::Gives(0)];
+
+/// Runs a command of `pilot`'s with one call of one process tampered with.
+fn tampered(site: &Site, spot: Option<&Spot>, words: &[&str]) -> (Ran, Tampering) {
+    let ran = site.tamper(spot, "pilot", &[&[GLEXEC], words].concat()).run();
+    let told = site.tampering().unwrap_or_else(|| panic!("{spot:?}: {ran:#?}"));
+    (ran, told)
+}
+
+fn look(ran: &Ran) -> Option<Look> {
+    (!ran.stdout.is_empty()).then(|| ran.look())
 }
 
 fn is_the_target(look: &Look) -> bool {
@@ -23,43 +29,141 @@ fn is_the_target(look: &Look) -> bool {
         && look.capabilities[..3] == [0; 3]
 }
 
+/// Every call that makes an identity, in every process, as a run makes them that nobody tampers
+/// with.
+fn identity_calls(told: &Tampering) -> Vec<(String, String, usize)> {
+    let mut all = Vec::new();
+    for (process, calls) in &told.calls {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for call in calls.iter().filter(|call| IDENTITY.contains(&call.as_str())) {
+            let nth = counts.entry(call).and_modify(|n| *n += 1).or_insert(1);
+            all.push((process.clone(), call.clone(), *nth));
+        }
+    }
+    all
+}
+
+fn calls_of(all: &[(String, String, usize)], process: &str) -> Vec<String> {
+    let of = all.iter().filter(|(name, ..)| name == process);
+    of.map(|(_, call, nth)| format!("{call}:{nth}")).collect()
+}
+
 #[test]
 fn an_identity_call_that_fails_or_lies_never_gives_a_payload_another_identity() {
     let site = Site::with("linger = false");
-    let (code, look) = tampered(&site, "setresuid:error=EAGAIN:when=1000");
-    assert!(code == 0 && look.is_some_and(|l| is_the_target(&l)), "without tampering it runs");
+    let (ran, told) = tampered(&site, None, &["actor", "look"]);
+    assert!(is_the_target(&ran.exited(0).look()), "without tampering it runs");
+    let all = identity_calls(&told);
     let mut stopped = 0;
-    for call in ["setgroups", "setresgid", "setresuid"] {
-        for lie in ["error=EAGAIN", "error=EPERM", "retval=0"] {
-            for when in 1..=14 {
-                let how = format!("{call}:{lie}:when={when}");
-                match tampered(&site, &how) {
-                    (_, Some(look)) => assert!(is_the_target(&look), "{how}: {look:#?}"),
-                    (code, None) => {
-                        assert!((201..=203).contains(&code), "{how}: {code}");
-                        stopped += 1;
-                    }
+    for (process, call, nth) in &all {
+        for fault in LIES {
+            let spot = Spot { process: process.clone(), call: call.clone(), nth: *nth, fault };
+            let (ran, told) = tampered(&site, Some(&spot), &["actor", "look"]);
+            assert!(told.struck.is_some(), "{spot}");
+            match look(&ran) {
+                Some(look) => assert!(is_the_target(&look), "{spot}: {look:#?}"),
+                None => {
+                    assert!((201..=203).contains(&ran.code()), "{spot}: {ran:#?}");
+                    stopped += 1;
                 }
             }
         }
     }
-    assert!(stopped >= 9, "each call matters at least once: {stopped}");
+    // Lowering itself, and every raise and drop; the last three are the target's.
+    assert!(all.len() >= 9 && stopped >= 2 * all.len(), "{stopped} of {all:?}");
 }
 
 #[test]
-fn a_lingering_run_is_as_careful() {
+fn a_lingering_run_is_as_careful_in_each_of_its_processes() {
     let site = Site::with_epilogue("");
-    for call in ["setgroups", "setresgid", "setresuid"] {
-        for lie in ["error=EAGAIN", "retval=0"] {
-            for when in 1..=12 {
-                let how = format!("{call}:{lie}:when={when}");
-                let (_, look) = tampered(&site, &how);
-                assert!(look.is_none_or(|look| is_the_target(&look)), "{how}");
-            }
+    let (ran, told) = tampered(&site, None, &["actor", "look"]);
+    assert!(is_the_target(&ran.exited(0).look()), "without tampering it runs");
+    assert_eq!(site.epilogues().len(), 1);
+    let all = identity_calls(&told);
+    // Payload and epilogue each take groups, gid and uid, and then try to be root again.
+    for child in ["glexec.1", "glexec.2"] {
+        let calls = calls_of(&all, child);
+        for first in ["setgroups:1", "setresgid:1", "setresuid:1"] {
+            assert!(calls.iter().any(|call| call == first), "{first} in {child}: {calls:?}");
         }
     }
+    let (mut stopped, mut refused) = (0, HashMap::new());
+    for (process, call, nth) in &all {
+        for fault in LIES {
+            let spot = Spot { process: process.clone(), call: call.clone(), nth: *nth, fault };
+            let (ran, told) = tampered(&site, Some(&spot), &["actor", "look"]);
+            assert!(told.struck.is_some(), "{spot}");
+            match look(&ran) {
+                Some(look) => assert!(is_the_target(&look), "{spot}: {look:#?}"),
+                None => {
+                    assert!((201..=203).contains(&ran.code()), "{spot}: {ran:#?}");
+                    stopped += 1;
+                }
+            }
+            *refused.entry(process.clone()).or_insert(0) += usize::from(ran.code() == 202);
+        }
+    }
+    assert!(stopped >= 9 && refused["glexec.1"] >= 9, "{stopped} stopped, {refused:?}");
+    let saw = site.epilogues();
+    assert!(saw.len() > 9, "{} epilogues", saw.len());
     // Whatever was tampered with: an epilogue that ran, ran as root with no groups.
-    for saw in site.epilogues() {
+    for saw in saw {
         assert_eq!((saw.uids, saw.gids, saw.groups), (vec![0; 4], vec![0; 4], vec![]));
+    }
+}
+
+#[test]
+fn a_payload_never_begins_in_a_directory_that_the_target_cannot_enter() {
+    let own = "/home/pilot/own";
+    for lines in ["", "linger = false"] {
+        let site = Site::with(&format!("working_directory = \"caller\"\n{lines}"));
+        site.directory("/home/pilot", (PILOT, PILOT), 0o755);
+        site.directory(own, (PILOT, PILOT), 0o700);
+        let run = |spot: Option<&Spot>| {
+            let words = [GLEXEC, "actor", "look"];
+            let ran = site.tamper(spot, "pilot", &words).within(own).run();
+            (look(&ran), ran, site.tampering().unwrap())
+        };
+        let (clean, ran, told) = run(None);
+        let clean = clean.unwrap_or_else(|| panic!("{ran:#?}")).directory;
+        assert_ne!(clean, own, "the target cannot enter it");
+        let process = if lines.is_empty() { "glexec.1" } else { "glexec" };
+        let calls = &told.calls[process];
+        // From the place among groups and sessions to exec: everything that may go wrong there.
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        let (mut tried, mut began) = (0, 0);
+        for call in calls {
+            let nth = counts.entry(call).and_modify(|n| *n += 1).or_insert(1);
+            let near = IDENTITY.contains(&call.as_str())
+                || ["chdir", "fchdir", "umask", "prctl", "getresuid", "getresgid", "getgroups"]
+                    .contains(&call.as_str())
+                || ["capget", "getppid", "keyctl", "setpgid"].contains(&call.as_str());
+            for fault in [
+                Fault::Fails(Errno::EAGAIN),
+                Fault::Fails(Errno::ENOMEM),
+                Fault::Fails(Errno::EACCES),
+                Fault::Gives(0),
+            ] {
+                if !near || (call == "umask" && fault != Fault::Gives(0)) {
+                    continue;
+                }
+                let spot =
+                    Spot { process: process.to_owned(), call: call.clone(), nth: *nth, fault };
+                let (seen, ran, told) = run(Some(&spot));
+                assert!(told.struck.is_some(), "{spot}");
+                tried += 1;
+                let Some(seen) = seen else {
+                    assert!((201..=203).contains(&ran.code()), "{spot}: {ran:#?}");
+                    continue;
+                };
+                began += 1;
+                assert!(is_the_target(&seen), "{spot}: {seen:#?}");
+                assert!(
+                    [clean.as_str(), "/"].contains(&seen.directory.as_str()),
+                    "{spot}: {seen:#?}"
+                );
+            }
+        }
+        assert!(tried >= 40 && began > 0, "{tried} tried, {began} began");
     }
 }

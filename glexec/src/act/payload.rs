@@ -117,6 +117,9 @@ fn reason(plan: &Plan, failure: Failure) -> String {
 fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
     let Start { plan, restore, place, parent } = start;
     take_place(*place).map_err(Failure::at(Step::Place))?;
+    // Out of where the caller is, whatever becomes of the calls below: the target may have no
+    // right to be there.
+    chdir("/").map_err(Failure::at(Step::Directory))?;
     if !matches!(plan.launch, Launch::LogOnly) {
         keyring::leave_callers(root).map_err(Failure::at(Step::Keyring))?;
         let target = &plan.target;
