@@ -27,7 +27,7 @@ fn of(call: &str) -> Vec<Fault> {
         }
         "prctl" => vec![fails(E::EINVAL), fails(E::EPERM)],
         "open" | "openat" => errors(&[E::EMFILE, E::EIO, E::EACCES]),
-        "openat2" => errors(&[E::EMFILE, E::EIO, E::ENOSYS]),
+        "openat2" => errors(&[E::EMFILE, E::EIO]),
         "read" | "pread64" | "readv" => errors(&[E::EIO, E::EINTR]),
         "getdents64" => errors(&[E::EIO, E::ENOMEM]),
         "write" | "writev" | "pwrite64" => {
@@ -51,7 +51,8 @@ fn of(call: &str) -> Vec<Fault> {
         "flock" => errors(&[E::ENOLCK, E::EINTR]),
         "fstat" | "stat" | "lstat" | "newfstatat" | "fstatfs" | "statfs" | "readlink"
         | "readlinkat" | "access" | "faccessat" => errors(&[E::EIO, E::ENOMEM]),
-        "statx" | "faccessat2" => errors(&[E::EIO, E::ENOSYS]),
+        "statx" => errors(&[E::EIO, E::ENOMEM]),
+        "faccessat2" => errors(&[E::EIO, E::ENOSYS]),
         "fgetxattr" | "getxattr" | "flistxattr" | "fremovexattr" | "fsetxattr" => {
             errors(&[E::EIO, E::ENOMEM])
         }

@@ -146,7 +146,7 @@ fn of_a_scenario(scenario: &Scenario, choice: &Choice) -> Tally {
     let (next, told) = (AtomicUsize::new(0), Mutex::new(&mut tally));
     drop(first);
     std::thread::scope(|scope| {
-        for number in 1..=choice.lanes {
+        for number in 1..=scenario.lanes(choice.lanes) {
             let (next, told, chosen) = (&next, &told, &chosen);
             scope.spawn(move || walk(&Lane::new(scenario, number), (chosen, next), told));
         }

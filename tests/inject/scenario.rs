@@ -94,6 +94,11 @@ impl Scenario {
         lines.join("\n") + "\n"
     }
 
+    /// How many sites at a time: where a grace is waited out, more.
+    pub(crate) fn lanes(&self, lanes: u32) -> u32 {
+        if self.leaves { lanes * 6 } else { lanes }
+    }
+
     /// The uid of the target.
     pub(crate) fn target(&self, lane: u32) -> u32 {
         if self.pool { WORK + lane } else { PAYLOAD1 }

@@ -99,10 +99,16 @@ impl<'s> Lane<'s> {
         self.scenario.target(self.number)
     }
 
-    fn entries(&self) -> Vec<String> {
+    /// What is in the state directory, but for locks and the quarantine.
+    fn names(&self) -> Vec<String> {
         let list = std::fs::read_dir(self.site.path(STATE)).expect(STATE);
         let names = list.map(|e| e.expect(STATE).file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with("run.") || name.starts_with("aside.")).collect()
+        names.filter(|name| name.contains("run.")).collect()
+    }
+
+    /// What is owed. What was never finished is no debt: nothing of it ran.
+    fn entries(&self) -> Vec<String> {
+        self.names().into_iter().filter(|name| !name.starts_with("new.")).collect()
     }
 
     fn reset(&self) {
@@ -110,7 +116,7 @@ impl<'s> Lane<'s> {
         for path in [SAW, ENDS, OVERLAP] {
             let _ = std::fs::remove_file(self.site.path(path));
         }
-        for name in self.entries() {
+        for name in self.names() {
             let _ = std::fs::remove_file(self.site.path(&format!("{STATE}/{name}")));
         }
         if self.scenario.hands_over {
@@ -270,11 +276,15 @@ impl<'l> Judge<'l> {
     }
 
     fn processes(&mut self) {
+        let Scenario { leaves, pool, deed, .. } = *self.scenario();
+        let unended = deed != Deed::Run || self.tampering.signal.is_some();
         let left = self.lane.gone(|| self.lane.site.processes());
+        if left.is_empty() || (leaves && pool && unended) {
+            // What a killed glexec left of an account that was its own, the sweep ends.
+            return;
+        }
         // A daemon in an account that others may use, too, outlives its glexec.
-        let daemons =
-            self.scenario().leaves && !self.scenario().pool && self.tampering.signal.is_some();
-        if !left.is_empty() && !daemons && self.scenario().deed == Deed::Run {
+        if !(leaves && unended) {
             let state = self.lane.state();
             self.wrong(format!("left behind: {state}"));
         }
@@ -289,14 +299,21 @@ impl<'l> Judge<'l> {
         self.ends = self.ends_now();
     }
 
+    fn struck_a_child(&self) -> bool {
+        self.spot.is_some_and(|spot| spot.process != self.scenario().main())
+    }
+
     fn code(&mut self) {
         let (code, signal) = (self.tampering.code, self.tampering.signal);
-        let dead = self.spot.is_some_and(|s| s.fault == Fault::Kill) && self.payload.is_none();
+        let killed = self.spot.is_some_and(|spot| spot.fault == Fault::Kill);
+        let dead = killed && self.struck_a_child() && self.payload.is_none();
         let fits = match (self.scenario().deed, code) {
             (_, None) => self.may_die() || signal.is_none(),
             (Deed::Run, Some(OWN)) => self.payload.is_some(),
             (Deed::Run, Some(126 | 127)) => self.payload.is_none(),
             (Deed::Run, Some(137)) => dead,
+            // Without its messenger it takes its caller for gone, and asks the payload to end.
+            (Deed::Run, Some(143)) => self.scenario().wires && self.struck_a_child(),
             (Deed::Run | Deed::Settle, Some(201..=203)) => true,
             (Deed::Sweep, Some(1..=3 | 127)) => true,
             (Deed::Sweep | Deed::Settle, Some(0)) => {
@@ -384,7 +401,7 @@ impl<'l> Judge<'l> {
         let way = match (self.tampering.code, self.tampering.signal) {
             _ if self.spot.is_some() && self.tampering.struck.is_none() => Way::NotReached,
             (Some(0 | OWN), _) => Way::Unmoved,
-            (Some(137), _) | (_, Some(_)) => Way::Killed,
+            (Some(137 | 143), _) | (_, Some(_)) => Way::Killed,
             _ => Way::Stopped,
         };
         let looks = self.lane.site.epilogues();

@@ -7,7 +7,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::pipe;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What an epilogue holds to be alone.
@@ -23,11 +24,14 @@ const TAKES: Duration = Duration::from_millis(10);
 const LIFE: Duration = Duration::from_secs(10);
 
 /// Makes files in `GLEXEC_INTO`; leaves daemons behind for `GLEXEC_LEAVE`; says what it sees; stays
-/// where `GLEXEC_STAY` says so; exits 7.
+/// where `GLEXEC_STAY` says so; exits 7, or 8 where not all of `GLEXEC_INTO` is its own.
 pub(crate) fn toil() -> ! {
     let set = |name: &str| std::env::var_os(name);
     let look = serde_json::to_string(&Look::around()).unwrap();
-    if let Some(directory) = set("GLEXEC_INTO").map(std::path::PathBuf::from) {
+    if let Some(directory) = set("GLEXEC_INTO").map(PathBuf::from) {
+        if !is_mine(&directory) {
+            std::process::exit(8);
+        }
         std::fs::create_dir(directory.join("made")).unwrap();
         std::fs::write(directory.join("made/out"), "of the target\n").unwrap();
         std::fs::write(directory.join("out"), "of the target\n").unwrap();
@@ -47,6 +51,18 @@ pub(crate) fn toil() -> ! {
     let stays = if set("GLEXEC_STAY").is_some() { Duration::from_secs(30) } else { TAKES };
     std::thread::sleep(stays);
     std::process::exit(7);
+}
+
+/// Whether everything in a directory is this process's own.
+fn is_mine(path: &Path) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    let below = |meta: &std::fs::Metadata| {
+        !meta.is_dir()
+            || std::fs::read_dir(path).is_ok_and(|mut list| {
+                list.all(|entry| entry.is_ok_and(|entry| is_mine(&entry.path())))
+            })
+    };
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() == own && below(&meta))
 }
 
 /// Takes a lock that goes with the process, says what it sees, and that it has come to its end.
