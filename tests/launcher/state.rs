@@ -4,6 +4,7 @@
 use glexec::contract::{Reason, Record};
 use harness::accounts::{OTHER, PILOT};
 use harness::{EPILOGUE, GLEXEC, Look, Process, Ran, Running, Site, raw};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 const STATE: &str = "/var/lib/glexec";
@@ -493,12 +494,35 @@ fn a_caller_has_no_more_runs_than_the_site_allows() {
     site.glexec(["true"]).run().exited(0);
 }
 
+/// What became of one job's epilogue: which attempts came to their end, and whether one of them was
+/// a sweep's.
+#[derive(Debug, Default)]
+struct Paid {
+    attempts: Vec<u32>,
+    lost: bool,
+}
+
+fn paid(site: &Site) -> HashMap<String, Paid> {
+    let mut all: HashMap<String, Paid> = HashMap::new();
+    for line in site.read("/var/lib/site/paid").lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [job, attempt, result] = words[..] else { panic!("{line:?}") };
+        let of = all.entry(job.to_owned()).or_default();
+        of.attempts.push(attempt.parse().unwrap());
+        of.lost |= result == "lost";
+    }
+    all
+}
+
 #[test]
-fn of_200_random_kills_under_a_load_of_16_nothing_is_lost() {
+fn of_200_random_kills_under_a_load_of_16_nothing_is_lost_or_paid_twice_without_a_kill() {
     const LANES: usize = 16;
     const ROUNDS: usize = 13;
-    let script = "#!/bin/sh\necho $GLEXEC_EPILOG_JOB_JOB >> /var/lib/site/paid\n";
+    let script = "#!/bin/sh\ncd /var/lib/site\nexec 9> lock.$GLEXEC_EPILOG_JOB_JOB\n\
+        flock -n 9 || echo $GLEXEC_EPILOG_JOB_JOB >> beside\n\
+        echo $GLEXEC_EPILOG_JOB_JOB $GLEXEC_EPILOG_ATTEMPT $GLEXEC_EPILOG_RESULT >> paid\n";
     let site = Site::with_epilogue_script(script, "job_variables = [\"JOB\"]\nkill_grace = 1");
+    // The jobs that owed something, and whether their glexec came to its own end.
     let expected = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for lane in 0..LANES {
@@ -511,13 +535,17 @@ fn of_200_random_kills_under_a_load_of_16_nothing_is_lost() {
                     let running =
                         call.env("JOB", &job).env("GLEXEC_TARGET_USER", &who).with_status().start();
                     let wait = (lane * 7919 + round * 104_729) % 90;
-                    std::thread::sleep(Duration::from_millis(wait as u64));
+                    if round % 3 == 0 {
+                        // However slow the machine is, these are killed while they owe something.
+                        running.started();
+                    }
+                    std::thread::sleep(Duration::from_millis(wait as u64 / 3));
                     let _ = running.signal_by("root", libc::SIGKILL);
                     let ran = running.wait();
                     // What was killed before it owed anything, or refused, owes nothing.
                     let owed = ran.code == Some(3) || !ran.records.is_empty();
                     if owed {
-                        expected.lock().unwrap().push(job);
+                        expected.lock().unwrap().push((job, ran.code == Some(3)));
                     }
                 }
             });
@@ -528,15 +556,16 @@ fn of_200_random_kills_under_a_load_of_16_nothing_is_lost() {
         admin(&site, &["sweep", "--now"]);
     }
     assert_eq!(entries(&site), [""; 0]);
-    let paid = site.read("/var/lib/site/paid");
-    let paid: std::collections::HashSet<&str> = paid.lines().collect();
-    let lost: Vec<_> = expected
-        .into_inner()
-        .unwrap()
-        .into_iter()
-        .filter(|job| !paid.contains(job.as_str()))
-        .collect();
-    assert!(lost.is_empty(), "{} epilogues were lost: {lost:?}", lost.len());
+    let paid = paid(&site);
+    let expected = expected.into_inner().unwrap();
+    for (job, by_itself) in &expected {
+        let Some(Paid { attempts, lost }) = paid.get(job) else { panic!("{job} is lost") };
+        assert!(attempts.is_sorted_by(|a, b| a < b), "{job}: {attempts:?}");
+        assert!(!by_itself || (attempts == &[1] && !lost), "{job}: {attempts:?}, {lost}");
+    }
+    assert_eq!(site.read("/var/lib/site/beside"), "", "two at a time");
+    let debts = paid.values().filter(|paid| paid.lost).count();
+    assert!(debts >= 40, "{debts} debts among {} runs", expected.len());
     for n in 1..=6 {
         assert_eq!(site.processes_of(harness::accounts::named(&format!("payload{n}")).uid), []);
     }
