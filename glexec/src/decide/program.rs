@@ -244,6 +244,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a program to look at, in a test")]
     fn this_very_program_and_its_loader_are_read_as_they_are() {
         let whole = std::fs::read("/proc/self/exe").unwrap();
         let Ok(Kind::Elf(headers)) = kind(&whole[..HEAD]) else { panic!("no ELF") };

@@ -81,6 +81,12 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
         mapping: mapping(&file.mapping.0)?,
         notices,
     };
+    fits_together(&config, &file.mapping.0)?;
+    Ok(config)
+}
+
+/// What excludes what.
+fn fits_together(config: &Config, mapping: &RawMapping) -> Result<(), Bad> {
     if config.epilogue.is_some() && !config.linger {
         return Err(Bad::new("epilogue", "nobody is left to run it with `linger = false`"));
     }
@@ -90,7 +96,7 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
             "nobody would give the directories back with `linger = false` or `log_only = true`",
         ));
     }
-    let line = config.mapping.pools.first().filter(|_| !file.mapping.0.lines.is_empty());
+    let line = config.mapping.pools.first().filter(|_| !mapping.lines.is_empty());
     if let (Some(PoolRow { at, .. }), false) = (line, config.linger) {
         let why = "a series of accounts gives one for the time of a lingering run; nobody would give it back with `linger = no`";
         return Err(Bad { row: Some(*at), ..Bad::new("mapping", why) });
@@ -104,7 +110,7 @@ pub(super) fn config(file: &RawFile, mut notices: Vec<String>) -> Result<Config,
     if config.epilogue.is_some() && config.log_only {
         return Err(Bad::new("epilogue", "there is no root to run it with `log_only = true`"));
     }
-    Ok(config)
+    Ok(())
 }
 
 fn epilogue(raw: &RawGlexec) -> Result<Option<EpilogueRule>, Bad> {
