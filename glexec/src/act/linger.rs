@@ -174,8 +174,9 @@ impl<'a> Run<'a> {
             // The caller's stderr is the waiting process's by now.
             Err(stop) => return Err(waiting.refuse(stop, witness)),
         };
-        let (payload, hearing) = waiting.go(place == Place::OwnGroup);
+        // Before the payload may run: from then on somebody could want to freeze who owes something.
         settle_in(&root, linger, owed, witness);
+        let (payload, hearing) = waiting.go(place == Place::OwnGroup);
         // One that has hung up on its work and whose birth cannot be told is a straggler like others.
         let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
         let messengers = messenger.as_ref().and_then(|messenger| messenger.birth);
