@@ -227,7 +227,8 @@ pub fn join_keyring_with_secret(name: &CString) {
     };
 }
 
-/// Adds keys to the user's keyring until there is no room for one more; says what stopped it.
+/// Adds keys to the session keyring until there is no room for one more; says what stopped it. In
+/// the user's keyring they would stay when all of the user's processes are gone.
 pub fn hoard_keys() -> Errno {
     let secret = [b'.'; 1000];
     for size in [1000, 1] {
@@ -241,7 +242,7 @@ pub fn hoard_keys() -> Errno {
                     label.as_ptr(),
                     secret.as_ptr(),
                     size,
-                    -4,
+                    -3,
                 )
             };
             if key < 0 {

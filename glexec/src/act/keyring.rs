@@ -19,8 +19,8 @@ pub(super) fn leave_callers(_root: &Root) -> Result<(), Errno> {
 }
 
 /// After the ids have changed: a session keyring that belongs to the new identity and counts for
-/// its quota. Where that is used up, the empty one of root's stays: who filled it must not keep
-/// the account from everybody else.
+/// its quota. Where that is used up, by many runs or for good by keys in the user's own keyring,
+/// the empty one of root's stays: nobody must be able to keep the account from everybody else.
 ///
 /// # Errors
 /// keyctl(2)'s.
