@@ -291,7 +291,7 @@ fn a_forged_answer_writes_nothing_outside_and_is_no_success() {
     let entry = |kind: &str, name: &str| {
         format!("{kind}\\000\\{:03o}{name}\\000\\000\\001\\244{}", name.len(), "\\000".repeat(16))
     };
-    let body = "\\000\\000\\000\\003bad\\000\\000\\000\\000";
+    let body = "d\\000\\000\\000\\003bade";
     let file = |name: &str| entry("F", name) + body;
     let link = |name: &str, to: &str| entry("L", name) + &format!("\\000\\{:03o}{to}", to.len());
     let forged = [
@@ -304,7 +304,7 @@ fn a_forged_answer_writes_nothing_outside_and_is_no_success() {
     let path = "a name is a path";
     let why = [path, path, "it leaves the sandbox", "failed to fill whole buffer", path];
     for (stream, why) in forged.into_iter().zip(why) {
-        let fake = format!("#!/bin/sh\nprintf 'sandbox1{stream}'\nexec cat > /dev/null\n");
+        let fake = format!("#!/bin/sh\nprintf 'sandbox2{stream}'\nexec cat > /dev/null\n");
         site.file("/usr/local/bin/forged", fake, 0o755);
         let ran =
             program(&site, "cleanup", &["/usr/local/bin/forged", "x509", SANDBOX, "0", "0"]).run();
@@ -380,7 +380,7 @@ fn a_removal_that_fails_loses_nothing() {
 #[test]
 fn a_cleanup_that_fails_leaves_no_half_of_the_files() {
     let site = prepared();
-    let fake = "#!/bin/sh\nprintf 'sandbox1F\\000\\001a\\000\\000\\001\\244'\nhead -c 4096 /dev/zero\nexec cat > /dev/null\n";
+    let fake = "#!/bin/sh\nprintf 'sandbox2F\\000\\001a\\000\\000\\001\\244'\nhead -c 4096 /dev/zero\nexec cat > /dev/null\n";
     site.file("/usr/local/bin/cut", fake, 0o755);
     program(&site, "cleanup", &["/usr/local/bin/cut", "x509", SANDBOX, "0", "0"]).run().exited(1);
     let names = fs::read_dir(site.path(PILOTS)).unwrap().map(|e| e.unwrap().file_name());

@@ -217,7 +217,9 @@ fn a_job_on_two_nodes_of_one_machine_has_one_directory_and_drains_none() {
             .is_empty()
     });
     for node in 0..2 {
-        assert_eq!(cluster.node_state(node).0, "IDLE", "{}", cluster.logs());
+        cluster.wait_until("the node is idle", Duration::from_secs(20), || {
+            cluster.node_state(node).0 == "IDLE"
+        });
     }
 }
 
@@ -249,7 +251,7 @@ fn a_target_does_not_stop_the_removal_of_its_directory() {
     cluster.says(id, "ready");
     // Of the job's own processes it stops none.
     let stopper = "$| = 1; for (;;) { for (glob q(/proc/[0-9]*)) { m((\\d+)); my $pid = $1; \
-        open F, q(<), qq($_/comm) or next; kill q(STOP), $pid if <F> =~ /^(rm|chmod|exe|glexec)/ } print qq(go\\n) }";
+        open F, q(<), qq($_/comm) or next; kill q(STOP), $pid if <F> =~ /^(rm|chmod|exe|glexec-slurm)/ } print qq(go\\n) }";
     // It says "stops" as long as it does.
     let ran = cluster.root(&format!(
         "setpriv --reuid=payload1 --regid=payload1 --clear-groups perl -e '{stopper}' >/tmp/stopper &
@@ -259,5 +261,7 @@ fn a_target_does_not_stop_the_removal_of_its_directory() {
     ));
     assert_eq!(ran.output(), "stops\n", "{}", cluster.logs());
     assert_eq!(cluster.ended(id).exit_code(), "9:0");
-    assert_eq!(cluster.node_state(0).0, "IDLE", "{}", cluster.logs());
+    cluster.wait_until("the node is idle", Duration::from_secs(20), || {
+        cluster.node_state(0).0 == "IDLE"
+    });
 }
