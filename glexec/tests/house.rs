@@ -77,7 +77,9 @@ fn no_arrow_points_up() {
 }
 
 #[test]
-fn unsafe_code_is_in_one_room_and_each_block_says_why() {
+fn unsafe_code_is_in_one_room_of_the_setuid_program_and_each_block_says_why() {
+    // A program of its own, with nothing of root's, that loads the site's name services.
+    const HELPER: &str = "bin/glexec-accounts/module.rs";
     let (mut wrong, mut blocks) = (Vec::new(), 0);
     for path in sources(&house()) {
         let text = fs::read_to_string(&path).unwrap();
@@ -86,7 +88,7 @@ fn unsafe_code_is_in_one_room_and_each_block_says_why() {
             let code = line.split("//").next().unwrap_or_default();
             if code.contains("unsafe {") || code.contains("unsafe extern") {
                 blocks += 1;
-                if !place.starts_with("act/sys/") {
+                if !place.starts_with("act/sys/") && place != HELPER {
                     wrong.push(format!("src/{place}:{}", number + 1));
                 }
             }

@@ -18,7 +18,8 @@ fn the_helper_gives_the_same_identity_as_the_files() {
         assert_eq!(seen(&site), files, "{lines}");
     }
     // More than files and systemd: asked of the helper.
-    site.file("/etc/nsswitch.conf", "passwd: files sss\ngroup: files sss\n", 0o644);
+    service(&site, "NSS_STATUS_NOTFOUND", "NSS_STATUS_NOTFOUND");
+    site.file("/etc/nsswitch.conf", "passwd: files trial\ngroup: files trial\n", 0o644);
     assert_eq!(seen(&site), files);
     let all = site.epilogues();
     let names = |n: usize| {
@@ -97,4 +98,114 @@ fn an_account_database_that_cannot_be_used_is_the_sites_fault() {
     assert!(start.elapsed() < std::time::Duration::from_secs(2));
     std::fs::remove_file(site.path("/etc/passwd")).unwrap();
     site.glexec(["true"]).run().exited(202).said_one_sentence();
+}
+
+/// Builds and installs the name service `trial`, which says this of an account's groups, having
+/// added 42777, and that of any account or group by name or id.
+fn service(site: &Site, of_groups: &str, of_names: &str) {
+    let text = format!(
+        r#"
+#include <nss.h>
+#include <errno.h>
+#include <stddef.h>
+#define ARGS void *result, char *room, size_t length, int *errnop
+#define SAY(status) {{ if ((status) < 0) *errnop = ECONNREFUSED; return status; }}
+int _nss_trial_initgroups_dyn(const char *user, int group, long *start, long *size, int **gids,
+                              long limit, int *errnop)
+{{ if ({of_groups} == NSS_STATUS_SUCCESS && *start < *size) (*gids)[(*start)++] = 42777; SAY({of_groups}) }}
+int _nss_trial_getpwnam_r(const char *name, ARGS) SAY({of_names})
+int _nss_trial_getpwuid_r(int id, ARGS) SAY({of_names})
+int _nss_trial_getgrnam_r(const char *name, ARGS) SAY({of_names})
+int _nss_trial_getgrgid_r(int id, ARGS) SAY({of_names})
+"#
+    );
+    site.file("/tmp/trial.c", text, 0o644);
+    let build = "gcc -shared -fPIC -o /usr/lib/libnss_trial.so.2 /tmp/trial.c";
+    site.shell(build).by("root").env("PATH", "/usr/bin:/bin").run().exited(0);
+}
+
+fn names_a_service(site: &Site, name: &str) {
+    let log = site.log();
+    assert!(log.iter().any(|line| line.contains(&format!("{name}: "))), "{log:#?}");
+}
+
+#[test]
+fn a_name_service_that_is_down_takes_no_group_from_a_payload_without_a_word() {
+    let site = Site::new();
+    let groups = |site: &Site| site.glexec(["actor", "look"]).run().look().groups;
+    let files = groups(&site);
+    let switch = |text: &str| site.file("/etc/nsswitch.conf", text, 0o644);
+    switch("passwd: files\ngroup: files trial\n");
+    for fails in ["NSS_STATUS_TRYAGAIN", "NSS_STATUS_UNAVAIL"] {
+        service(&site, fails, "NSS_STATUS_NOTFOUND");
+        site.glexec(["true"]).with_status().run().stopped(Reason::Accounts);
+        names_a_service(&site, "trial");
+    }
+    service(&site, "NSS_STATUS_NOTFOUND", "NSS_STATUS_NOTFOUND");
+    assert_eq!(groups(&site), files);
+    service(&site, "NSS_STATUS_SUCCESS", "NSS_STATUS_NOTFOUND");
+    assert!(groups(&site).contains(&42_777));
+    // One that is not there at all: the site has to install it or to take it out of the line.
+    switch("passwd: files\ngroup: files absent\n");
+    site.glexec(["true"]).with_status().run().stopped(Reason::Accounts);
+    names_a_service(&site, "absent");
+    // Which is never asked: the files know the account's groups, and that is the end of the line.
+    switch("passwd: files\ngroup: files trial\ninitgroups: files absent\n");
+    assert_eq!(groups(&site), files);
+    // systemd's may be named without being there.
+    service(&site, "NSS_STATUS_NOTFOUND", "NSS_STATUS_NOTFOUND");
+    switch("passwd: files systemd trial\ngroup: files systemd trial\n");
+    assert_eq!(groups(&site), files);
+}
+
+#[test]
+fn an_account_that_a_service_cannot_tell_is_not_unknown() {
+    let site = Site::with("epilogue_user = \"absent\"\nepilogue = \"/usr/libexec/site/epilogue\"");
+    for (says, reason) in [
+        ("NSS_STATUS_UNAVAIL", Reason::Accounts),
+        ("NSS_STATUS_TRYAGAIN", Reason::Accounts),
+        ("NSS_STATUS_NOTFOUND", Reason::EpilogueIdentity),
+    ] {
+        service(&site, "NSS_STATUS_NOTFOUND", says);
+        // Whatever the order is: the C library remembers the last answer alone.
+        for line in ["files trial", "trial files"] {
+            let switch = format!("passwd: {line}\ngroup: files trial\n");
+            site.file("/etc/nsswitch.conf", switch, 0o644);
+            let ran = site.glexec(["true"]).with_status().run();
+            ran.stopped(reason);
+        }
+    }
+}
+
+#[test]
+fn a_group_file_that_cannot_be_opened_takes_no_group_from_a_payload() {
+    let site = Site::with("account_source = \"nss\"");
+    let strace = which::which("strace").expect("strace is missing: tests/run installs it");
+    let strace = strace.to_str().unwrap();
+    let files = site.glexec(["actor", "look"]).run().look().groups;
+    let (mut refused, mut came) = (0, true);
+    for (error, times) in
+        [("EMFILE", ""), ("EIO", ""), ("ENOENT", ""), ("EACCES", ""), ("EMFILE", "+")]
+    {
+        for when in 1..40 {
+            let how = format!("inject=openat:error={error}:when={when}{times}");
+            let words = ["-f", "-qq", "-o", "/tmp/trace", "-P", "/etc/group", "-e", "trace=openat"];
+            let call = site.program([strace]).words(words);
+            let ran = call
+                .words(["-e", &how, "-u", "pilot", harness::GLEXEC, "actor", "look"])
+                .by("root")
+                .run();
+            came = site.read("/tmp/trace").contains("(INJECTED)");
+            if ran.stdout.is_empty() {
+                refused += 1;
+                assert_eq!(ran.code, Some(202), "{how}: {ran:#?}");
+            } else {
+                assert_eq!(ran.look().groups, files, "{how}");
+            }
+            if !came {
+                break;
+            }
+        }
+    }
+    assert!(refused > 5 && !came, "{refused}");
 }

@@ -9,6 +9,7 @@ use super::sys::{self, Block, Side};
 use super::trusted;
 use crate::contract::Reason;
 use crate::decide::stop::Stop;
+use crate::decide::text::escaped;
 use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -68,11 +69,19 @@ pub(crate) fn ask(
             match (hearing.verdict(), status) {
                 (channel::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
                 (_, Some(0)) => Ok(answer),
-                (_, Some(code)) => Err(failed(&format!("it exited {code}"))),
+                (_, Some(code)) => Err(failed(&format!("it exited {code}{}", told(&answer)))),
                 (_, None) => Err(failed("it was killed")),
             }
         }
     }
+}
+
+/// What a helper says instead of an answer: which service failed, and why.
+fn told(answer: &[u8]) -> String {
+    const LONGEST: usize = 400;
+    let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.get(..LONGEST).unwrap_or(line);
+    if line.is_empty() { String::new() } else { format!(" ({})", escaped(line)) }
 }
 
 fn become_helper(
