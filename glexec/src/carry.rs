@@ -157,7 +157,7 @@ pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: &[OsString]) -> Resu
     walk.teller.status(&Record::Settled { paid, live, owed });
     match owed {
         0 => Ok(0),
-        count => Err(Stop::new(Reason::State, format!("{count} runs still owe their epilogue"))
+        count => Err(Stop::new(Reason::State, format!("{count} runs still owe something"))
             .hint("the log says why; the site has to act")),
     }
 }

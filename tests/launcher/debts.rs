@@ -1,11 +1,13 @@
-//! What is owed is never lost by an error: not by a full disk, and not by what one caller writes
-//! down.
+//! What is owed is never lost by an error: not by a full disk, not by what one caller writes down,
+//! and not by a system call that fails while a directory goes back.
 
 use glexec::contract::Reason;
 
-use harness::{EPILOGUE, Limit, Ran, Site};
+use harness::accounts::{PAYLOAD1, PILOT};
+use harness::{Call, EPILOGUE, GLEXEC, Limit, Ran, Running, Site};
 use nix::sys::resource::Resource;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 const STATE: &str = "/var/lib/glexec";
 
@@ -21,15 +23,6 @@ fn sweep(site: &Site) -> Ran {
 
 fn size_of(site: &Site, name: &str) -> u64 {
     std::fs::metadata(site.path(&format!("{STATE}/{name}"))).unwrap().len()
-}
-
-/// Waits for something that is bound to come.
-fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// The caller chooses the length of its entry, so it chooses where the disk is full: here in the
@@ -126,7 +119,7 @@ fn what_a_run_writes_down_is_bounded_by_what_its_caller_wrote() {
     assert_eq!(told.variable("GLEXEC_11").map(str::len), Some(120_000), "and reads back as it was");
     // Without an epilogue it is only the entry that bounds it.
     site.settings("hand_over = [\"D\"]");
-    site.directory("/var/lib/site/d", (harness::accounts::PILOT, harness::accounts::PILOT), 0o700);
+    site.directory("/var/lib/site/d", (PILOT, PILOT), 0o700);
     large(20).env("D", "/var/lib/site/d").run().stopped(Reason::ArgumentsTooLong);
     assert_eq!(entries(&site), [""; 0]);
 }
@@ -146,4 +139,303 @@ fn a_caller_fills_the_state_directory_with_no_more_than_its_share() {
     call(100_000).with_status().run().stopped(Reason::TooManyRuns);
     call(100_000).by("busy").run().exited(0);
     call(1000).run().exited(0);
+}
+
+const SCRATCH: &str = "/var/lib/site/scratch";
+const DIRECTORY: &str = "/var/lib/site/scratch/d";
+
+/// A directory of pilot's, with something in it.
+fn furnished(site: Site) -> Site {
+    site.directory(SCRATCH, (PILOT, PILOT), 0o755);
+    furnish(&site);
+    site
+}
+
+fn furnish(site: &Site) {
+    for directory in [DIRECTORY, &format!("{DIRECTORY}/sub")] {
+        site.directory(directory, (PILOT, PILOT), 0o700);
+    }
+    for name in ["f", "sub/g"] {
+        site.file(&format!("{DIRECTORY}/{name}"), "of the caller\n", 0o600);
+        site.own(&format!("{DIRECTORY}/{name}"), (PILOT, PILOT));
+    }
+}
+
+/// A payload that leaves something of every kind.
+const LEAVES: &str = "cd /var/lib/site/scratch/d && mkdir -p new/er && echo y > new/er/y && \
+                      setfacl -m u:other:rwx new && echo h > h && ln -f h h2 && ln -sf /etc/passwd out && \
+                      ln -sf new in && echo x > sub/x && chmod 666 sub/x && chmod 777 sub";
+
+fn leaving<'s>(site: &'s Site, then: &str) -> Call<'s> {
+    let script = format!("{LEAVES} && {then}");
+    site.glexec(["sh", "-c", &script]).env("D", DIRECTORY)
+}
+
+/// Whatever is not pilot's, the directory itself included.
+fn not_the_callers(site: &Site) -> Vec<String> {
+    fn below(path: &Path, all: &mut Vec<String>) {
+        let meta = std::fs::symlink_metadata(path).unwrap();
+        if meta.uid() != PILOT {
+            all.push(format!("{} of {}", path.display(), meta.uid()));
+        }
+        if meta.is_dir() {
+            for entry in std::fs::read_dir(path).unwrap() {
+                below(&entry.unwrap().path(), all);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    below(&site.path(DIRECTORY), &mut all);
+    all
+}
+
+/// Runs something by strace, one of its calls tampered with; whether that call came.
+fn tampered(site: &Site, how: &str, who: &str, words: &[&str]) -> (Ran, bool) {
+    let strace = which::which("strace").expect("strace is missing: tests/run installs it");
+    let calls = how.split(':').next().unwrap();
+    let (inject, trace) = (format!("inject={how}"), format!("trace={calls}"));
+    let _ = std::fs::remove_file(site.path("/tmp/trace"));
+    let mut line = vec!["-qq", "-o", "/tmp/trace", "-e", &trace, "-e", &inject];
+    if who != "root" {
+        line.extend(["-u", who]);
+    }
+    let ran = site
+        .program([strace.to_str().unwrap()])
+        .words(line)
+        .words(words.iter().copied())
+        .by("root")
+        .env("D", DIRECTORY)
+        .run();
+    (ran, site.read("/tmp/trace").contains("(INJECTED)"))
+}
+
+/// The calls of a hand-over, with what each is made to say.
+const CALLS: [&str; 16] = [
+    "openat2:error=EIO",
+    "openat2:error=ENOENT",
+    "openat2:error=EXDEV",
+    "fchownat:error=EIO",
+    "getdents64:error=EIO",
+    "statx:error=EIO",
+    "fchmod:error=EIO",
+    "rename,renameat,renameat2:error=EIO",
+    "unlink,unlinkat:error=EIO",
+    "getxattr:error=EIO",
+    "setxattr:error=EIO",
+    "removexattr:error=EIO",
+    "readlinkat:error=EIO",
+    "statfs,fstatfs:error=EIO",
+    "fcntl:error=ENOLCK",
+    "mkdirat,mkdir:error=EIO",
+];
+
+#[test]
+fn no_error_of_a_hand_back_leaves_files_the_targets_and_the_debt_paid() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    let (mut tampered_with, mut owed) = (0, 0);
+    for call in CALLS.iter().chain(&["openat,open:error=EIO", "openat,open:error=ENOENT"]) {
+        for when in 1..200 {
+            let how = format!("{call}:when={when}");
+            let (ran, came) = tampered(&site, &how, "pilot", &[GLEXEC, "sh", "-c", LEAVES]);
+            if !came {
+                break;
+            }
+            tampered_with += 1;
+            if entries(&site).is_empty() {
+                let left = not_the_callers(&site);
+                assert!(left.is_empty(), "{how}: paid, and {left:#?}, {ran:#?}");
+            } else {
+                owed += 1;
+                let swept = sweep(&site);
+                let left = not_the_callers(&site);
+                assert!(left.is_empty(), "{how}: {left:#?}, {swept:#?}, {ran:#?}");
+                assert_eq!((swept.code, entries(&site).len()), (Some(0), 0), "{how}: {swept:#?}");
+            }
+            furnish(&site);
+        }
+    }
+    assert!(tampered_with > 100 && owed > 20, "{tampered_with} errors, {owed} debts");
+}
+
+/// On another file system than the quarantine files with more names stay as they are, by rule.
+fn not_the_callers_but_hard_links(site: &Site) -> Vec<String> {
+    let mut all = not_the_callers(site);
+    all.retain(|line| !line.contains("/d/h of") && !line.contains("/d/h2 of"));
+    all
+}
+
+/// Killed while its payload had the directory.
+fn killed_with_the_directory(site: &Site) {
+    let running: Running<'_> = leaving(site, "echo up && exec sleep 60").with_status().start();
+    running.says("up");
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    assert!(!not_the_callers(site).is_empty());
+}
+
+#[test]
+fn no_error_of_a_sweep_leaves_files_the_targets_and_the_debt_paid() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    let (mut tampered_with, mut owed) = (0, 0);
+    for call in CALLS.iter().chain(&["openat:error=EIO", "openat:error=ENOENT"]) {
+        for when in 1..200 {
+            let how = format!("{call}:when={when}");
+            killed_with_the_directory(&site);
+            let (ran, came) =
+                tampered(&site, &how, "root", &["/usr/sbin/glexec-admin", "sweep", "--now"]);
+            let debts = entries(&site).len();
+            let left = not_the_callers(&site);
+            assert!(debts > 0 || left.is_empty(), "{how}: paid, and {left:#?}, {ran:#?}");
+            owed += usize::from(came && debts > 0);
+            let swept = sweep(&site);
+            let left = not_the_callers(&site);
+            assert!(left.is_empty(), "{how}: {left:#?}, {swept:#?}, {ran:#?}");
+            assert_eq!((swept.code, entries(&site).len()), (Some(0), 0), "{how}: {swept:#?}");
+            furnish(&site);
+            if !came {
+                break;
+            }
+            tampered_with += 1;
+        }
+    }
+    assert!(tampered_with > 60 && owed > 20, "{tampered_with} errors, {owed} debts");
+}
+
+#[test]
+fn a_directory_that_cannot_be_given_back_stays_owed_beside_an_epilogue_that_ran() {
+    let site = furnished(Site::with_epilogue("hand_over = [\"D\"]"));
+    // Four entries go there; from the fifth change of owner on all fail.
+    let how = "fchownat:error=EPERM:when=5+";
+    let script = format!("{LEAVES}; exit 7");
+    let (ran, _) = tampered(&site, how, "pilot", &[GLEXEC, "sh", "-c", &script]);
+    ran.exited(7);
+    assert_eq!(entries(&site).len(), 1, "{ran:#?}");
+    assert_eq!(site.epilogues().len(), 1);
+    let told = |text: &str| site.log().iter().any(|line| line.contains(text));
+    assert!(told("were not handed back, the first: "), "{:#?}", site.log());
+    assert!(told(&format!("{DIRECTORY}/")), "{:#?}", site.log());
+    let ps = site.program(["/usr/sbin/glexec-admin", "ps"]).by("root").run();
+    assert!(ps.output().contains("owed"), "{ps:#?}");
+    // Nobody else gets it meanwhile.
+    leaving(&site, "true").with_status().run().stopped(Reason::HandOver);
+    // The first attempt was within the caller's reach; the next two are a sweep's, with a pause.
+    let admin = ["/usr/sbin/glexec-admin", "sweep"];
+    let (ran, _) = tampered(&site, "fchownat:error=EPERM:when=1+", "root", &admin);
+    ran.exited(1);
+    let ran = site.program(admin).by("root").run();
+    assert!(ran.exited(1).output().contains("later"), "{ran:#?}");
+    sweep(&site).exited(0);
+    assert_eq!(not_the_callers(&site), [""; 0]);
+    assert_eq!((entries(&site).len(), site.epilogues().len()), (0, 1), "nothing is paid twice");
+    leaving(&site, "true").run().exited(0);
+}
+
+#[test]
+fn a_hand_back_that_never_works_is_set_aside_and_a_person_can_bring_it_back() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    killed_with_the_directory(&site);
+    let admin = ["/usr/sbin/glexec-admin", "sweep", "--now"];
+    for _ in 0..6 {
+        tampered(&site, "fchownat:error=EPERM:when=1+", "root", &admin).0.exited(1);
+    }
+    let names = std::fs::read_dir(site.path(STATE)).unwrap();
+    let names: Vec<_> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("aside.run.")), "{names:?}");
+    assert!(!not_the_callers(&site).is_empty());
+}
+
+/// Its scratch file system: an overlay, whose device has another number with every mount.
+fn mount_scratch(site: &Site, first: bool) {
+    let disk = "/var/lib/site/disk";
+    let make = format!(
+        "mkdir -p {disk} {SCRATCH} && mount -t tmpfs none {disk} && cd {disk} && mkdir l u w"
+    );
+    let mount = format!(
+        "mount -t overlay -o lowerdir={disk}/l,upperdir={disk}/u,workdir={disk}/w none {SCRATCH}"
+    );
+    let text = if first { format!("{make} && {mount} && chmod 755 {SCRATCH}") } else { mount };
+    site.shell(&text).by("root").run().exited(0);
+}
+
+fn unmount_scratch(site: &Site) {
+    // The next mount would get the same number again.
+    let text = format!(
+        "umount {SCRATCH} && mkdir -p /var/lib/site/x && mount -t tmpfs none /var/lib/site/x"
+    );
+    site.shell(&text).by("root").run().exited(0);
+}
+
+#[test]
+fn after_a_new_mount_the_directory_is_known_again_and_given_back() {
+    let site = Site::with("hand_over = [\"D\"]");
+    mount_scratch(&site, true);
+    furnish(&site);
+    let device = || std::fs::metadata(site.path(DIRECTORY)).unwrap().dev();
+    killed_with_the_directory(&site);
+    let before = device();
+    unmount_scratch(&site);
+    // As long as it is not there, nothing is paid.
+    sweep(&site).exited(1);
+    assert_eq!(entries(&site).len(), 1);
+    assert!(site.log().iter().any(|line| line.contains("is not mounted")), "{:#?}", site.log());
+    mount_scratch(&site, false);
+    assert_ne!(device(), before, "the number has changed");
+    sweep(&site).exited(0);
+    assert_eq!((not_the_callers_but_hard_links(&site), entries(&site).len()), (vec![], 0));
+}
+
+#[test]
+fn what_has_the_name_while_the_file_system_is_away_is_left_alone() {
+    let site = Site::with("hand_over = [\"D\"]");
+    mount_scratch(&site, true);
+    furnish(&site);
+    killed_with_the_directory(&site);
+    unmount_scratch(&site);
+    site.directory(DIRECTORY, (PAYLOAD1, PAYLOAD1), 0o700);
+    sweep(&site).exited(1);
+    assert_eq!(std::fs::metadata(site.path(DIRECTORY)).unwrap().uid(), PAYLOAD1);
+    mount_scratch(&site, false);
+    sweep(&site).exited(0);
+    assert_eq!((not_the_callers_but_hard_links(&site), entries(&site).len()), (vec![], 0));
+}
+
+#[test]
+fn a_directory_that_was_removed_owes_nothing_any_more() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    killed_with_the_directory(&site);
+    std::fs::remove_dir_all(site.path(DIRECTORY)).unwrap();
+    sweep(&site).exited(0);
+    assert_eq!(entries(&site).len(), 0);
+    assert!(site.log().iter().any(|line| line.contains("it was removed")), "{:#?}", site.log());
+    let names = std::fs::read_dir(site.path(STATE)).unwrap();
+    let names: Vec<_> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("handed.")), "{names:?}");
+}
+
+/// Whom the target has let in by a list, it has let in to what the caller makes there later, too.
+#[test]
+fn no_access_control_list_of_the_targets_goes_back_with_the_directory() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    let script = "mkdir -p a/b && setfacl -d -m u:other:rwx . a a/b && setfacl -m u:other:rwx,m:rwx a . && \
+                  echo x > a/x && setfacl -m g:other:rw sub/g && setfacl -m u:other:rw,m::rw f && chmod 640 a/x";
+    site.glexec(["sh", "-c", &format!("cd {DIRECTORY} && {script}")])
+        .env("D", DIRECTORY)
+        .run()
+        .exited(0);
+    let lists = site.shell(&format!("getfacl -pRn {DIRECTORY}")).by("root").run();
+    let text = lists.exited(0).output();
+    let odd: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("default:") || line.starts_with("mask:"))
+        .chain(text.lines().filter(|line| line.contains("user:42") || line.contains("group:42")))
+        .collect();
+    assert_eq!(odd, [""; 0], "{text}");
+    let mode = |name: &str| {
+        std::fs::metadata(site.path(&format!("{DIRECTORY}/{name}"))).unwrap().mode() & 0o777
+    };
+    assert_eq!((mode("f"), mode("sub/g")), (0o600, 0o600), "the mask gave the group nothing");
+    assert_eq!(not_the_callers(&site), [""; 0]);
+    let secret =
+        format!("umask 077; echo secret > {DIRECTORY}/a/b/new && getfacl -pn {DIRECTORY}/a/b/new");
+    assert!(!site.shell(&secret).run().exited(0).output().contains("user:42"));
 }

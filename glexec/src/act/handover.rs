@@ -1,34 +1,28 @@
-//! Gives directories of the caller's to the target for a run, and back afterwards. What changes
-//! hands is first looked at by a descriptor that was opened without following anything, and then
-//! changed by the same descriptor.
+//! Gives directories of the caller's to the target for a run, and back afterwards. That they go
+//! back is owed like an epilogue: what could not be given back stays written down.
 
+use super::linger::now;
 use super::root::Root;
-use super::state::{StateDir, whole};
-use super::sys::{self, Status};
+use super::state::{Ledger, StateDir, whole};
+use super::sys;
+use super::tree::{
+    Entry, PATIENCE, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_removed, pass,
+};
+use super::whereabouts::{Again, find_again, reach};
 use crate::contract::Reason;
 use crate::decide::config::StateRule;
-use crate::decide::entry::{Bytes, Handed, Story};
-use crate::decide::handover::{Fate, Kind, Pair, Seen, leaves};
+use crate::decide::entry::{Debt, Handed, Payer, Phase, Story};
+use crate::decide::handover::{Fate, Kind, Pair};
 use crate::decide::plan::{Linger, Plan};
 use crate::decide::stop::Stop;
+use crate::decide::text::escaped;
 use crate::decide::witness::{Level, Witness};
-use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
-use nix::fcntl::{
-    AT_FDCWD, AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat, openat2, readlinkat,
-    renameat,
-};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
-use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
-use std::ffi::{CStr, CString, OsStr};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, unlinkat};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::time::SystemTime;
 
-/// What lies deeper is not handed over: each level holds two descriptors, and the threshold sees
-/// to 1024.
-const DEEPEST: usize = 256;
 /// Where what must not go back is put, in the state directory.
 const QUARANTINE: &str = "quarantine";
 
@@ -56,9 +50,6 @@ struct Hold {
     name: String,
 }
 
-/// Major and minor number of a file system's device.
-type Device = (u32, u32);
-
 /// Between whom: uid and gid.
 #[derive(Debug, Clone, Copy)]
 struct Parties {
@@ -67,16 +58,32 @@ struct Parties {
 }
 
 /// What did not go back as it was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counted {
+#[derive(Debug, Default)]
+struct Tally {
     /// Taken out.
     quarantined: u32,
-    /// Still the target's.
+    /// Kept back by rule: what would lead astray and cannot be taken out.
+    kept: u32,
+    /// Could not be done, and is owed.
     failed: u32,
+    /// The first of these.
+    first: Option<String>,
+}
+
+/// Whether the directories of a lost run are the caller's again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HandBack {
+    Done,
+    /// Not due before: seconds since 1970.
+    Later(u64),
+    /// Still owed; why.
+    Owed(String),
+    /// Tried often enough: somebody has to look.
+    Hopeless,
 }
 
 fn refused(path: &[u8], what: &str) -> Stop {
-    let path = crate::decide::text::escaped(path);
+    let path = escaped(path);
     Stop::new(Reason::HandOver, format!("{path} cannot be handed over: it {what}"))
         .hint("name a directory of yours on a local file system, by a path without links")
 }
@@ -90,24 +97,7 @@ pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Stop> 
     let caller = plan.caller.uid().as_raw();
     let mut opened: Vec<HandOver> = Vec::new();
     for path in &linger.hand_over {
-        let refused = |what: &str| refused(path, what);
-        let (directory, devices) =
-            reach(path, None).map_err(|e| refused(&format!("cannot be opened ({})", e.desc())))?;
-        let fuse = fstatfs(&directory).is_ok_and(|fs| fs.filesystem_type() == FUSE_SUPER_MAGIC);
-        let status = sys::status_of(directory.as_fd(), true).map_err(|e| refused(e.desc()))?;
-        if status.uid != caller {
-            return Err(refused("is not yours"));
-        }
-        if fuse {
-            return Err(refused("is on a file system that a user serves"));
-        }
-        let handed = Handed {
-            path: Bytes(path.clone()),
-            device: status.device,
-            inode: status.inode,
-            born: status.born,
-            devices,
-        };
+        let (directory, handed) = reach(path, caller).map_err(|why| refused(path, &why))?;
         if opened.iter().all(|other| !other.handed.is_same(&handed)) {
             opened.push(HandOver { directory, handed });
         }
@@ -115,102 +105,139 @@ pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Stop> 
     Ok(opened)
 }
 
-/// From the root directory down, each name on its own, and no link followed. Where the file
-/// systems are told, none is asked for anything that is not one of them: a user may have put one
-/// there that never answers. They go by their devices, for a scheduler's job may have had a mount
-/// namespace of its own, in which every mount has another number.
-fn reach(path: &[u8], told: Option<&[Device]>) -> Result<(OwnedFd, Vec<Device>), Errno> {
-    let rest = path.strip_prefix(b"/").ok_or(Errno::EINVAL)?;
-    let names = rest.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut devices = Vec::new();
-    let mut at = openat(AT_FDCWD, "/", flags, Mode::empty())?;
-    for name in names {
-        if name == b".." || name == b"." {
-            return Err(Errno::EINVAL);
-        }
-        at = openat(&at, OsStr::from_bytes(name), flags, Mode::empty())?;
-        let device = sys::status_of(at.as_fd(), false)?.device;
-        if told.is_some_and(|told| told.get(devices.len()) != Some(&device)) {
-            return Err(Errno::EXDEV);
-        }
-        devices.push(device);
-    }
-    if devices.is_empty() { Err(Errno::EINVAL) } else { Ok((at, devices)) }
-}
-
 impl HandOver {
-    /// The directory of a lost run, where it is the one that was written down, and no other that
-    /// has its name now. The devices of another boot say nothing.
-    fn again(handed: &Handed, same_boot: bool) -> Option<Self> {
-        let (directory, _) = reach(&handed.path.0, same_boot.then_some(&handed.devices)).ok()?;
-        let status = sys::status_of(directory.as_fd(), false).ok()?;
-        let now = (status.device, status.inode, status.born);
-        let same = now == (handed.device, handed.inode, handed.born);
-        same.then(|| Self { directory, handed: handed.clone() })
-    }
-
     pub(super) fn number(&self) -> RawFd {
         self.directory.as_raw_fd()
     }
 
-    fn owner(&self) -> Option<u32> {
-        sys::status_of(self.directory.as_fd(), true).ok().map(|status| status.uid)
+    fn owner(&self) -> Result<u32, Errno> {
+        sys::status_of(self.directory.as_fd(), true).map(|status| status.uid)
     }
 
     /// Gives it to the target: the directory first, so that the caller can change nothing of it
-    /// any more, then what is in it; a directory always before what is in it. What could not be
-    /// given is not looked into, so that all that is the target's is below what is the target's.
-    fn forth(&self, root: &Root, parties: Parties) -> Result<(), Errno> {
+    /// any more, then what is in it; a directory always before what is in it. What is not given is
+    /// not looked into, so that all that is the target's is below what is the target's.
+    fn forth(&self, root: &Root, parties: Parties) -> Result<(), String> {
         let (to, pair) = (parties.target, parties.pair());
-        pass(root, &self.directory, to)?;
-        let mut walk = Walk::new(self, Way::Forth);
+        let told = |trouble: Trouble| trouble.told();
+        let path = &self.handed.path.0;
+        let changed = "given to the target";
+        pass(root, &self.directory, to)
+            .map_err(|e| format!("{} cannot be {changed} ({})", escaped(path), e.desc()))?;
+        let mut walk = Walk::new(&self.directory, path, Way::Forth).map_err(told)?;
         while let Some(step) = walk.next() {
-            let Step::Entry(entry) = step else { continue };
-            let passed =
-                entry.seen.forth(pair) == Fate::Pass && pass(root, &entry.file, to).is_ok();
-            if passed && entry.seen.kind == Kind::Directory {
-                let _ = walk.enter(entry.file);
+            let Entry { file, seen, name } = match step {
+                Step::Entry(entry) => entry,
+                Step::Left(..) => continue,
+                Step::Trouble(trouble) => return Err(told(trouble)),
+            };
+            if seen.forth(pair) != Fate::Pass {
+                continue;
+            }
+            pass(root, &file, to).map_err(|e| walk.trouble(&name, changed, e).told())?;
+            if seen.kind == Kind::Directory {
+                // What lies too deep stays the caller's.
+                let _: bool = walk
+                    .enter(file, name.clone())
+                    .map_err(|e| walk.trouble(&name, "listed", e).told())?;
             }
         }
         Ok(())
     }
 
     /// Gives it back: what is in a directory before the directory, so that the caller reaches
-    /// nothing that has not been looked at. Can be done again after an interruption.
-    fn back(&self, root: &Root, parties: Parties, state: &StateDir) -> Counted {
+    /// nothing that has not been looked at, and a directory only where all in it is done, so that
+    /// the next attempt finds the rest below what is still the target's.
+    fn back(&self, root: &Root, parties: Parties, quarantine: &Quarantine) -> Tally {
         let (to, pair) = (parties.caller, parties.pair());
-        let quarantine = quarantine(state);
-        let mut counted = Counted::default();
-        let mut walk = Walk::new(self, Way::Back);
+        let mut tally = Tally::default();
+        let mut walk = match Walk::new(&self.directory, &self.handed.path.0, Way::Back) {
+            Ok(walk) => walk,
+            Err(trouble) if is_removed(&self.directory, trouble.errno()) => return tally,
+            Err(trouble) => {
+                tally.fail(&trouble);
+                return tally;
+            }
+        };
+        let changed = "given back";
         while let Some(step) = walk.next() {
-            let entry = match step {
-                Step::Left(directory) => {
-                    counted.failed += u32::from(pass(root, &directory, to).is_err());
-                    continue;
+            let done = match step {
+                Step::Left(directory, name, true) => {
+                    pass(root, &directory, to).map_err(|e| walk.trouble(&name, changed, e))
                 }
-                Step::Entry(entry) => entry,
-            };
-            let Entry { file, seen, name } = entry;
-            let out = match seen.back(pair) {
-                Fate::Stay => false,
-                Fate::Pass if seen.kind == Kind::Directory => !walk.enter(file),
-                Fate::Pass => {
-                    counted.failed += u32::from(pass(root, &file, to).is_err());
-                    false
+                Step::Left(_, _, false) => Ok(()),
+                Step::Entry(entry) => {
+                    let done = entry_back(root, (&mut walk, quarantine), entry, (pair, to));
+                    done.map(|taken| tally.count(taken))
                 }
-                Fate::Quarantine => true,
+                Step::Trouble(trouble) => Err(trouble),
             };
-            if out && walk.take_out((&name, seen.kind), quarantine.as_ref()) {
-                counted.quarantined = counted.quarantined.saturating_add(1);
-            } else if out {
-                walk.seal(root, &name);
-                counted.failed = counted.failed.saturating_add(1);
+            if let Err(trouble) = done {
+                walk.fail();
+                tally.fail(&trouble);
             }
         }
-        counted.failed += u32::from(pass(root, &self.directory, to).is_err());
-        counted
+        if !walk.has_failed() {
+            if let Err(errno) = pass(root, &self.directory, to) {
+                tally.fail(&walk.trouble(c"", changed, errno));
+            }
+        }
+        tally
     }
+}
+
+/// Gives back what has this name. It may be another entry's by the time something is done to it:
+/// what it is then is looked at anew.
+fn entry_back(
+    root: &Root,
+    (walk, quarantine): (&mut Walk<'_>, &Quarantine),
+    entry: Entry,
+    between: (Pair, (u32, u32)),
+) -> Result<Option<TakenOut>, Trouble> {
+    let name = entry.name.clone();
+    let mut done = one_back(root, (walk, quarantine), entry, between);
+    for _ in 0..PATIENCE {
+        match &done {
+            Err(trouble) if trouble.is_of_another_kind() => {}
+            Ok(_) | Err(_) => break,
+        }
+        done = match walk.again(&name)? {
+            Some(entry) => one_back(root, (walk, quarantine), entry, between),
+            None => Ok(None),
+        };
+    }
+    done
+}
+
+/// Gives one entry back, goes into it next, or takes it out; gives what became of what was to be
+/// taken out.
+fn one_back(
+    root: &Root,
+    (walk, quarantine): (&mut Walk<'_>, &Quarantine),
+    entry: Entry,
+    (pair, to): (Pair, (u32, u32)),
+) -> Result<Option<TakenOut>, Trouble> {
+    let Entry { file, seen, name } = entry;
+    match seen.back(pair) {
+        Fate::Stay => return Ok(None),
+        Fate::Pass if seen.kind == Kind::Directory => {
+            let entered = walk.enter(file, name.clone());
+            if entered.map_err(|e| walk.trouble(&name, "listed", e))? {
+                return Ok(None);
+            }
+        }
+        Fate::Pass => {
+            if seen.kind == Kind::Regular {
+                walk.close_to_others(&file).map_err(|e| walk.trouble(&name, "closed", e))?;
+            }
+            return pass(root, &file, to)
+                .map(|()| None)
+                .map_err(|e| walk.trouble(&name, "given back", e));
+        }
+        Fate::Quarantine => {}
+    }
+    let taken = walk.take_out(root, (&name, seen.kind), quarantine);
+    taken.map(Some).map_err(|e| walk.trouble(&name, "taken out", e))
 }
 
 /// Locks the directory; `None` where another run has it.
@@ -219,171 +246,37 @@ fn hold(handed: &Handed, state: &StateDir) -> Result<Option<Hold>, Stop> {
     let name = format!("handed.{major}.{minor}.{}", handed.inode);
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let unusable = |errno: Errno| state.unusable(&name, errno);
     for _ in 0..8 {
-        let file = openat(state.descriptor(), name.as_str(), flags, mode)
-            .map_err(|e| state.unusable(&name, e))?;
+        let file = openat(state.descriptor(), name.as_str(), flags, mode).map_err(unusable)?;
         // This lock belongs to the open file: it goes along through a fork of glexec's own.
-        if fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))).is_err() {
-            break;
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+            Ok(_) => {}
+            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(None),
+            Err(errno) => return Err(unusable(errno)),
         }
         // Who had it before removes the name with the lock still held.
-        if fstat(&file).is_ok_and(|stat| stat.st_nlink > 0) {
+        if fstat(&file).map_err(unusable)?.st_nlink > 0 {
             return Ok(Some(Hold { _file: file, name }));
         }
     }
     Ok(None)
 }
 
-/// What a walk meets.
-enum Step {
-    Entry(Entry),
-    /// A directory that was entered and has nothing more.
-    Left(OwnedFd),
+/// Lets a directory go: the name goes while its lock is still held. Where it stays, the next run
+/// takes it as it is.
+fn let_go(state: &StateDir, hold: &Hold) {
+    let _ = unlinkat(state.descriptor(), hold.name.as_str(), UnlinkatFlags::NoRemoveDir);
 }
 
-/// One entry, by its own descriptor.
-struct Entry {
-    file: OwnedFd,
-    seen: Seen,
-    name: CString,
-}
-
-/// A directory that is being gone through.
-struct Floor {
-    /// Opened by `O_PATH`; the top of a walk has none of its own.
-    file: Option<OwnedFd>,
-    listed: OwnedFd,
-    names: OwningIter,
-}
-
-/// Where a walk hands things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Forth,
-    Back,
-}
-
-/// Goes through a directory and those below it that are entered, without recursion.
-struct Walk<'h> {
-    over: &'h HandOver,
-    way: Way,
-    levels: Vec<Floor>,
-}
-
-impl<'h> Walk<'h> {
-    fn new(over: &'h HandOver, way: Way) -> Self {
-        let level =
-            list(&over.directory, way).map(|(listed, names)| Floor { file: None, listed, names });
-        Self { over, way, levels: level.into_iter().collect() }
-    }
-
-    fn next(&mut self) -> Option<Step> {
-        loop {
-            let depth = self.levels.len().checked_sub(1)?;
-            let level = self.levels.last_mut()?;
-            let Some(Ok(next)) = level.names.next() else {
-                match self.levels.pop().and_then(|level| level.file) {
-                    Some(file) => return Some(Step::Left(file)),
-                    None => continue,
-                }
-            };
-            let name = next.file_name();
-            if name == c"." || name == c".." {
-                continue;
-            }
-            let path = &self.over.handed.path.0;
-            if let Some((file, seen)) = look(&level.listed, name, (depth, path)) {
-                return Some(Step::Entry(Entry { file, seen, name: name.to_owned() }));
-            }
-        }
-    }
-
-    /// Goes through this directory next; false where it is too deep or cannot be listed.
-    fn enter(&mut self, file: OwnedFd) -> bool {
-        let deeper = (self.levels.len() < DEEPEST).then(|| list(&file, self.way)).flatten();
-        let Some((listed, names)) = deeper else { return false };
-        self.levels.push(Floor { file: Some(file), listed, names });
-        true
-    }
-
-    /// Takes an entry of the current directory out: into the quarantine where that is on the same
-    /// file system. Elsewhere what holds nothing is removed. False where it stays.
-    fn take_out(&self, (name, kind): (&CString, Kind), quarantine: Option<&OwnedFd>) -> bool {
-        let Some(Floor { listed, .. }) = self.levels.last() else { return false };
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let to = format!("{:x}.{}", since.map_or(0, |d| d.as_nanos()), nix::unistd::getpid());
-        let moved = quarantine.is_some_and(|quarantine| {
-            renameat(listed, name.as_c_str(), quarantine, to.as_str()).is_ok()
-        });
-        moved
-            || matches!(kind, Kind::Other | Kind::Link)
-                && unlinkat(listed, name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_ok()
-    }
-
-    /// A directory that could not be taken out is nobody's way: nothing in it has been looked at.
-    fn seal(&self, root: &Root, name: &CStr) {
-        let Some(Floor { listed, .. }) = self.levels.last() else { return };
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_NO_XDEV);
-        if let Ok(directory) = openat2(listed, name, how) {
-            let _ = pass(root, &directory, (0, 0));
-            let _ = fchmod(&directory, Mode::S_IRWXU);
-        }
-    }
-}
-
-/// On the way back only its owner may write in it from here on: whom the target has let in could
-/// put something into it that has not been looked at, while the caller works with it.
-fn list(directory: &OwnedFd, way: Way) -> Option<(OwnedFd, OwningIter)> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let listed = openat(directory, ".", flags, Mode::empty()).ok()?;
-    let mode = Mode::from_bits_truncate(fstat(&listed).ok()?.st_mode);
-    let of_others = Mode::S_IWGRP | Mode::S_IWOTH;
-    if way == Way::Back && mode.intersects(of_others) {
-        fchmod(&listed, mode - of_others).ok()?;
-    }
-    let again = openat(directory, ".", flags, Mode::empty()).ok()?;
-    Some((listed, Dir::from_fd(again).ok()?.into_iter()))
-}
-
-/// Looks at one entry. What is mounted there is nobody's entry and is not asked anything.
-fn look(directory: &OwnedFd, name: &CStr, (depth, own): (usize, &[u8])) -> Option<(OwnedFd, Seen)> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_XDEV);
-    let file = openat2(directory, name, how).ok()?;
-    let status = sys::status_of(file.as_fd(), true).ok()?;
-    let kind = kind_of(&status);
-    let leaves = kind == Kind::Link
-        && readlinkat(&file, c"").map_or(true, |text| leaves(text.as_bytes(), depth, own));
-    Some((file, Seen { kind, uid: status.uid, links: status.links, leaves }))
-}
-
-fn kind_of(status: &Status) -> Kind {
-    let kind = SFlag::from_bits_truncate(status.mode & SFlag::S_IFMT.bits());
-    if kind == SFlag::S_IFDIR {
-        Kind::Directory
-    } else if kind == SFlag::S_IFREG {
-        Kind::Regular
-    } else if kind == SFlag::S_IFLNK {
-        Kind::Link
-    } else {
-        Kind::Other
-    }
-}
-
-/// Changes the owner of what a descriptor stands for; the setuid bit and capabilities of a file
-/// are taken away by the kernel in the same step (chown(2)).
-fn pass(_root: &Root, file: &OwnedFd, (uid, gid): (u32, u32)) -> Result<(), Errno> {
-    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    fchownat(file, c"", uid, gid, AtFlags::AT_EMPTY_PATH)
-}
-
-fn quarantine(state: &StateDir) -> Option<OwnedFd> {
+fn quarantine(state: &StateDir) -> Quarantine {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let _ = mkdirat(state.descriptor(), QUARANTINE, Mode::S_IRWXU);
-    openat(state.descriptor(), QUARANTINE, flags, Mode::empty()).ok()
+    let made = match mkdirat(state.descriptor(), QUARANTINE, Mode::S_IRWXU) {
+        Err(Errno::EEXIST) => Ok(()),
+        made => made,
+    };
+    let opened = || openat(state.descriptor(), QUARANTINE, flags, Mode::empty());
+    Quarantine(made.and_then(|()| opened()))
 }
 
 impl Parties {
@@ -392,24 +285,43 @@ impl Parties {
     }
 }
 
-impl Counted {
-    fn and(self, other: Self) -> Self {
-        Self {
-            quarantined: self.quarantined.saturating_add(other.quarantined),
-            failed: self.failed.saturating_add(other.failed),
+impl Tally {
+    fn fail(&mut self, trouble: &Trouble) {
+        self.failed = self.failed.saturating_add(1);
+        self.first.get_or_insert_with(|| trouble.told());
+    }
+
+    fn count(&mut self, taken: Option<TakenOut>) {
+        match taken {
+            Some(TakenOut::Out) => self.quarantined = self.quarantined.saturating_add(1),
+            Some(TakenOut::Stays) => self.kept = self.kept.saturating_add(1),
+            Some(TakenOut::Gone) | None => {}
         }
     }
 
-    /// Says in the log what did not go back.
-    fn tell(self, witness: &dyn Witness) {
-        let Self { quarantined, failed } = self;
-        if quarantined + failed > 0 {
+    fn and(self, other: Self) -> Self {
+        Self {
+            quarantined: self.quarantined.saturating_add(other.quarantined),
+            kept: self.kept.saturating_add(other.kept),
+            failed: self.failed.saturating_add(other.failed),
+            first: self.first.or(other.first),
+        }
+    }
+
+    /// Says in the log what did not go back; a clause where something is still owed.
+    fn tell(self, witness: &dyn Witness) -> Result<(), String> {
+        let Self { quarantined, kept, failed, first } = self;
+        let out = quarantined.saturating_add(kept);
+        if out > 0 {
             let text = format!(
-                "handed back all but {} entries: {quarantined} to the quarantine of the state directory or removed, {failed} left as the target's",
-                quarantined.saturating_add(failed)
+                "handed back all but {out} entries: {quarantined} to the quarantine of the state directory or removed, {kept} left as the target's"
             );
             witness.log(Level::Warning, &text);
         }
+        let Some(first) = first else { return Ok(()) };
+        let why = format!("{failed} entries were not handed back, the first: {first}");
+        witness.log(Level::Error, &format!("{why}; a sweep tries again"));
+        Err(why)
     }
 }
 
@@ -433,11 +345,7 @@ impl Hands {
         let state = StateDir::open(root, rule)?;
         let mut hands = Self { state, parties, held: Vec::new() };
         for over in opened {
-            let hold = hold(&over.handed, &hands.state);
-            let busy = || refused(&over.handed.path.0, "is in the hands of another run");
-            // Another run may have taken it, and died, since it was opened.
-            let still = over.owner() == Some(parties.caller.0);
-            match hold.and_then(|hold| hold.filter(|_| still).ok_or_else(busy)) {
+            match hands.hold_one(&over) {
                 Ok(hold) => hands.held.push((over, hold)),
                 Err(stop) => {
                     hands.release();
@@ -448,6 +356,18 @@ impl Hands {
         Ok(Some(hands))
     }
 
+    fn hold_one(&self, over: &HandOver) -> Result<Hold, Stop> {
+        let path = &over.handed.path.0;
+        let busy = || refused(path, "is in the hands of another run");
+        let hold = hold(&over.handed, &self.state)?.ok_or_else(busy)?;
+        // Another run may have taken it, and died, since it was opened.
+        match over.owner() {
+            Ok(owner) if owner == self.parties.caller.0 => Ok(hold),
+            Ok(_) => Err(busy()),
+            Err(errno) => Err(refused(path, &format!("cannot be looked at ({})", errno.desc()))),
+        }
+    }
+
     /// What is to be written down before anything changes hands.
     pub(super) fn handed(&self) -> Vec<Handed> {
         self.held.iter().map(|(over, _)| over.handed.clone()).collect()
@@ -456,50 +376,129 @@ impl Hands {
     /// Gives everything to the target.
     ///
     /// # Errors
-    /// [`Reason::HandOver`] where a directory itself cannot be given.
+    /// [`Reason::HandOver`] where something cannot be given.
     pub(super) fn forth(&self, root: &Root) -> Result<(), Stop> {
         for (over, _) in &self.held {
-            over.forth(root, self.parties).map_err(|e| {
-                refused(&over.handed.path.0, &format!("cannot change hands ({})", e.desc()))
+            over.forth(root, self.parties).map_err(|why| {
+                refused(&over.handed.path.0, &format!("cannot change hands: {why}"))
             })?;
         }
         Ok(())
     }
 
-    /// Gives everything back and lets it go.
-    pub(super) fn back(self, root: &Root, witness: &dyn Witness) {
-        let all = self.held.iter().map(|(over, _)| over.back(root, self.parties, &self.state));
-        all.fold(Counted::default(), Counted::and).tell(witness);
+    /// Gives everything back and lets it go; gives the phase that says whether that debt is paid.
+    pub(super) fn back(self, root: &Root, witness: &dyn Witness) -> Phase {
+        let quarantine = quarantine(&self.state);
+        let all = self.held.iter().map(|(over, _)| over.back(root, self.parties, &quarantine));
+        let done = all.fold(Tally::default(), Tally::and).tell(witness);
         self.release();
+        outcome(done, (1, true))
     }
 
-    /// Lets the directories go as they are: each name goes while its lock is still held.
+    /// Lets the directories go as they are.
     pub(super) fn release(self) {
-        for (_, Hold { name, .. }) in &self.held {
-            let _ = unlinkat(self.state.descriptor(), name.as_str(), UnlinkatFlags::NoRemoveDir);
-        }
+        self.held.iter().for_each(|(_, hold)| let_go(&self.state, hold));
     }
 }
 
-/// Gives back what a lost run had. What another run has by now was given back before.
+fn outcome(done: Result<(), String>, (number, within): (u32, bool)) -> Phase {
+    match done {
+        Ok(()) => Phase::Back,
+        Err(why) => Phase::NotBack { number, at: now(), why, within },
+    }
+}
+
+/// Gives back what a lost run had, where that is due, and writes down what came of it.
 pub(super) fn give_back(
     root: &Root,
-    (state, story, same_boot): (&StateDir, &Story, bool),
+    (state, ledger, story): (&StateDir, &Ledger, &Story),
+    (payer, same_boot): (Payer, bool),
     witness: &dyn Witness,
-) {
+) -> HandBack {
+    let number = match story.hand_back(now(), payer) {
+        Debt::Paid => return HandBack::Done,
+        Debt::Later(at) => return HandBack::Later(at),
+        Debt::Hopeless => return HandBack::Hopeless,
+        Debt::Owed(number) => number,
+    };
+    let entry = &story.entry;
     let ids = |person: &crate::decide::entry::Person| {
         (person.uid, person.gids.first().copied().unwrap_or(person.uid))
     };
-    let entry = &story.entry;
     let parties = Parties { caller: ids(&entry.caller), target: ids(&entry.target) };
-    let mut all = Counted::default();
+    let quarantine = quarantine(state);
+    let (mut tally, mut busy, mut why) = (Tally::default(), None, None);
     for handed in &entry.handed {
-        let Ok(Some(hold)) = hold(handed, state) else { continue };
-        let over = HandOver::again(handed, same_boot);
-        if let Some(over) = over.filter(|over| over.owner() == Some(parties.target.0)) {
-            all = all.and(over.back(root, parties, state));
+        let path = escaped(&handed.path.0);
+        match one_again(root, (state, handed, same_boot), (parties, &quarantine)) {
+            Ok(Regained::Back(counted)) => tally = tally.and(counted),
+            Ok(Regained::Before) => {}
+            Ok(Regained::Gone(what)) => {
+                witness.log(Level::Notice, &format!("{path} is not handed back: {what}"));
+            }
+            Ok(Regained::Busy) => busy = Some(format!("{path} is in the hands of another run")),
+            Err(what) => {
+                let text = format!("{path} is not handed back: {what}; a sweep tries again");
+                witness.log(Level::Error, &text);
+                why.get_or_insert(format!("{path} is not handed back: {what}"));
+            }
         }
-        let _ = unlinkat(state.descriptor(), hold.name.as_str(), UnlinkatFlags::NoRemoveDir);
     }
-    all.tell(witness);
+    let done = tally.tell(witness).and(why.map_or(Ok(()), Err));
+    if let (Ok(()), Some(busy)) = (&done, busy) {
+        // It costs no attempt: how long the other run takes says nothing of this debt.
+        return HandBack::Owed(busy);
+    }
+    let phase = outcome(done.clone(), (number, payer == Payer::Caller));
+    if let Err(errno) = ledger.add(&phase) {
+        let text = format!("a phase could not be written down: {}", errno.desc());
+        witness.log(Level::Error, &text);
+    }
+    done.map_or_else(HandBack::Owed, |()| HandBack::Done)
+}
+
+/// What became of one directory of a lost run.
+enum Regained {
+    Back(Tally),
+    /// It was given back before.
+    Before,
+    Gone(&'static str),
+    Busy,
+}
+
+/// Gives one directory back where it is found again.
+///
+/// # Errors
+/// A clause where that is still owed.
+fn one_again(
+    root: &Root,
+    (state, handed, same_boot): (&StateDir, &Handed, bool),
+    (parties, quarantine): (Parties, &Quarantine),
+) -> Result<Regained, String> {
+    let clause = |stop: Stop| stop.detail.unwrap_or(stop.sentence);
+    let (directory, now) = match find_again(handed, same_boot) {
+        Again::Itself(directory, now) => (directory, now),
+        Again::Unknown(why) => return Err(why),
+        Again::Gone(what) => {
+            // The lost run's own lock has nobody who removes it.
+            if let Some(hold) = hold(handed, state).map_err(clause)? {
+                let_go(state, &hold);
+            }
+            return Ok(Regained::Gone(what));
+        }
+    };
+    // By the numbers that it has now, as every other run does.
+    let Some(hold) = hold(&now, state).map_err(clause)? else { return Ok(Regained::Busy) };
+    let over = HandOver { directory, handed: now };
+    let regained = match over.owner() {
+        Ok(owner) if owner == parties.target.0 => {
+            Ok(Regained::Back(over.back(root, parties, quarantine)))
+        }
+        // The directory itself goes last, and came first.
+        Ok(owner) if owner == parties.caller.0 => Ok(Regained::Before),
+        Ok(_) => Ok(Regained::Gone("it belongs to somebody else now")),
+        Err(errno) => Err(format!("it cannot be looked at ({})", errno.desc())),
+    };
+    let_go(state, &hold);
+    regained
 }

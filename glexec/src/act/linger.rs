@@ -106,10 +106,10 @@ pub(crate) fn linger(
         run.witness.log(Level::Warning, &format!("{} stragglers are left", found - ended));
     }
     run.note_phase(&Phase::ended(ending, usage, found, now()));
-    if let Some(hands) = run.hands.take() {
-        hands.back(&run.root, run.witness);
-    }
-    let mut whole = Ended { ending, usage, stragglers, epilogue: None };
+    let back = run.hands.take().map(|hands| hands.back(&run.root, run.witness));
+    back.iter().for_each(|phase| run.note_phase(phase));
+    let handed_back = back.is_none_or(|phase| phase == Phase::Back);
+    let mut whole = Ended { ending, usage, stragglers, epilogue: None, handed_back };
     whole.epilogue = run.epilogue(&whole, start);
     Ok((whole, Rest { ledger: run.ledger, messenger: run.messenger }))
 }
@@ -371,11 +371,26 @@ fn begin(
         Ok(()) => Ok(Begun { root, watch, messenger, closers, ledger, hands, leaf, since }),
         Err(stop) => {
             leaf.into_iter().for_each(Leaf::remove);
-            hands.into_iter().for_each(|hands| hands.back(&root, witness));
-            // Nothing came of it: nothing is owed.
-            let _ = ledger.map(|ledger| ledger.remove());
+            let back = hands.map_or(Phase::Back, |hands| hands.back(&root, witness));
+            nothing_came_of_it(ledger.as_ref(), &back, witness);
             Err(stop)
         }
+    }
+}
+
+/// No epilogue is owed; but directories that are not all back are. An entry that stays all the same
+/// is a debt too many, never one too few.
+fn nothing_came_of_it(ledger: Option<&Ledger>, back: &Phase, witness: &dyn Witness) {
+    let Some(ledger) = ledger else { return };
+    let noted = if *back == Phase::Back {
+        ledger.remove()
+    } else {
+        let nothing = Phase::Done { result: "nothing-started".to_owned(), code: None };
+        ledger.add(&nothing).and_then(|()| ledger.add(back))
+    };
+    if let Err(errno) = noted {
+        let text = format!("the entry of a run that was not started stays: {}", errno.desc());
+        witness.log(Level::Error, &text);
     }
 }
 

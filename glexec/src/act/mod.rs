@@ -35,8 +35,10 @@ mod stragglers;
 pub(crate) mod sweep;
 mod sys;
 pub(crate) mod threshold;
+mod tree;
 pub(crate) mod trusted;
 mod watch;
+mod whereabouts;
 
 pub(crate) use front::pid_of;
 pub(crate) use process::leads_terminal_group;

@@ -100,7 +100,7 @@ impl StateDir {
         };
         let directory = directory.map_err(|e| refuse(e.desc()))?;
         trusted::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(because)?;
-        if trusted::mode(&directory) & 0o077 != 0 {
+        if fstat(&directory).map_err(|e| refuse(e.desc()))?.st_mode & 0o077 != 0 {
             return Err(refuse("can be entered by others than root"));
         }
         Ok(Self { directory, path: path.clone(), sync: rule.sync })

@@ -3,7 +3,7 @@
 
 use super::epilogue::{self, Stage};
 use super::family::Spared;
-use super::handover;
+use super::handover::{self, HandBack};
 use super::launch::leave_foreign;
 use super::leases;
 use super::linger::now;
@@ -205,24 +205,26 @@ impl<'a> Sweep<'a> {
         }
         let entry = &story.entry;
         let same_boot = entry.place.boot == self.place.boot;
-        handover::give_back(self.root, (self.directory, story, same_boot), self.witness);
+        let which = (self.directory, &ledger, story);
+        let back = handover::give_back(self.root, which, (self.payer, same_boot), self.witness);
         if entry.exclusive {
             leases::touch(self.directory, Uid::from_raw(entry.target.uid));
         }
         if !entry.owes_epilogue {
             return match left {
-                0 => self.remove(&ledger, "nothing more was owed"),
+                0 => self.conclude(&mut ledger, "nothing more was owed", &back),
                 _ => Settled::Failed(format!("{left} processes of the account cannot be ended")),
             };
         }
         let attempt = match due {
             Debt::Later(at) => return Settled::Later(at),
-            Debt::Paid => return self.remove(&ledger, "paid before"),
-            Debt::Hopeless => return self.aside(&mut ledger, "tried too often"),
+            Debt::Paid => return self.conclude(&mut ledger, "paid before", &back),
+            Debt::Hopeless => return self.give_up(&mut ledger, "tried too often", &back),
             Debt::Owed(attempt) => attempt,
         };
         let Some((rule, identity)) = self.epilogue else {
-            return self.aside(&mut ledger, "the configuration has no epilogue any more");
+            let why = "the configuration has no epilogue any more";
+            return self.give_up(&mut ledger, why, &back);
         };
         if let Err(stop) = identity.keep_apart(&story.entry.caller, &story.entry.target) {
             return Settled::Failed(stop.detail.unwrap_or(stop.sentence));
@@ -241,7 +243,27 @@ impl<'a> Sweep<'a> {
                 if result == EpilogueResult::NotStarted { "not started" } else { "interrupted" };
             return Settled::Failed(format!("the epilogue was {how}"));
         }
-        self.remove(&ledger, result.word())
+        self.conclude(&mut ledger, result.word(), &back)
+    }
+
+    /// The epilogue is paid: removes the entry where the directories are back, too.
+    fn conclude(&self, ledger: &mut Ledger, word: &str, back: &HandBack) -> Settled {
+        match back {
+            HandBack::Done => self.remove(ledger, word),
+            HandBack::Later(at) => Settled::Later(*at),
+            HandBack::Owed(why) => Settled::Failed(why.clone()),
+            HandBack::Hopeless => self.aside(ledger, "directories could not be handed back"),
+        }
+    }
+
+    /// The epilogue is not tried any more. The entry is set aside once the directories are back, or
+    /// are given up as well.
+    fn give_up(&self, ledger: &mut Ledger, why: &str, back: &HandBack) -> Settled {
+        match back {
+            HandBack::Done | HandBack::Hopeless => self.aside(ledger, why),
+            HandBack::Later(at) => Settled::Later(*at),
+            HandBack::Owed(why) => Settled::Failed(why.clone()),
+        }
     }
 
     fn pay(
@@ -299,7 +321,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn aside(&self, ledger: &mut Ledger, why: &str) -> Settled {
-        let text = format!("an owed epilogue is set aside: {why}; see glexec-admin ps");
+        let text = format!("an owed run is set aside: {why}; see glexec-admin ps");
         self.witness.log(Level::Error, &text);
         match ledger.set_aside() {
             Ok(()) => Settled::Aside(why.to_owned()),

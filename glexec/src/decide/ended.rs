@@ -13,6 +13,8 @@ pub(crate) struct Ended {
     pub(crate) stragglers: Leftovers,
     /// How the epilogue ended and how long it took, where there was one.
     pub(crate) epilogue: Option<(EpilogueResult, Duration)>,
+    /// Whether every directory that the target had is the caller's again.
+    pub(crate) handed_back: bool,
 }
 
 /// What a payload left behind.
@@ -40,9 +42,10 @@ impl Ended {
         }
     }
 
-    /// Whether nothing is owed any more: the epilogue ran to its own end or was timed out.
+    /// Whether nothing is owed any more: the epilogue ran to its own end or was timed out, and the
+    /// directories are back.
     pub(crate) fn is_paid(&self) -> bool {
-        !matches!(self.epilogue, Some((result, _)) if result.is_owed())
+        self.handed_back && !matches!(self.epilogue, Some((result, _)) if result.is_owed())
     }
 
     /// The epilogue's failure, where it failed.
@@ -68,7 +71,21 @@ mod tests {
     fn ended(ending: Result<Ending, u8>, epilogue: Option<EpilogueResult>) -> Ended {
         let epilogue = epilogue.map(|result| (result, Duration::ZERO));
         let (usage, stragglers) = (ResourceUsage::default(), Leftovers::default());
-        Ended { ending, usage, stragglers, epilogue }
+        Ended { ending, usage, stragglers, epilogue, handed_back: true }
+    }
+
+    #[test]
+    fn a_run_is_paid_when_its_epilogue_and_its_hand_back_are() {
+        for (epilogue, handed_back, paid) in [
+            (None, true, true),
+            (None, false, false),
+            (Some(EpilogueResult::Ok), false, false),
+            (Some(EpilogueResult::Exit(3)), true, true),
+            (Some(EpilogueResult::NotStarted), true, false),
+        ] {
+            let run = Ended { handed_back, ..ended(Ok(Ending::Exited(0)), epilogue) };
+            assert_eq!(run.is_paid(), paid, "{run:?}");
+        }
     }
 
     #[test]

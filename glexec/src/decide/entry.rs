@@ -43,25 +43,77 @@ pub(crate) struct Person {
     pub(crate) gids: Vec<u32>,
 }
 
+/// A directory by what no other one shares: its inode, and when it was made, in seconds and
+/// nanoseconds (zeros where the file system does not know).
+pub(crate) type Made = (u64, (u64, u32));
+
+/// What the file system itself calls a directory, across mounts and boots (`name_to_handle_at(2)`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handle {
+    pub(crate) kind: i32,
+    pub(crate) bytes: Bytes,
+}
+
 /// A directory of the caller's that the target has for the run: enough to know it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handed {
     pub(crate) path: Bytes,
-    /// Major and minor.
+    /// Major and minor. Anonymous devices get others with every mount.
     pub(crate) device: (u32, u32),
     pub(crate) inode: u64,
     /// When it was made: seconds and nanoseconds.
     pub(crate) born: (u64, u32),
-    /// The devices of all directories on the way, itself the last. An entry of before has none: its
-    /// directory is not touched, and its epilogue is paid.
+    /// The devices of all directories on the way, itself the last. Entries of before have none.
     #[serde(default)]
     pub(crate) devices: Vec<(u32, u32)>,
+    /// Every directory above it, `/` the first. Entries of version 1 have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) above: Vec<Made>,
+    /// Where the file system gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) handle: Option<Handle>,
+    /// Whether its file system is memory, and gone with the boot.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) volatile: bool,
+}
+
+/// Whether a directory that has the name is the one that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sameness {
+    Same,
+    /// Another one, for certain.
+    Other,
+    Unknown,
 }
 
 impl Handed {
-    /// Whether it is the same directory, whatever its path.
+    /// Whether it is the same directory, whatever its path; both looked at now.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether `now`, found by the path later on, is the directory that was written down. Device
+    /// numbers say nothing: a new mount gets another, and another mount may get the same.
+    pub(crate) fn known_in(&self, now: &Self) -> Sameness {
+        let dated = self.born != (0, 0) && now.born != (0, 0);
+        let handles = self.handle.as_ref().zip(now.handle.as_ref()).map(|(was, is)| was == is);
+        if dated && self.born != now.born {
+            return Sameness::Other;
+        }
+        match handles {
+            Some(true) if self.inode == now.inode => Sameness::Same,
+            None if self.inode == now.inode && dated => Sameness::Same,
+            Some(_) | None => Sameness::Unknown,
+        }
+    }
+
+    /// Whether a directory on the way, `/` the zeroth, is the one of before: what is not in it any
+    /// more is gone, and not only on a file system that is not mounted.
+    pub(crate) fn was_above(&self, at: usize, now: Made, unchanged: bool) -> bool {
+        match self.above.get(at) {
+            Some(was) => *was == now && (now.1 != (0, 0) || unchanged),
+            None => unchanged,
+        }
     }
 }
 
@@ -141,6 +193,16 @@ pub(crate) enum Phase {
         #[serde(default, skip_serializing_if = "is_false")]
         within: bool,
     },
+    /// An attempt to give the directories back left something the target's.
+    NotBack {
+        number: u32,
+        at: u64,
+        why: String,
+        #[serde(default, skip_serializing_if = "is_false")]
+        within: bool,
+    },
+    /// The directories are the caller's again: that debt is paid.
+    Back,
     /// The epilogue has run to its own end or was timed out: paid.
     Done { result: String, code: Option<u8> },
 }
@@ -280,30 +342,25 @@ impl Story {
         Ok(Self { entry, phases })
     }
 
-    /// What this payer owes at this time (seconds since 1970).
+    /// What this payer owes at this time (seconds since 1970) of the epilogue.
     pub(crate) fn debt(&self, now: u64, payer: Payer) -> Debt {
         if self.phases.iter().any(|phase| matches!(phase, Phase::Done { .. })) {
             return Debt::Paid;
         }
-        let attempts: Vec<(u32, u64, bool)> =
-            self.phases.iter().filter_map(Phase::as_attempt).collect();
-        let next = attempts.last().map_or(0, |(number, ..)| *number).saturating_add(1);
-        if payer == Payer::Caller {
-            let last = attempts.last().map_or(0, |(_, at, _)| *at);
-            let due = if next <= 2 { 0 } else { last.saturating_add(CALLERS_PAUSE) };
-            return if now < due { Debt::Later(due) } else { Debt::Owed(next) };
+        due(&self.phases.iter().filter_map(Phase::as_attempt).collect::<Vec<_>>(), now, payer)
+    }
+
+    /// The same of the directories that the target had: a debt of its own, with its own pauses.
+    pub(crate) fn hand_back(&self, now: u64, payer: Payer) -> Debt {
+        let paid = self.phases.iter().any(|phase| matches!(phase, Phase::Back));
+        if self.entry.handed.is_empty() || paid {
+            return Debt::Paid;
         }
-        // An attempt and its failure have one number: the later of the two, counted from the last.
-        let mut roots: Vec<(u32, u64)> = attempts
-            .iter()
-            .rev()
-            .filter(|(.., within)| !within)
-            .map(|(number, at, _)| (*number, *at))
-            .collect();
-        roots.dedup_by_key(|(number, _)| *number);
-        let Some(pause) = PAUSES.get(roots.len()) else { return Debt::Hopeless };
-        let due = roots.first().map_or(0, |(_, at)| at.saturating_add(*pause));
-        if payer == Payer::Root && now < due { Debt::Later(due) } else { Debt::Owed(next) }
+        let attempt = |phase: &Phase| {
+            let Phase::NotBack { number, at, within, .. } = phase else { return None };
+            Some((*number, *at, *within))
+        };
+        due(&self.phases.iter().filter_map(attempt).collect::<Vec<_>>(), now, payer)
     }
 
     /// The payload, where it may have run.
@@ -355,6 +412,8 @@ impl Story {
             Some(Phase::Ended { .. }) => "ended",
             Some(Phase::Attempt { .. }) => "epilogue",
             Some(Phase::Failed { .. }) => "epilogue-failed",
+            Some(Phase::NotBack { .. }) => "hand-back-failed",
+            Some(Phase::Back) => "handed-back",
             Some(Phase::Done { .. }) => "done",
         }
     }
@@ -368,6 +427,28 @@ impl Story {
     }
 }
 
+/// When the next attempt is due, after these: number, time, and whether it was within reach of the
+/// caller's scheduler.
+fn due(attempts: &[(u32, u64, bool)], now: u64, payer: Payer) -> Debt {
+    let next = attempts.last().map_or(0, |(number, ..)| *number).saturating_add(1);
+    if payer == Payer::Caller {
+        let last = attempts.last().map_or(0, |(_, at, _)| *at);
+        let due = if next <= 2 { 0 } else { last.saturating_add(CALLERS_PAUSE) };
+        return if now < due { Debt::Later(due) } else { Debt::Owed(next) };
+    }
+    // An attempt and its failure have one number: the later of the two, counted from the last.
+    let mut roots: Vec<(u32, u64)> = attempts
+        .iter()
+        .rev()
+        .filter(|(.., within)| !within)
+        .map(|(number, at, _)| (*number, *at))
+        .collect();
+    roots.dedup_by_key(|(number, _)| *number);
+    let Some(pause) = PAUSES.get(roots.len()) else { return Debt::Hopeless };
+    let due = roots.first().map_or(0, |(_, at)| at.saturating_add(*pause));
+    if payer == Payer::Root && now < due { Debt::Later(due) } else { Debt::Owed(next) }
+}
+
 impl Phase {
     /// Number, time, and whether it was within reach of the caller's scheduler.
     fn as_attempt(&self) -> Option<(u32, u64, bool)> {
@@ -375,7 +456,11 @@ impl Phase {
             Self::Attempt { number, at, within, .. } | Self::Failed { number, at, within, .. } => {
                 Some((*number, *at, *within))
             }
-            Self::Started { .. } | Self::Ended { .. } | Self::Done { .. } => None,
+            Self::Started { .. }
+            | Self::Ended { .. }
+            | Self::NotBack { .. }
+            | Self::Back
+            | Self::Done { .. } => None,
         }
     }
 
@@ -518,6 +603,74 @@ mod tests {
         assert_eq!(debt(&five, 9999, Payer::RootAtOnce), Debt::Hopeless);
         let done = Phase::Done { result: "ok".to_owned(), code: Some(0) };
         assert_eq!(root(&[STARTED, attempt(1, 1), done], 1), Debt::Paid);
+    }
+
+    #[test]
+    fn the_hand_back_is_a_debt_of_its_own_beside_the_epilogue() {
+        let handed = || {
+            let (path, device, born) = (Bytes(b"/d".to_vec()), (8, 1), (6, 7));
+            let (devices, above, handle) = (vec![], vec![], None);
+            Handed { path, device, inode: 5, born, devices, above, handle, volatile: false }
+        };
+        let story = |phases: &[Phase], handed: Vec<Handed>| {
+            let entry = Entry { handed, ..entry() };
+            let lines = phases.iter().map(|phase| line(phase).unwrap());
+            let text = std::iter::once(line(&entry).unwrap()).chain(lines).collect::<Vec<_>>();
+            Story::read(&text.concat()).unwrap()
+        };
+        let not = |number, at, within| Phase::NotBack { number, at, why: "x".to_owned(), within };
+        let done = || Phase::Done { result: "ok".to_owned(), code: Some(0) };
+        let root =
+            |phases: &[Phase], now| story(phases, vec![handed()]).hand_back(now, Payer::Root);
+        assert_eq!(story(&[], vec![]).hand_back(1, Payer::Root), Debt::Paid, "nothing was handed");
+        assert_eq!(root(&[STARTED, done()], 1), Debt::Owed(1), "the epilogue's end pays nothing");
+        assert_eq!(root(&[STARTED, not(1, 100, true), done()], 100), Debt::Owed(2));
+        assert_eq!(root(&[not(1, 100, true), not(2, 200, false)], 259), Debt::Later(260));
+        assert_eq!(root(&[not(1, 100, true), attempt(1, 100), Phase::Back], 100), Debt::Paid);
+        let five: Vec<Phase> = (1..=5).map(|n| not(n, n.into(), false)).collect();
+        assert_eq!(root(&five, 9999), Debt::Hopeless);
+        let back = story(&[not(1, 100, false), Phase::Back], vec![handed()]);
+        assert_eq!(back.debt(100, Payer::Root), Debt::Owed(1), "nor the other way round");
+    }
+
+    #[test]
+    fn a_directory_is_known_again_by_what_survives_a_mount_and_a_boot() {
+        use Sameness::{Other, Same, Unknown};
+        let seen = |minor, inode, born, handle: Option<&[u8]>| Handed {
+            path: Bytes(b"/d".to_vec()),
+            device: (0, minor),
+            inode,
+            born,
+            devices: vec![],
+            above: vec![],
+            handle: handle.map(|bytes| Handle { kind: 1, bytes: Bytes(bytes.to_vec()) }),
+            volatile: false,
+        };
+        let (h, g) = (Some(&b"h"[..]), Some(&b"g"[..]));
+        for (was, is, same) in [
+            (seen(40, 5, (6, 7), h), seen(40, 5, (6, 7), h), Same),
+            (seen(40, 5, (6, 7), h), seen(41, 5, (6, 7), h), Same),
+            (seen(40, 5, (6, 7), None), seen(41, 5, (6, 7), None), Same),
+            (seen(40, 5, (0, 0), h), seen(41, 5, (0, 0), h), Same),
+            (seen(40, 5, (0, 0), None), seen(40, 5, (0, 0), None), Unknown),
+            (seen(40, 5, (6, 7), h), seen(40, 5, (6, 8), h), Other),
+            (seen(40, 5, (6, 7), h), seen(40, 5, (6, 7), g), Unknown),
+            (seen(40, 5, (6, 7), None), seen(40, 6, (6, 7), None), Unknown),
+            (seen(40, 5, (6, 7), h), seen(40, 6, (6, 7), h), Unknown),
+        ] {
+            assert_eq!(was.known_in(&is), same, "{was:?} {is:?}");
+        }
+        let above = Handed { above: vec![(2, (1, 1)), (9, (0, 0))], ..seen(40, 5, (6, 7), h) };
+        for (at, now, unchanged, is) in [
+            (0, (2, (1, 1)), false, true),
+            (0, (2, (1, 2)), true, false),
+            (1, (9, (0, 0)), false, false),
+            (1, (9, (0, 0)), true, true),
+            (2, (9, (0, 0)), true, true),
+            (2, (9, (0, 0)), false, false),
+        ] {
+            assert_eq!(above.was_above(at, now, unchanged), is, "{at} {now:?} {unchanged}");
+        }
     }
 
     #[test]

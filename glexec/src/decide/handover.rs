@@ -90,6 +90,53 @@ pub(crate) fn leaves(text: &[u8], depth: usize, own: &[u8]) -> bool {
     climbs > depth || parts.any(|part| part == b"..")
 }
 
+/// What is to be done with an access control list on the way back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Acl {
+    /// It grants nothing that the mode does not.
+    Plain,
+    /// This one takes its place: owner, group and others alone, which the mode tells as well, so
+    /// that the kernel keeps none.
+    Reduced(Vec<u8>),
+    /// It cannot be read.
+    Odd,
+}
+
+/// Takes out of an access control list (the value of `system.posix_acl_access`, acl(5)) whom the
+/// target has named; what its mask has held back from the group stays held back.
+pub(crate) fn reduced(acl: &[u8]) -> Acl {
+    const VERSION: [u8; 4] = [2, 0, 0, 0];
+    const OWNER: u16 = 0x01;
+    const GROUP: u16 = 0x04;
+    const MASK: u16 = 0x10;
+    const OTHERS: u16 = 0x20;
+    let Some(entries) = acl.strip_prefix(&VERSION).filter(|rest| rest.len() % 8 == 0) else {
+        return Acl::Odd;
+    };
+    // Tag and permissions, two bytes each, then the id of whom it names: little-endian.
+    let fields = |entry: &[u8]| {
+        let [a, b, c, d] = entry.first_chunk::<4>().copied().unwrap_or_default();
+        (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]))
+    };
+    let entries: Vec<(u16, u16)> = entries.chunks_exact(8).map(fields).collect();
+    let of = |tag| entries.iter().find(|(t, _)| *t == tag).map(|(_, permissions)| *permissions);
+    let (Some(owner), Some(group), Some(others)) = (of(OWNER), of(GROUP), of(OTHERS)) else {
+        return Acl::Odd;
+    };
+    if entries.len() == 3 {
+        return Acl::Plain;
+    }
+    let mut plain = VERSION.to_vec();
+    for (tag, permissions) in
+        [(OWNER, owner), (GROUP, group & of(MASK).unwrap_or(0)), (OTHERS, others)]
+    {
+        plain.extend(tag.to_le_bytes());
+        plain.extend(permissions.to_le_bytes());
+        plain.extend([0xff; 4]);
+    }
+    Acl::Reduced(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +200,34 @@ mod tests {
             ("", 0, false),
         ] {
             assert_eq!(leaves(text.as_bytes(), depth, b"/work/d"), out, "{text} at {depth}");
+        }
+    }
+
+    fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+        let mut acl = vec![2, 0, 0, 0];
+        for (tag, permissions, id) in entries {
+            acl.extend(tag.to_le_bytes());
+            acl.extend(permissions.to_le_bytes());
+            acl.extend(id.to_le_bytes());
+        }
+        acl
+    }
+
+    #[test]
+    fn a_list_loses_whom_it_names_and_grants_the_group_no_more_than_before() {
+        const NOBODY: u32 = u32::MAX;
+        let plain = |group| acl(&[(1, 6, NOBODY), (4, group, NOBODY), (0x20, 4, NOBODY)]);
+        assert_eq!(reduced(&plain(5)), Acl::Plain);
+        let named = |mask| {
+            let entries = [(1, 6), (2, 7), (4, 5), (8, 7), (0x10, mask), (0x20, 4)];
+            let id = |tag| if tag == 2 || tag == 8 { 1001 } else { NOBODY };
+            acl(&entries.map(|(tag, permissions)| (tag, permissions, id(tag))))
+        };
+        assert_eq!(reduced(&named(7)), Acl::Reduced(plain(5)));
+        assert_eq!(reduced(&named(4)), Acl::Reduced(plain(4)));
+        assert_eq!(reduced(&named(0)), Acl::Reduced(plain(0)));
+        for odd in [&b""[..], b"\x01\0\0\0", b"\x02\0\0\0", &named(7)[..20], &named(7)[..11]] {
+            assert_eq!(reduced(odd), Acl::Odd, "{odd:?}");
         }
     }
 }

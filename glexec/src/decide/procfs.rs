@@ -66,9 +66,43 @@ pub(crate) fn uids(status: &str) -> Option<[Uid; 3]> {
     Some([ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?])
 }
 
+/// A mount, by its number or, where the kernel does not tell that, by its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MountKey {
+    Number(u64),
+    Device((u32, u32)),
+}
+
+/// The file system's type of a mount, as /proc/PID/mountinfo has it (`proc_pid_mountinfo(5)`); of
+/// several on one device the last.
+pub(crate) fn mount_type(text: &str, key: MountKey) -> Option<&str> {
+    let is_it = |line: &&str| {
+        let mut fields = line.split(' ');
+        let (number, device) = (fields.next(), fields.nth(1));
+        match key {
+            MountKey::Number(wanted) => number.and_then(|n| n.parse().ok()) == Some(wanted),
+            MountKey::Device((major, minor)) => device == Some(&format!("{major}:{minor}")),
+        }
+    };
+    let line = text.lines().rev().find(is_it)?;
+    line.split_once(" - ")?.1.split(' ').next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_is_found_by_its_number_or_its_device() {
+        let text = "21 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+                    36 21 0:45 / /home/u/m rw,nosuid - fuse.sshfs u@h:/ rw,user_id=1\n";
+        let of = |key| mount_type(text, key);
+        assert_eq!(of(MountKey::Number(36)), Some("fuse.sshfs"));
+        assert_eq!(of(MountKey::Device((0, 45))), Some("fuse.sshfs"));
+        assert_eq!(of(MountKey::Device((8, 1))), Some("ext4"));
+        assert_eq!((of(MountKey::Number(3)), of(MountKey::Device((0, 4)))), (None, None));
+        assert_eq!(mount_type("garbage", MountKey::Number(3)), None);
+    }
 
     #[test]
     fn a_name_that_looks_like_fields_shifts_none() {

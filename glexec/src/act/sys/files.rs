@@ -91,14 +91,17 @@ pub(in crate::act) struct Status {
     pub(in crate::act) device: (u32, u32),
     /// Seconds and nanoseconds; zeros where the file system does not know.
     pub(in crate::act) born: (u64, u32),
+    /// The number of the mount it was reached by (Linux 5.8).
+    pub(in crate::act) mount: Option<u64>,
 }
 
 /// Looks at what a descriptor stands for: as the kernel remembers it (`asks` is false, no file
 /// system is asked) or as it is.
 pub(in crate::act) fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Status, Errno> {
     const AT_STATX_DONT_SYNC: c_int = 0x4000;
+    const STATX_MNT_ID: u32 = 0x1000;
     // STATX_BASIC_STATS, STATX_BTIME.
-    const WANTED: u32 = 0x7ff | 0x800;
+    const WANTED: u32 = 0x7ff | 0x800 | STATX_MNT_ID;
     let mut answer = [0u32; 64];
     let flags = libc::AT_EMPTY_PATH | if asks { 0 } else { AT_STATX_DONT_SYNC };
     let fd = file.as_raw_fd();
@@ -120,7 +123,65 @@ pub(in crate::act) fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Stat
         inode: two(8),
         device: (word(34), word(35)),
         born: (two(20), word(22)),
+        // The first word says what was answered.
+        mount: (word(0) & STATX_MNT_ID != 0).then(|| two(36)),
     })
+}
+
+/// `name_to_handle_at(2)`: what the file system calls a file across mounts and boots.
+pub(in crate::act) fn handle_of(file: BorrowedFd<'_>) -> Result<(i32, Vec<u8>), Errno> {
+    const ROOM: usize = 128;
+    // struct file_handle: size, kind, then the bytes.
+    let mut answer = [0u8; 8 + ROOM];
+    answer[..4].copy_from_slice(&u32::try_from(ROOM).unwrap_or(0).to_ne_bytes());
+    let (fd, mut mount) = (file.as_raw_fd(), 0 as c_int);
+    // SAFETY: `answer` is a struct file_handle that says how many bytes it has room for, and is only
+    // written within; its alignment is a byte array's, which the kernel copies from and to. `mount`
+    // is an int to be written.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            fd,
+            c"".as_ptr(),
+            answer.as_mut_ptr(),
+            &raw mut mount,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::result(done)?;
+    let [s0, s1, s2, s3, k0, k1, k2, k3, bytes @ ..] = answer;
+    let size = usize::try_from(u32::from_ne_bytes([s0, s1, s2, s3])).unwrap_or(0);
+    let bytes = bytes.get(..size).ok_or(Errno::EOVERFLOW)?.to_vec();
+    Ok((i32::from_ne_bytes([k0, k1, k2, k3]), bytes))
+}
+
+/// getxattr(2) into `room`: how many bytes it has.
+pub(in crate::act) fn attribute_into(
+    path: &CStr,
+    name: &CStr,
+    room: &mut [u8],
+) -> Result<usize, Errno> {
+    // SAFETY: both strings are NUL-ended, `room` is valid for its length.
+    let got = unsafe {
+        libc::getxattr(path.as_ptr(), name.as_ptr(), room.as_mut_ptr().cast(), room.len())
+    };
+    Errno::result(got).map(|got| usize::try_from(got).unwrap_or(0))
+}
+
+/// setxattr(2), or removexattr(2) where there is no value.
+pub(in crate::act) fn set_attribute(
+    path: &CStr,
+    name: &CStr,
+    value: Option<&[u8]>,
+) -> Result<(), Errno> {
+    let (path, name) = (path.as_ptr(), name.as_ptr());
+    let done = match value {
+        // SAFETY: both strings are NUL-ended and `value` is valid for its length.
+        Some(value) => unsafe { libc::setxattr(path, name, value.as_ptr().cast(), value.len(), 0) },
+        // SAFETY: both strings are NUL-ended.
+        None => unsafe { libc::removexattr(path, name) },
+    };
+    Errno::result(done).map(drop)
 }
 
 pub(super) fn new_descriptor(fd: c_long) -> Result<OwnedFd, Errno> {

@@ -13,8 +13,8 @@ mod signals;
 pub(crate) use files::borrow;
 use files::new_descriptor;
 pub(super) use files::{
-    Status, adopt, attribute, close_between, close_number, close_on_exec_from, duplicate_onto,
-    kind_and_device, status_of,
+    Status, adopt, attribute, attribute_into, close_between, close_number, close_on_exec_from,
+    duplicate_onto, handle_of, kind_and_device, set_attribute, status_of,
 };
 pub(crate) use processes::exit_now;
 pub(super) use processes::{
