@@ -11,6 +11,7 @@ use nix::unistd::{Pid, pipe};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 
@@ -53,7 +54,8 @@ pub(crate) fn tamper(words: &[String]) -> i32 {
         let _ = nix::unistd::read(&ready, &mut [0]);
         raw::close(ready.as_raw_fd());
         raw::become_user(who.uid, who.gid, &who.groups).unwrap();
-        eprintln!("{program}: {}", raw::exec(&path, &argv, &environment));
+        let errno = raw::exec(&path, &argv, &environment);
+        let _ = writeln!(std::io::stderr(), "{program}: {errno}");
         119
     })
     .unwrap();
@@ -159,7 +161,7 @@ impl Tracer {
         if !tracee.inside {
             if let (Some(answer), Ok(mut registers)) = (tracee.answer.take(), ptrace::getregs(pid))
             {
-                registers.rax = answer.cast_unsigned();
+                registers.rax = u64::from_ne_bytes(answer.to_ne_bytes());
                 let _ = ptrace::setregs(pid, registers);
             }
         } else if !tracee.name.is_empty() {
@@ -171,7 +173,7 @@ impl Tracer {
     fn entering(&mut self, pid: Pid) {
         let Some(tracee) = self.tracees.get_mut(&pid) else { return };
         let Ok(mut registers) = ptrace::getregs(pid) else { return };
-        let number = registers.orig_rax.cast_signed();
+        let number = signed(registers.orig_rax);
         let call = name_of(number);
         let count = tracee.counts.entry(call.clone()).or_default();
         *count += 1;
@@ -215,10 +217,15 @@ fn shown(pid: Pid, call: &str, registers: &libc::user_regs_struct) -> String {
     };
     let words = arguments.iter().enumerate().map(|(n, argument)| match path {
         Some(at) if at == n => text_at(pid, *argument),
-        _ => i32::try_from(argument.cast_signed())
+        _ => i32::try_from(signed(*argument))
             .map_or_else(|_| format!("{argument:#x}"), |number| number.to_string()),
     });
     format!("{call}({})", words.collect::<Vec<_>>().join(", "))
+}
+
+/// A register as the kernel reads a number in it.
+const fn signed(register: u64) -> i64 {
+    i64::from_ne_bytes(register.to_ne_bytes())
 }
 
 /// A text in another process's memory.
