@@ -164,13 +164,13 @@ fn killed_while_stragglers_are_ended_the_recorded_code_is_told() {
     let site = Site::with_epilogue("kill_grace = 20");
     let script = "setsid sh -c 'trap \"\" TERM; echo up; sleep 20' & sleep 0.3; exit 42";
     let running = site.glexec(["sh", "-c", script]).with_status().start();
+    running.says("up");
     running.record(|r| matches!(r, Record::Payload { .. }));
-    std::thread::sleep(Duration::from_millis(100));
     killed(running);
     let quick = site.read(harness::CONFIG).replace("kill_grace = 20", "kill_grace = 1");
     site.config(&quick);
     sweep(&site);
-    assert_eq!(told(&site.epilogues()[0])[0], "lost");
+    assert_eq!(site.epilogues().iter().map(told).collect::<Vec<_>>(), [["lost", "42", "1"]]);
 }
 
 #[test]
