@@ -424,3 +424,50 @@ fn a_stranger_makes_no_process_of_roots_by_settling() {
     let names: Vec<_> = std::fs::read_dir(site.path(STATE)).unwrap().collect();
     assert!(names.is_empty(), "nor a file: {names:?}");
 }
+
+/// Runs something with its output on a file whose last close never ends.
+fn with_a_file_that_hangs<'s>(site: &'s Site, directory: &str) -> Running<'s> {
+    let script = format!(
+        "exec $GLEXEC --status-fd=9 --control-fd=8 sleep 300 >{directory}/f 2>&1 <{directory}/f"
+    );
+    let running = site.shell(&script).with_status().with_control().start();
+    running.started();
+    running
+}
+
+#[test]
+fn a_file_system_that_never_answers_a_close_keeps_no_epilogue_from_running() {
+    let site = Site::with_epilogue("kill_grace = 1");
+    let sleepy = harness::Sleepy::mount(&site, "/tmp/sleepy");
+    let mut running = with_a_file_that_hangs(&site, "/tmp/sleepy");
+    let (glexec, _) = running.started();
+    for fd in 0..=2 {
+        let open = std::fs::read_link(format!("/proc/{glexec}/fd/{fd}")).unwrap();
+        assert_eq!(open.display().to_string(), "/dev/null", "descriptor {fd}");
+    }
+    sleepy.is_waited_for(1);
+    // The payload hangs at its end, too, and counts as one that cannot be killed.
+    running.control = None;
+    until("the epilogue has run", || site.epilogues().len() == 1);
+    until("the run has ended", || running.has_ended());
+    assert_eq!(runs(&site), [""; 0], "and it is paid");
+    drop(sleepy);
+    running.wait();
+}
+
+#[test]
+fn who_hangs_at_a_close_in_a_dead_glexecs_stead_keeps_no_lock_of_its_entry() {
+    let site = Site::with_epilogue("kill_grace = 1");
+    let sleepy = harness::Sleepy::mount(&site, "/tmp/sleepy");
+    let running = with_a_file_that_hangs(&site, "/tmp/sleepy");
+    sleepy.is_waited_for(1);
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    until("it has ended", || running.has_ended());
+    let call = site.program(["/usr/sbin/glexec-admin", "sweep", "--now"]).by("root");
+    let ran = call.within_time(Duration::from_secs(90)).run();
+    ran.exited(0);
+    assert!(ran.output().starts_with("paid"), "{ran:#?}");
+    assert_eq!(site.epilogues().len(), 1);
+    drop(sleepy);
+    running.wait();
+}
