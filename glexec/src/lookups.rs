@@ -46,7 +46,7 @@ impl<'p> Lookups<'p> {
         let ask = match source {
             AccountSource::Files => false,
             AccountSource::Nss => true,
-            AccountSource::Auto => observe::needs_helper(),
+            AccountSource::Auto => observe::needs_helper()?,
         };
         tracing::debug!(helper = ask, "account look-ups");
         if ask {

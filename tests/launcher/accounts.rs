@@ -209,3 +209,24 @@ fn a_group_file_that_cannot_be_opened_takes_no_group_from_a_payload() {
     }
     assert!(refused > 5 && !came, "{refused}");
 }
+
+/// Without it the files would be all there is.
+#[test]
+fn an_nsswitch_file_that_cannot_be_read_is_not_taken_for_none() {
+    let site = Site::new();
+    let strace = which::which("strace").expect("strace is missing: tests/run installs it");
+    let switch = "/etc/nsswitch.conf";
+    for (how, code) in [
+        ("open,openat:error=EMFILE:when=1", 202),
+        ("open,openat:error=EIO:when=1", 202),
+        ("read,readv:error=EIO:when=1", 202),
+        ("open,openat:error=ENOENT:when=1", 0),
+    ] {
+        let inject = format!("inject={how}");
+        let words = ["-f", "-qq", "-o", "/dev/null", "-P", switch, "-e", &inject, "-u", "pilot"];
+        let call = site.program([strace.to_str().unwrap()]).words(words);
+        let ran = call.words([harness::GLEXEC, "true"]).by("root").run();
+        ran.exited(code);
+        assert!(ran.log.iter().any(|line| line.contains("nsswitch.conf cannot be read")));
+    }
+}

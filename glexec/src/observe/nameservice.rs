@@ -1,20 +1,39 @@
 //! Whether accounts are more than what stands in the files.
 
+use crate::contract::Reason;
 use crate::decide::database;
+use crate::decide::stop::Stop;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Read as _;
 
+const SWITCH: &str = "/etc/nsswitch.conf";
+
 /// Whether nsswitch.conf(5) names more than files and systemd. It is read as the C library reads
 /// it, links followed: some distributions keep it elsewhere, and only root can change what
 /// `/etc` says. Without it, the files are all there is.
-pub(crate) fn needs_helper() -> bool {
+///
+/// # Errors
+/// [`Reason::Accounts`] where it is there and cannot be read: a site's other accounts and groups
+/// would be missing.
+pub(crate) fn needs_helper() -> Result<bool, Stop> {
     const MOST: u64 = 1 << 20;
+    let failed = |why: &str| {
+        Stop::new(Reason::Accounts, "the account database cannot be read; see the log")
+            .detail(format!("{SWITCH} cannot be read: {why}"))
+    };
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match open(SWITCH, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::ENOENT) => return Ok(false),
+        Err(errno) => return Err(failed(errno.desc())),
+    };
     let mut text = Vec::with_capacity(2048);
-    let read = open("/etc/nsswitch.conf", flags, Mode::empty())
-        .ok()
-        .and_then(|file| File::from(file).take(MOST).read_to_end(&mut text).ok());
-    read.is_some() && database::needs_helper(&text)
+    file.take(MOST + 1).read_to_end(&mut text).map_err(|error| failed(&error.to_string()))?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MOST) {
+        return Err(failed(&format!("it has more than {MOST} bytes")));
+    }
+    Ok(database::needs_helper(&text))
 }

@@ -13,7 +13,9 @@ use std::ffi::{CString, OsString};
 pub(crate) fn request(words: Vec<OsString>, environment: Vec<CString>) -> Result<Request, Stop> {
     let invocation = Invocation::parse(words)
         .map_err(|usage| Stop::new(Reason::Usage, usage.0).hint("see glexec --help"))?;
-    // With the caller's effective uid; None where the directory is gone or out of reach.
+    // With the caller's effective uid; None where the directory is gone or out of reach. Whatever
+    // keeps it from being told, the payload then begins where it does without one, at home, and a
+    // relative command is refused.
     let directory = nix::unistd::getcwd().ok().filter(|path| path.is_absolute());
     Ok(Request { invocation, environ: Environ::read(environment), directory })
 }
