@@ -331,7 +331,7 @@ fn a_directory_that_cannot_be_given_back_stays_owed_beside_an_epilogue_that_ran(
 }
 
 #[test]
-fn a_hand_back_that_never_works_is_set_aside_and_a_person_can_bring_it_back() {
+fn a_hand_back_that_never_works_is_set_aside_for_a_person_to_look_at() {
     let site = furnished(Site::with("hand_over = [\"D\"]"));
     killed_with_the_directory(&site);
     let admin = ["/usr/sbin/glexec-admin", "sweep", "--now"];
