@@ -196,8 +196,10 @@ fn tampered(site: &Site, how: &str, who: &str, words: &[&str]) -> (Ran, bool) {
     let (inject, trace) = (format!("inject={how}"), format!("trace={calls}"));
     let _ = std::fs::remove_file(site.path("/tmp/trace"));
     let mut line = vec!["-qq", "-o", "/tmp/trace", "-e", &trace, "-e", &inject];
-    if who != "root" {
-        line.extend(["-u", who]);
+    match who {
+        // A process of its own does what a sweep does.
+        "root" => line.push("-f"),
+        who => line.extend(["-u", who]),
     }
     let ran = site
         .program([strace.to_str().unwrap()])

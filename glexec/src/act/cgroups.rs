@@ -27,16 +27,23 @@ pub(super) struct Leaf {
 }
 
 /// The hierarchies this process is in.
-fn own() -> Vec<Hierarchy> {
-    let text = |path| process::read_text(path).unwrap_or_default();
-    hierarchies(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup"))
+///
+/// # Errors
+/// Where /proc does not say; one clause.
+fn own() -> Result<Vec<Hierarchy>, String> {
+    let text = |path| process::read_text(path).map_err(|e| format!("{path}: {}", e.desc()));
+    Ok(hierarchies(&text("/proc/self/mountinfo")?, &text("/proc/self/cgroup")?))
 }
 
 /// Moves this process into the site's group in every hierarchy in which it is in some job's.
 /// Gives what did not work, a clause each.
 pub(super) fn leave_the_job(root: &Root, group: &str) -> Vec<String> {
     let in_a_job = |h: &Hierarchy| h.own != "/" && h.own != group;
-    let tries = own().into_iter().filter(in_a_job).map(|hierarchy| {
+    let all = match own() {
+        Ok(all) => all,
+        Err(why) => return vec![why],
+    };
+    let tries = all.into_iter().filter(in_a_job).map(|hierarchy| {
         let path = format!("{}{group}", hierarchy.mount);
         join(root, &path).map_err(|why| format!("{path}: {why}"))
     });
@@ -52,7 +59,9 @@ fn join(root: &Root, path: &str) -> Result<(), String> {
             let why = "pids.max is not set; set it, for no job bounds what is in this group";
             return Err(why.to_owned());
         }
-        Ok(_) | Err(_) => {}
+        // A hierarchy without the controller bounds nobody.
+        Ok(_) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(format!("pids.max: {}", errno.desc())),
     }
     put(&directory, "cgroup.procs", "0").map_err(|e| e.desc().to_owned())
 }
@@ -120,7 +129,7 @@ impl Leaf {
     /// # Errors
     /// Why there is none; one clause.
     pub(super) fn new(root: &Root) -> Result<Self, String> {
-        let hierarchy = own().into_iter().find(Hierarchy::is_v2);
+        let hierarchy = own()?.into_iter().find(Hierarchy::is_v2);
         let hierarchy = hierarchy.ok_or("there is no cgroup of version 2 here")?;
         let below = if hierarchy.own == "/" { "" } else { hierarchy.own.as_str() };
         let above = format!("{}{below}", hierarchy.mount);

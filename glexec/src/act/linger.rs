@@ -346,6 +346,8 @@ fn begin(
     letgo::let_go_of(&plan.keep_fds);
     let (let_go, closers) = letgo::let_go_of_standard(privilege)
         .map_err(|errno| failed("letting go of the caller's descriptors", errno))?;
+    // The payload's process has the caller's directory for itself.
+    chdir("/").map_err(|errno| failed("leaving the caller's directory", errno))?;
     let owed = linger.state.is_some();
     let messenger = match owed {
         true => messenger::start(privilege, open.status, &mut open.orders)?,
@@ -396,7 +398,6 @@ fn nothing_came_of_it(ledger: Option<&Ledger>, back: &Phase, witness: &dyn Witne
 
 /// Away from where the caller was, and out of its and its job's reach.
 fn settle_in(root: &Root, linger: &Linger, owed: bool, witness: &dyn Witness) {
-    let _ = chdir("/");
     leave_the_job(root, linger, witness);
     if owed {
         leave_foreign(root, witness);

@@ -107,7 +107,8 @@ fn wanted(file: &OwnedFd, head: &[u8], shown: &str) -> Result<Wanted, Untrusted>
 
 fn can_be_executed(file: &OwnedFd, shown: &str) -> Result<(), Untrusted> {
     let because = |why: &str| Untrusted::Because(format!("{shown} {why}"));
-    if trusted::mode(file) & 0o111 == 0 {
+    let mode = trusted::mode(file).map_err(|e| because(&unreadable(e)))?;
+    if mode & 0o111 == 0 {
         return Err(because("is not executable; chmod it"));
     }
     let mount = fstatvfs(file).map_err(|e| because(&unreadable(e)))?;

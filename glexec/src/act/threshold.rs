@@ -129,8 +129,11 @@ fn own_descriptors() -> Result<(), Stop> {
 fn mark_one_by_one() -> Result<(), Stop> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     for fd in open_descriptors()?.into_iter().filter(|fd| *fd > 2) {
-        // The directory's own descriptor is on the list and gone by now.
-        let _ = fcntl(sys::borrow(fd), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+        match fcntl(sys::borrow(fd), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
+            // The directory's own descriptor is on the list and gone by now.
+            Ok(_) | Err(nix::errno::Errno::EBADF) => {}
+            Err(errno) => return Err(internal("marking the caller's descriptors", errno)),
+        }
     }
     Ok(())
 }
@@ -140,13 +143,18 @@ pub(super) fn open_descriptors() -> Result<Vec<i32>, Stop> {
     use nix::dir::Dir;
     use nix::fcntl::OFlag;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut list = Dir::open("/proc/self/fd", flags, Mode::empty()).map_err(|e| {
+    let unusable = |e: nix::errno::Errno| {
         Stop::new(Reason::NoProc, "there is no usable /proc")
             .detail(format!("/proc/self/fd: {}", e.desc()))
-    })?;
-    let numbers =
-        list.iter().filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse().ok());
-    Ok(numbers.collect())
+    };
+    let mut list = Dir::open("/proc/self/fd", flags, Mode::empty()).map_err(unusable)?;
+    let mut numbers = Vec::new();
+    for entry in list.iter() {
+        // `.` and `..` are no numbers.
+        let name = entry.map_err(unusable)?.file_name().to_str().ok().map(str::to_owned);
+        numbers.extend(name.and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(numbers)
 }
 
 /// glibc opens /dev/full for a closed 0 of a setuid program: one rule for every build.
@@ -217,7 +225,7 @@ fn own_rights() -> Result<Result<Privilege, Reason>, Stop> {
         return Ok(Err(why_not_root()));
     }
     // Ambient capabilities are cleared by a setuid exec; a root caller's are not.
-    let _ = sys::control(libc::PR_CAP_AMBIENT, 4);
+    control("clearing the ambient capabilities", libc::PR_CAP_AMBIENT, 4)?;
     let [effective, permitted, inheritable] =
         sys::capabilities().map_err(|e| internal("capget", e))?;
     if inheritable != 0 {

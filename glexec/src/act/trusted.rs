@@ -256,7 +256,10 @@ fn refused(shown: &str, errno: Errno) -> Untrusted {
     }
 }
 
-/// The permission bits of an open file; 0 where they cannot be told.
-pub(crate) fn mode(file: &OwnedFd) -> u32 {
-    stat_of(file).map_or(0, |stat| stat.st_mode & 0o7777)
+/// The permission bits of an open file.
+///
+/// # Errors
+/// fstat(2)'s.
+pub(crate) fn mode(file: &OwnedFd) -> Result<u32, Errno> {
+    stat_of(file).map(|stat| stat.st_mode & 0o7777)
 }
