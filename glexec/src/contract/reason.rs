@@ -88,7 +88,7 @@ reasons! {
     ConfigMalformed = "malformed", Internal;
     /// The epilogue, or the path to it, could be changed by somebody who is not trusted.
     EpilogueUntrusted = "epilogue-untrusted", Internal;
-    /// Caller or target is the epilogue's own identity.
+    /// Caller or target is the epilogue's own identity, or that identity cannot be had.
     EpilogueIdentity = "epilogue-identity", Internal;
     /// The account database cannot be read.
     Accounts = "accounts", Internal;
