@@ -6,6 +6,7 @@ use harness::tamper::{Fault, Spot, Tampering};
 use harness::{GLEXEC, Look, Ran, Site};
 use nix::errno::Errno;
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 const IDENTITY: [&str; 3] = ["setgroups", "setresgid", "setresuid"];
 const LIES: [Fault; 3] = [Fault::Fails(Errno::EAGAIN), Fault::Fails(Errno::EPERM), Fault::Gives(0)];
@@ -166,4 +167,40 @@ fn a_payload_never_begins_in_a_directory_that_the_target_cannot_enter() {
         }
         assert!(tried >= 40 && began > 0, "{tried} tried, {began} began");
     }
+}
+
+#[test]
+fn killed_by_its_caller_at_any_system_call_a_run_that_owes_nothing_leaves_no_payload() {
+    let site = Site::new();
+    let run = |spot: Option<&Spot>, payload: &[&str]| {
+        let words = [&[GLEXEC, "--status-fd=9", "--control-fd=8"], payload].concat();
+        let running = site.tamper(spot, "pilot", &words).with_status().with_control().start();
+        running.wait()
+    };
+    run(None, &["sleep", "0.5"]).exited(0);
+    let calls = site.tampering().unwrap().calls.remove("glexec").unwrap();
+    let is = |call: &str, of: &[&str]| of.contains(&call);
+    let forks = calls.iter().position(|call| is(call, &["fork", "clone", "vfork"])).unwrap();
+    let waits = calls.iter().rposition(|call| is(call, &["poll", "ppoll"])).unwrap();
+    let mut survived = Vec::new();
+    // From the fork until it waits for the payload, which lives on.
+    for at in forks..=waits {
+        let call = calls[at].clone();
+        let nth = calls[..=at].iter().filter(|before| **before == call).count();
+        let spot = Spot { process: "glexec".to_owned(), call, nth, fault: Fault::Kill };
+        run(Some(&spot), &["sleep", "20"]);
+        let told = site.tampering().unwrap();
+        assert!(told.struck.is_some() && told.signal == Some(libc::SIGKILL), "{spot}: {told:?}");
+        let until = Instant::now() + Duration::from_secs(2);
+        while !site.processes_of(PAYLOAD1).is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !site.processes_of(PAYLOAD1).is_empty() {
+            survived.push(told.struck.unwrap());
+        }
+        site.end_all();
+    }
+    let tried = waits + 1 - forks;
+    assert!(tried >= 10, "{calls:?}");
+    assert!(survived.is_empty(), "{} of {}: {survived:#?}", survived.len(), tried);
 }
