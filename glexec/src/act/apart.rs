@@ -59,6 +59,7 @@ pub(crate) fn start(
 
 /// As long as something here may wait for the caller (a close), this process is the caller's.
 fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Root, Failure> {
+    privilege.lower_again().map_err(Failure::at(Step::Uid))?;
     letgo::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
     let (let_go, _) =
         letgo::let_go_of_standard(privilege).map_err(Failure::at(Step::Descriptors))?;

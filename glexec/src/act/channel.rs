@@ -204,7 +204,7 @@ impl Latch {
 impl Key {
     /// In the parent: lets the child go. Where the child is gone, its end tells.
     pub(crate) fn turn(self) {
-        let _ = write(&self.0, &[GO]);
+        while write(&self.0, &[GO]) == Err(Errno::EINTR) {}
     }
 
     /// In the parent: has the child say a line, cut where it is too long for one write. The pipe is

@@ -229,7 +229,11 @@ fn launch(
             key.turn();
             Ok((pid, hearing, Output::new(ours)))
         }
-        Side::Child if latch.wait(key) != channel::Released::Go => sys::exit_now(127),
+        Side::Child if latch.wait(key) != channel::Released::Go => {
+            // What was not let go has not run, and is owed.
+            telling.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
+            sys::exit_now(127)
+        }
         Side::Child => become_epilogue(root, stage, (program, theirs.as_ref()), (parent, &telling)),
     }
 }

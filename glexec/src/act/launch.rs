@@ -97,8 +97,14 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
         Side::Child => {
             // Who hangs while it closes something for the parent may hold the other end of the
             // gate open, so the parent's death has to tell by itself.
-            let parent = start.parent.map_or(Ok(()), die_with);
-            match parent.map_or(Released::End, |()| latch.wait(key)) {
+            let ready = privilege.lower_again().map_err(Failure::at(Step::Uid)).and_then(|()| {
+                start.parent.map_or(Ok(()), die_with).map_err(Failure::at(Step::Parent))
+            });
+            if let Err(failure) = ready {
+                telling.tell(failure);
+                sys::exit_now(127)
+            }
+            match latch.wait(key) {
                 Released::Go => {
                     let failure = match privilege.raise_for_good() {
                         Ok(root) => become_payload(&root, start),
@@ -108,7 +114,10 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
                     say_why(start.plan, failure);
                 }
                 Released::Say(line) => say(privilege, &line),
-                Released::End => {}
+                // What was not let go was not started, whoever hears it.
+                Released::End => {
+                    telling.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
+                }
             }
             sys::exit_now(127)
         }

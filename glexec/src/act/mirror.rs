@@ -27,6 +27,7 @@ pub(super) fn split(privilege: &Privilege, owed: bool) -> Result<OwnedFd, Stop> 
     match privilege.fork().map_err(not_forked)? {
         Side::Child => {
             drop(theirs);
+            privilege.lower_again().map_err(failed)?;
             // A signal to the caller's group reaches the mirror, and the run once, by it.
             setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed)?;
             Ok(lifeline)

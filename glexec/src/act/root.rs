@@ -53,13 +53,13 @@ impl Privilege {
     }
 
     /// fork(2), by root where this process has that right: the caller's limit on processes, which
-    /// this process may count under, does not bind it then (`CAP_SYS_ADMIN`).
+    /// this process may count under, does not bind it then (`CAP_SYS_ADMIN`). The child still has
+    /// root's effective uid: [`Privilege::lower_again`] is for it.
     ///
     /// # Errors
     /// fork(2)'s.
     pub(super) fn fork(&self) -> Result<Side, Errno> {
-        let _root = self.raise().map_err(|_| Errno::EPERM)?;
-        sys::fork()
+        self.forked(sys::fork)
     }
 
     /// The same, for a child that shares this process's descriptors.
@@ -67,8 +67,25 @@ impl Privilege {
     /// # Errors
     /// clone(2)'s.
     pub(super) fn fork_sharing_descriptors(&self) -> Result<Side, Errno> {
-        let _root = self.raise().map_err(|_| Errno::EPERM)?;
-        sys::fork_sharing_descriptors()
+        self.forked(sys::fork_sharing_descriptors)
+    }
+
+    fn forked(&self, fork: impl FnOnce() -> Result<Side, Errno>) -> Result<Side, Errno> {
+        let root = self.raise().map_err(|_| Errno::EPERM)?;
+        let side = fork()?;
+        if matches!(side, Side::Child) {
+            // A child tells its parent itself where it cannot be lowered.
+            root.spend();
+        }
+        Ok(side)
+    }
+
+    /// In a child: the caller's effective uid again, as its parent has it.
+    ///
+    /// # Errors
+    /// setresuid(2)'s.
+    pub(super) fn lower_again(&self) -> Result<(), Errno> {
+        if self.immune.get() { Ok(()) } else { sys::set_uids(SAME, self.caller, SAME) }
     }
 
     /// Root until this process becomes somebody else for good: for a child on its way to an exec.
