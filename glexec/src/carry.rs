@@ -171,9 +171,10 @@ pub(crate) fn out(
     plan: &Plan,
     (orders, lease): (Option<Orders>, Option<Lease>),
 ) -> Result<u8, Stop> {
-    let mut kept = walk.desk.numbers();
+    // In the order in which a process closes them that only stands by: an account's lock first.
+    let mut kept: Vec<RawFd> = lease.iter().flat_map(Lease::numbers).collect();
+    kept.extend(walk.desk.numbers());
     kept.extend(&plan.keep_fds);
-    kept.extend(lease.iter().flat_map(Lease::numbers));
     let open = Open { orders, status: walk.desk.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {

@@ -7,7 +7,7 @@ use crate::act::state::{Settling, StateDir};
 use crate::act::sweep::{Settled, Sweep};
 use crate::contract::Reason;
 use crate::decide::config::Config;
-use crate::decide::entry::{Payer, Story};
+use crate::decide::entry::{Birth, Payer, Story};
 use crate::decide::stop::Stop;
 use crate::decide::witness::Witness;
 use crate::lookups::Lookups;
@@ -16,9 +16,6 @@ use crate::settings;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
@@ -43,7 +40,7 @@ pub(crate) struct Wanted {
 /// [`Reason::Usage`] for a word that is no `KEY=VALUE`; those of state directory and accounts.
 pub(crate) fn sweep(
     root: &Root,
-    privilege: Option<&Privilege>,
+    (privilege, closers): (&Privilege, Vec<Birth>),
     (config, wanted): (&Config, &Wanted),
     witness: &dyn Witness,
 ) -> Result<Vec<(String, Settled)>, Stop> {
@@ -51,13 +48,14 @@ pub(crate) fn sweep(
     let directory = StateDir::open(root, &config.state)?;
     let identity = match &config.epilogue {
         Some(rule) => {
-            let mut lookups = Lookups::open(root, privilege, config.account_source)?;
+            let mut lookups = Lookups::open(root, Some(privilege), config.account_source)?;
             Some(lookups.epilogue(root, rule)?)
         }
         None => None,
     };
     let epilogue = config.epilogue.as_ref().zip(identity.as_ref());
     let mut sweep = Sweep::new((root, &directory), epilogue, config.kill_grace, witness)?;
+    sweep.asides = closers;
     let is_wanted = |story: &Story| {
         wanted.caller.is_none_or(|uid| story.entry.caller.uid == uid) && story.matches(&job)
     };
@@ -135,8 +133,8 @@ pub(crate) fn in_a_process_apart(
     lock: Option<&Settling>,
     wanted: &Wanted,
 ) -> Result<Vec<Row>, Stop> {
-    let apart = apart::start(privilege, lock, |root, answer| {
-        u8::from(!tell(answer, &swept(root, privilege, (wanted, lock))))
+    let apart = apart::start(privilege, lock, |root, closers| {
+        told(&swept(root, (privilege, closers), (wanted, lock)))
     })?;
     heard(&apart.answer()?)
 }
@@ -144,7 +142,7 @@ pub(crate) fn in_a_process_apart(
 /// Pays, and logs it where the site wants it.
 fn swept(
     root: &Root,
-    privilege: &Privilege,
+    (privilege, closers): (&Privilege, Vec<Birth>),
     (wanted, lock): (&Wanted, Option<&Settling>),
 ) -> Result<Vec<Row>, Stop> {
     let config = settings::read(root)?;
@@ -154,7 +152,7 @@ fn swept(
     if let Ok(post) = &post {
         teller.use_log(&config.log, post);
     }
-    let settled = sweep(root, Some(privilege), (&config, wanted), &teller)?;
+    let settled = sweep(root, (privilege, closers), (&config, wanted), &teller)?;
     if let Some(lock) = lock {
         StateDir::open(root, &config.state)?.is_settled(lock);
     }
@@ -168,7 +166,7 @@ enum Answer {
     Stopped { reason: String, sentence: String, detail: Option<String> },
 }
 
-fn tell(answer: OwnedFd, swept: &Result<Vec<Row>, Stop>) -> bool {
+fn told(swept: &Result<Vec<Row>, Stop>) -> Vec<u8> {
     let said = match swept {
         Ok(rows) => Answer::Rows(rows.clone()),
         Err(stop) => Answer::Stopped {
@@ -177,8 +175,8 @@ fn tell(answer: OwnedFd, swept: &Result<Vec<Row>, Stop>) -> bool {
             detail: stop.detail.clone(),
         },
     };
-    let text = serde_json::to_vec(&said).unwrap_or_default();
-    File::from(answer).write_all(&text).is_ok()
+    // Who hears nothing is told that something is owed.
+    serde_json::to_vec(&said).unwrap_or_default()
 }
 
 /// Reads what the process apart said.

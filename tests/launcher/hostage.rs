@@ -5,6 +5,7 @@ use glexec::contract::{Reason, Record};
 use harness::accounts::{PAYLOAD1, PILOT, WORK};
 use harness::{Call, EPILOGUE, GLEXEC, Process, Running, Site};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::Resource;
 use nix::unistd::{pipe2, write};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -446,7 +447,6 @@ fn a_file_system_that_never_answers_a_close_keeps_no_epilogue_from_running() {
         assert_eq!(open.display().to_string(), "/dev/null", "descriptor {fd}");
     }
     sleepy.is_waited_for(1);
-    // The payload hangs at its end, too, and counts as one that cannot be killed.
     running.control = None;
     until("the epilogue has run", || site.epilogues().len() == 1);
     until("the run has ended", || running.has_ended());
@@ -470,4 +470,61 @@ fn who_hangs_at_a_close_in_a_dead_glexecs_stead_keeps_no_lock_of_its_entry() {
     assert_eq!(site.epilogues().len(), 1);
     drop(sleepy);
     running.wait();
+}
+
+#[test]
+fn who_settles_answers_as_the_caller_and_waits_for_no_reader_out_of_its_reach() {
+    let script = "#!/bin/sh\necho paid >> /var/lib/site/log\n";
+    let site = Site::with_epilogue_script(script, "job_variables = [\"JOB\"]");
+    lost(&site, "7");
+    let entry = site.read(&format!("{STATE}/{}", runs(&site)[0]));
+    for n in 1..=150 {
+        site.file(&format!("{STATE}/run.{PILOT}.{PAYLOAD1}.{n}.1"), &entry, 0o600);
+    }
+    // Over its quota of pipes a user's next one is small; and who is to read it is stopped.
+    let caller = format!(
+        "for (1..1100) {{ pipe(my $r, my $w) or die; push @p, $r, $w }} \
+         my $p = fork; if (!$p) {{ exec '{GLEXEC}', '--settle', 'JOB=7' }} \
+         select undef, undef, undef, 0.01 while !-e '/var/lib/site/log'; \
+         kill 'STOP', $p; $| = 1; print \"stopped\\n\"; sleep 1000"
+    );
+    let call = site.program(["/usr/bin/perl", "-e", &caller]);
+    let running = call.limited(harness::Limit::Soft(Resource::RLIMIT_NOFILE, 4096)).start();
+    running.says("stopped");
+    until("all is paid", || runs(&site).is_empty());
+    until("nobody out of the caller's reach waits for it", || {
+        let all = site.processes_of(0).into_iter();
+        all.filter(|p| p.name == "glexec" && p.uids[0] == 0 && !p.is_zombie()).count() == 0
+    });
+    assert_eq!(site.read("/var/lib/site/log").lines().count(), 151);
+}
+
+#[test]
+fn an_account_is_free_again_whoever_of_a_refused_run_is_left() {
+    let site = Site::alone("");
+    site.directory("/var/lib/site/scratch", (PILOT, PILOT), 0o755);
+    site.config(
+        "[glexec]\nuser_white_list = [\"pilot\"]\nkill_grace = 1\nhand_over = [\"D\"]\n\
+         [mapping]\nmethods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\n\
+         accounts = \"work[001-002]\"\n",
+    );
+    let call = site.glexec(["sleep", "300"]).env("D", "/var/lib/site/scratch");
+    let has_it = call.with_status().with_control().start();
+    has_it.started();
+    // The process that says why to a full pipe stays for as long as its caller likes.
+    let (_read, full) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    fill(&full);
+    let refused: Vec<Running<'_>> = (0..3)
+        .map(|_| {
+            let call = site.shell("exec $GLEXEC true 2>&7").env("D", "/var/lib/site/scratch");
+            call.passing(7, full.try_clone().unwrap()).start()
+        })
+        .collect();
+    until("all are refused", || {
+        site.log().iter().filter(|line| line.contains("exit_code=20")).count() == 3
+    });
+    assert!(refused.iter().all(|run| !run.has_ended()), "they wait for a reader");
+    site.glexec(["true"]).run().exited(0);
+    has_it.order("KILL");
+    has_it.wait();
 }

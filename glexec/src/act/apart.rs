@@ -7,14 +7,18 @@ use super::channel::{self, Failure, Hearing, Step, Verdict};
 use super::clean;
 use super::family;
 use super::letgo;
+use super::process;
 use super::root::{Privilege, Root};
 use super::state::Settling;
 use super::sys::{self, Side};
 use crate::contract::{Ending, Reason};
+use crate::decide::entry::Birth;
 use crate::decide::stop::Stop;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2, read};
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// The most an answer may be.
@@ -29,16 +33,16 @@ pub(crate) struct Apart {
     hearing: Hearing,
 }
 
-/// Starts a process of root's own that does `work` and then ends; what it writes to the descriptor
-/// it is given is its answer. `work` gives its exit code, 0 where it has answered. The lock is held for
-/// as long as it works.
+/// Starts a process of root's own that does `work`, and then, as its caller again, gives what came
+/// of it as its answer. `work` is told which of its children are no children of its own: they close
+/// the caller's descriptors, and may hang. The lock is held for as long as it works.
 ///
 /// # Errors
 /// [`Reason::State`].
 pub(crate) fn start(
     privilege: &Privilege,
     lock: Option<&Settling>,
-    work: impl FnOnce(&Root, OwnedFd) -> u8,
+    work: impl FnOnce(&Root, Vec<Birth>) -> Vec<u8>,
 ) -> Result<Apart, Stop> {
     let errno = |e: Errno| failed(e.desc());
     let (answer, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
@@ -49,7 +53,13 @@ pub(crate) fn start(
             let mut open = vec![theirs.as_raw_fd(), telling.number()];
             open.extend(lock.map(Settling::number));
             match stand_apart(privilege, &open) {
-                Ok(root) => sys::exit_now(work(&root, theirs)),
+                Ok((root, closers)) => {
+                    let answer = work(&root, closers);
+                    // Who reads it may sleep, and the pipe may be small.
+                    let told = privilege.give_up().is_ok()
+                        && File::from(theirs).write_all(&answer).is_ok();
+                    sys::exit_now(u8::from(!told))
+                }
                 Err(failure) => telling.tell(failure),
             }
             sys::exit_now(127)
@@ -58,15 +68,17 @@ pub(crate) fn start(
 }
 
 /// As long as something here may wait for the caller (a close), this process is the caller's.
-fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Root, Failure> {
+fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<(Root, Vec<Birth>), Failure> {
     privilege.lower_again().map_err(Failure::at(Step::Uid))?;
     letgo::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
-    let (let_go, _) =
+    let (let_go, closers) =
         letgo::let_go_of_standard(privilege).map_err(Failure::at(Step::Descriptors))?;
     let switched = |_| Failure { step: Step::Uid, errno: Errno::EPERM };
     let root = privilege.become_immune(&let_go).map_err(switched)?;
     clean::start(&root)?;
-    Ok(root)
+    // One that has ended by now is none.
+    let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
+    Ok((root, closers.collect()))
 }
 
 impl Apart {

@@ -385,13 +385,14 @@ fn watch(
         drop(others);
         output.drain(witness);
         if pending {
-            match hearing.verdict() {
-                Verdict::Pending => {}
-                Verdict::Gone => pending = false,
-                Verdict::Failed(told) => (pending, not_started) = (false, Some(told.told())),
-            }
+            (pending, not_started) = heard(hearing);
         }
         let ended = family::ended(pid);
+        if ended.is_some() && pending {
+            // By now the pipe says for certain what it did not when it was asked before.
+            (_, not_started) = heard(hearing);
+            pending = false;
+        }
         let over = ended.is_some() || give_up.is_some_and(|at| at <= Instant::now());
         if let Some(why) = not_started.take_if(|_| over) {
             return End { result: EpilogueResult::NotStarted, owed: Some(why) };
@@ -423,6 +424,15 @@ fn watch(
         }
         time = next;
         clock.deadline.renew(now, grace);
+    }
+}
+
+/// Whether a child is still on its way to its exec, and why it has not come there, where it failed.
+fn heard(hearing: &channel::Hearing) -> (bool, Option<String>) {
+    match hearing.verdict() {
+        Verdict::Pending => (true, None),
+        Verdict::Gone => (false, None),
+        Verdict::Failed(failure) => (false, Some(failure.told())),
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn ask(
     let errno = |e: Errno| failed(e.desc());
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
     let (hearing, telling) = channel::pair().map_err(errno)?;
-    let caller = privilege.map(Privilege::caller);
+    let caller = privilege.map(whose_rights);
     match sys::fork().map_err(errno)? {
         Side::Child => {
             telling.tell(become_helper(&root, &path, words, (caller, &theirs)));
@@ -82,6 +82,12 @@ fn told(answer: &[u8]) -> String {
     let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.get(..LONGEST).unwrap_or(line);
     if line.is_empty() { String::new() } else { format!(" ({})", escaped(line)) }
+}
+
+/// With whose rights the helper runs: the caller's; and where this process has none of those any more,
+/// nobody's, as for root.
+fn whose_rights(privilege: &Privilege) -> Uid {
+    if privilege.is_immune() { Uid::from_raw(0) } else { privilege.caller() }
 }
 
 fn become_helper(

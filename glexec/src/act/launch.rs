@@ -3,6 +3,7 @@
 use super::cgroups::{self, Leaf};
 use super::channel::{self, Failure, Hearing, Key, Released, Step};
 use super::handover::Hands;
+use super::letgo;
 use super::payload::{Start, become_payload, die_with, say_why};
 use super::process;
 use super::root::{Privilege, Root};
@@ -126,8 +127,9 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
 
 /// Says a line to the caller as nobody else than the caller: it may take for ever.
 fn say(privilege: &Privilege, line: &[u8]) {
-    let caller = privilege.caller();
-    let alone = sys::set_uids(caller, caller, caller)
+    // With nothing of the run's: no log, no account's lock.
+    let alone = letgo::close_all_but(&[])
+        .and_then(|()| privilege.give_up())
         .and_then(|()| sys::control(libc::PR_SET_PDEATHSIG, 0));
     if alone.is_ok() {
         sys::set_mask(0);

@@ -141,6 +141,14 @@ fn has_process(_root: &Root, uid: Uid) -> Result<bool, Errno> {
     Ok(false)
 }
 
+impl Drop for Lease {
+    /// Gives the account back whoever still has a copy of its file: a process of this run's that
+    /// the caller has stopped on its way, for one.
+    fn drop(&mut self) {
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&super::state::whole(libc::F_UNLCK)));
+    }
+}
+
 impl Lease {
     /// There is an entry now that counts as the caller's run, and as the account's use.
     pub(super) fn is_written_down(&self) {

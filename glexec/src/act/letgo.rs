@@ -1,10 +1,12 @@
 //! Letting go of what is the caller's: a reader of the payload's output must see its end when
 //! the payload ends, and no file system of a user may hold a lingering glexec up.
 
+use super::family;
 use super::process;
 use super::root::Privilege;
 use super::sys::{self, Side};
 use super::threshold::open_descriptors;
+use crate::contract::Ending;
 use crate::decide::mounts::closes_at_once;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -85,12 +87,11 @@ fn replace_beside(
     const PATIENCE: Duration = Duration::from_secs(10);
     const LOOK: u8 = 1;
     let (wait, go) = pipe2(OFlag::O_CLOEXEC)?;
-    let mut closers = vec![beside(privilege, || {
-        if read(&wait, &mut [0u8; 1]) == Ok(1) {
-            // Where this fails, nobody but this process is the worse for it.
-            let _ = close_all_but(&[]);
-        }
-    })?];
+    let cleaner = beside(privilege, || {
+        let cleared = read(&wait, &mut [0u8; 1]).and_then(|_| close_all_but(&[]));
+        sys::exit_now(u8::from(cleared.is_err()))
+    })?;
+    let mut closers = Vec::new();
     for fd in slow {
         // An error shows: the descriptor is not /dev/null then.
         closers.push(beside(privilege, || {
@@ -107,7 +108,16 @@ fn replace_beside(
     }
     unshare(CloneFlags::CLONE_FILES)?;
     write(&go, b".")?;
-    Ok(closers)
+    // Who is still there keeps nothing of ours only where this one has done its work: the caller may
+    // have ended or stopped it.
+    loop {
+        match family::reap(cleaner) {
+            Some((Ending::Exited(0), _)) => return Ok(closers),
+            Some(_) => return Err(Errno::ECANCELED),
+            None if Instant::now() >= until => return Err(Errno::ETIMEDOUT),
+            None => poll(&mut [], PollTimeout::from(LOOK)).or_else(ignore_interruption)?,
+        };
+    }
 }
 
 fn ignore_interruption(errno: Errno) -> Result<i32, Errno> {
@@ -117,16 +127,17 @@ fn ignore_interruption(errno: Errno) -> Result<i32, Errno> {
 /// A process with the caller's ids and this process's table of descriptors that does `work` and
 /// ends; and ends with this process, as long as it does not hang.
 fn beside(privilege: &Privilege, work: impl FnOnce()) -> Result<Pid, Errno> {
-    let (caller, parent) = (privilege.caller(), Pid::this());
+    let parent = Pid::this();
     match privilege.fork_sharing_descriptors()? {
         Side::Parent(pid) => Ok(pid),
         Side::Child => {
             let kill = u64::from(libc::SIGKILL.unsigned_abs());
-            let ready = sys::set_uids(caller, caller, caller)
-                .and_then(|()| sys::control(libc::PR_SET_PDEATHSIG, kill));
-            if ready.is_ok() && getppid() == parent {
-                work();
+            let ready =
+                privilege.give_up().and_then(|()| sys::control(libc::PR_SET_PDEATHSIG, kill));
+            if ready.is_err() || getppid() != parent {
+                sys::exit_now(1)
             }
+            work();
             sys::exit_now(0)
         }
     }

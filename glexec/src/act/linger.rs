@@ -160,7 +160,8 @@ impl<'a> Run<'a> {
         let companion = Companion::wanted(linger.suspend_with_caller);
         let strangers = family::has_children();
         let owed = linger.state.is_some();
-        let lifeline = strangers.then(|| mirror::split(privilege, owed)).transpose()?;
+        let lifeline =
+            strangers.then(|| mirror::split(privilege, (owed, &open.kept))).transpose()?;
         let mut kept = open.numbers();
         kept.extend(lifeline.as_ref().map(AsRawFd::as_raw_fd));
         kept.extend(opened.iter().map(HandOver::number));

@@ -84,8 +84,7 @@ fn become_messenger(
     (status, orders): (Option<Named>, Option<Named>),
     (records, to_orders): (OwnedFd, OwnedFd),
 ) -> ! {
-    let caller = privilege.caller();
-    let ready = sys::set_uids(caller, caller, caller).and_then(|()| chdir("/"));
+    let ready = privilege.give_up().and_then(|()| chdir("/"));
     let mut kept = vec![records.as_raw_fd(), to_orders.as_raw_fd()];
     kept.extend(status.as_ref().map(Named::number));
     kept.extend(orders.as_ref().map(Named::number));

@@ -11,14 +11,17 @@ use crate::decide::stop::Stop;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, chdir, pipe2, setpgid};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
 /// Forks once. The new process goes on with the run, without the children that were there; the
 /// old one mirrors its end and never comes back. What is returned ends when the old one does.
 ///
 /// # Errors
 /// [`Reason::Internal`].
-pub(super) fn split(privilege: &Privilege, owed: bool) -> Result<OwnedFd, Stop> {
+pub(super) fn split(
+    privilege: &Privilege,
+    (owed, kept): (bool, &[RawFd]),
+) -> Result<OwnedFd, Stop> {
     let failed = |e: Errno| {
         Stop::new(Reason::Internal, "glexec could not start a process; see the log")
             .detail(format!("a mirror for the run: {}", e.desc()))
@@ -34,6 +37,8 @@ pub(super) fn split(privilege: &Privilege, owed: bool) -> Result<OwnedFd, Stop> 
         }
         Side::Parent(run) => {
             drop(lifeline);
+            // The run's alone, and before anything here can wait.
+            letgo::let_go_of(kept);
             // Where this fails the run hears of our end and does what is owed.
             let Ok(()) = stand_apart(privilege, owed, &theirs) else {
                 sys::exit_now(Reason::Switch.fault().exit_code())

@@ -31,13 +31,17 @@ pub(super) fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Where the kernel does not say: that is never "gone".
 fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
-    const LARGEST: u64 = 1 << 20;
+    read_up_to(path, 1 << 20)
+}
+
+/// The same, up to so many bytes.
+fn read_up_to(path: &str, most: u64) -> Result<Option<Vec<u8>>, Errno> {
     let file = match open_proc(path) {
         Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
         opened => opened?,
     };
     let mut text = Vec::with_capacity(1024);
-    match File::from(file).take(LARGEST).read_to_end(&mut text) {
+    match File::from(file).take(most).read_to_end(&mut text) {
         Ok(_) => Ok(Some(text)),
         Err(e) => match e.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ESRCH) => Ok(None),
@@ -257,6 +261,8 @@ pub(crate) fn leads_terminal_group() -> bool {
 /// # Errors
 /// Where the kernel does not say.
 pub(super) fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
-    let block = read(&format!("/proc/{pid}/environ"))?.unwrap_or_default();
+    /// An exec takes 6 MiB of arguments and environment at most (execve(2)).
+    const BLOCK: u64 = 8 << 20;
+    let block = read_up_to(&format!("/proc/{pid}/environ"), BLOCK)?.unwrap_or_default();
     Ok(block.split(|byte| *byte == 0).any(|found| found == entry.as_bytes()))
 }

@@ -60,6 +60,12 @@ impl Run<'_> {
                 None => true,
             };
             if let Some((ending, usage)) = self.ended(over) {
+                // By now the pipe says for certain what it did not when it was asked before.
+                match hearing.as_ref().map(Hearing::verdict) {
+                    Some(Verdict::Failed(told)) => failure = Some(self.not_started(told)),
+                    Some(Verdict::Gone | Verdict::Pending) => self.tell_started(),
+                    None => {}
+                }
                 return (failure.map_or(Ok(ending), Err), usage);
             }
             news.heard.into_iter().for_each(|heard| self.attend(heard));

@@ -28,6 +28,14 @@ pub(super) struct Lost<'s> {
     pub(super) pids: bool,
 }
 
+/// How many processes of a lost run cannot be ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) payload: usize,
+    /// Of an epilogue that was interrupted.
+    pub(super) epilogue: usize,
+}
+
 /// A process, as a look at /proc found it.
 #[derive(Debug)]
 struct Seen {
@@ -65,14 +73,19 @@ impl Lost<'_> {
 
     /// Whether a process is of the epilogue that was interrupted: the next one must not run beside
     /// it. Without its leader a session's number could be another's by now: what is in it must know
-    /// of this run.
-    fn has_epilogue(&self, seen: &Seen, all: &[Seen]) -> bool {
-        let Some(epilogue) = self.story.epilogue().filter(|_| self.pids) else { return false };
+    /// of this run. `None` where that cannot be told: it is counted then, and not ended.
+    fn has_epilogue(&self, seen: &Seen, all: &[Seen]) -> Option<bool> {
+        let Some(epilogue) = self.story.epilogue().filter(|_| self.pids) else {
+            return Some(false);
+        };
+        if !seen.is_of(epilogue, all) {
+            return Some(false);
+        }
+        if all.iter().any(|other| other.birth() == epilogue) {
+            return Some(true);
+        }
         let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", self.story.entry.glexec.pid);
-        let leads = all.iter().any(|other| other.birth() == epilogue);
-        // Where its environment cannot be read it is counted, and not ended.
-        seen.is_of(epilogue, all)
-            && (leads || process::has_variable(seen.pid, &mark).unwrap_or(false))
+        process::has_variable(seen.pid, &mark).ok()
     }
 }
 
@@ -133,9 +146,13 @@ impl Held {
 /// Ends what is left of these runs, payloads and interrupted epilogues: TERM for the payloads'
 /// processes, one `grace` for all, KILL. Gives for each run how many processes cannot be ended;
 /// where the kernel does not say, at least one.
-pub(super) fn end(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<usize> {
+pub(super) fn end(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<Left> {
     let left = end_processes(root, lost, grace);
-    lost.iter().zip(left).map(|(lost, left)| left.max(end_leaf(root, lost))).collect()
+    let with_leaf = |(lost, left): (&Lost<'_>, Left)| {
+        let payload = left.payload.max(end_leaf(root, lost));
+        Left { payload, ..left }
+    };
+    lost.iter().zip(left).map(with_leaf).collect()
 }
 
 fn end_leaf(root: &Root, lost: &Lost<'_>) -> usize {
@@ -149,8 +166,8 @@ fn end_leaf(root: &Root, lost: &Lost<'_>) -> usize {
     stuck
 }
 
-fn end_processes(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<usize> {
-    let unknown = || vec![1; lost.len()];
+fn end_processes(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<Left> {
+    let unknown = || vec![Left { payload: 1, epilogue: 1 }; lost.len()];
     let Ok(first) = look() else { return unknown() };
     if !grace.is_zero() {
         let of_payloads = |seen: &Seen| lost.iter().any(|lost| lost.has(seen, &first));
@@ -162,16 +179,21 @@ fn end_processes(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<usize> 
         wait_for_all(held, Instant::now() + grace);
     }
     let until = Instant::now() + UNKILLABLE;
+    let mut all_held = true;
     for _ in 0..ROUNDS {
-        let Ok(all) = look() else { break };
+        // Who is not ended for an error is not one that cannot be ended: the entry stays.
+        let Ok(all) = look() else { return unknown() };
         let is_ours = |seen: &Seen| {
-            lost.iter().any(|lost| lost.has(seen, &all) || lost.has_epilogue(seen, &all))
+            lost.iter()
+                .any(|lost| lost.has(seen, &all) || lost.has_epilogue(seen, &all) == Some(true))
         };
         let ours: Vec<&Seen> = all.iter().filter(|seen| is_ours(seen)).collect();
         if ours.is_empty() {
-            return vec![0; lost.len()];
+            break;
         }
+        let count = ours.len();
         let held = held(ours.into_iter());
+        all_held = held.len() == count;
         held.iter().for_each(|process| process.signal(root, libc::SIGKILL));
         wait_for_all(held, until);
         if Instant::now() >= until {
@@ -179,10 +201,13 @@ fn end_processes(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<usize> 
         }
     }
     let Ok(all) = look() else { return unknown() };
-    let count = |lost: &Lost<'_>| {
-        all.iter().filter(|seen| lost.has(seen, &all) || lost.has_epilogue(seen, &all)).count()
+    let count = |lost: &Lost<'_>| Left {
+        payload: all.iter().filter(|seen| lost.has(seen, &all)).count(),
+        epilogue: all.iter().filter(|seen| lost.has_epilogue(seen, &all) != Some(false)).count(),
     };
-    lost.iter().map(count).collect()
+    let left: Vec<Left> = lost.iter().map(count).collect();
+    let some_left = left.iter().any(|left| *left != Left::default());
+    if some_left && !all_held { unknown() } else { left }
 }
 
 /// Those that still are who they were. Who cannot be held now is seen at the next look.

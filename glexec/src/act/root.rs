@@ -14,6 +14,7 @@ const SAME: Uid = Uid::from_raw(u32::MAX);
 #[derive(Debug)]
 pub(crate) struct Privilege {
     caller: Uid,
+    gid: Gid,
     /// Set once this process is root and nobody else: there is no way down any more.
     immune: Cell<bool>,
 }
@@ -36,7 +37,7 @@ impl Privilege {
             .map_err(|e| failed("lowering to the caller", e))?;
         // A change of ids undoes this where fs.suid_dumpable says so.
         sys::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
-        Ok(Self { caller, immune: Cell::new(false) })
+        Ok(Self { caller, gid, immune: Cell::new(false) })
     }
 
     /// Root for as long as the value lives.
@@ -116,6 +117,19 @@ impl Privilege {
         sys::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
         self.immune.set(true);
         Ok(Root { back: None })
+    }
+
+    /// The caller's for good, and nothing of root's: for a process that may have to wait for its
+    /// caller from here on, which the caller then can end.
+    ///
+    /// # Errors
+    /// Of the call that failed; the process must then end.
+    pub(super) fn give_up(&self) -> Result<(), Errno> {
+        let (uid, gid) = (self.caller, self.gid);
+        sys::set_gids(gid, gid, gid)?;
+        sys::set_uids(uid, uid, uid)?;
+        // A change of ids may have set it anew (fs.suid_dumpable).
+        sys::control(libc::PR_SET_DUMPABLE, 0).map(drop)
     }
 
     /// Whether [`Privilege::become_immune`] has been done.

@@ -8,7 +8,7 @@ use super::launch::leave_foreign;
 use super::leases;
 use super::linger::now;
 use super::process;
-use super::remains::{self, Lost};
+use super::remains::{self, Left, Lost};
 use super::root::Root;
 use super::state::{self, Ledger, StateDir, Taken};
 use super::stragglers::{Ears, Graces};
@@ -16,7 +16,7 @@ use super::sys;
 use super::watch::Watch;
 use crate::contract::{EpilogueResult, Reason, ResourceUsage};
 use crate::decide::config::EpilogueRule;
-use crate::decide::entry::{Bytes, Debt, Payer, Place, Story};
+use crate::decide::entry::{Birth, Bytes, Debt, Payer, Place, Story};
 use crate::decide::last_word::{EpilogueIdentity, Late, environment};
 use crate::decide::stop::Stop;
 use crate::decide::text::escaped;
@@ -28,8 +28,8 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 /// So many debts are held, and their processes ended, at a time.
-const AT_ONCE: usize = 256;
-/// How long an entry is waited for that somebody else than its glexec has locked.
+const AT_ONCE: usize = 64;
+/// How long a sweep waits, all in all, for entries that somebody else than their glexec has locked.
 const MOMENT: Duration = Duration::from_secs(2);
 
 /// An entry's name, and the debt.
@@ -65,6 +65,10 @@ pub(crate) struct Sweep<'a> {
     hurry: bool,
     place: Place,
     payer: Payer,
+    /// Children of this process that are nobody's stragglers.
+    pub(crate) asides: Vec<Birth>,
+    /// Until when entries are waited for that somebody else than their glexec has locked.
+    moment: Instant,
 }
 
 impl<'a> Sweep<'a> {
@@ -103,6 +107,8 @@ impl<'a> Sweep<'a> {
             hurry,
             place,
             payer,
+            asides: Vec::new(),
+            moment: Instant::now(),
         })
     }
 
@@ -118,6 +124,7 @@ impl<'a> Sweep<'a> {
         until: Option<Instant>,
     ) -> Result<Vec<(String, Settled)>, Stop> {
         self.payer = payer;
+        self.moment = Instant::now() + MOMENT;
         let mut names = self.directory.entries()?;
         names.retain(|name| caller.is_none_or(|uid| state::is_of_caller(name, uid)));
         let (mut all, mut owed) = (Vec::new(), Vec::new());
@@ -148,7 +155,7 @@ impl<'a> Sweep<'a> {
         wanted: &dyn Fn(&Story) -> bool,
         until: Option<Instant>,
     ) -> Option<Taken> {
-        let moment = Instant::now() + MOMENT;
+        let moment = self.moment;
         loop {
             let taken = self.directory.take(name, wanted)?;
             let Taken::Held { story, holder } = &taken else { return Some(taken) };
@@ -179,9 +186,13 @@ impl<'a> Sweep<'a> {
         let lost: Vec<Lost<'_>> =
             owed.iter().filter_map(|(_, (_, story))| self.lost(story)).collect();
         let mut left = remains::end(self.root, &lost, self.kill_grace).into_iter();
-        let left: Vec<usize> = owed
+        let unknown = Left { payload: 1, epilogue: 1 };
+        let left: Vec<Left> = owed
             .iter()
-            .map(|(_, (_, story))| self.lost(story).map_or(0, |_| left.next().unwrap_or(1)))
+            .map(|(_, (_, story))| match self.lost(story) {
+                Some(_) => left.next().unwrap_or(unknown),
+                None => Left::default(),
+            })
             .collect();
         for ((name, (ledger, story)), (due, left)) in owed.drain(..).zip(due.into_iter().zip(left))
         {
@@ -198,9 +209,10 @@ impl<'a> Sweep<'a> {
         (place.boot == self.place.boot).then_some(Lost { story, pids })
     }
 
-    fn settle(&mut self, (mut ledger, story): (Ledger, &Story), due: Debt, left: usize) -> Settled {
-        if left > 0 {
-            let text = format!("{left} processes of a lost run cannot be ended");
+    fn settle(&mut self, (mut ledger, story): (Ledger, &Story), due: Debt, left: Left) -> Settled {
+        let Left { payload: left, epilogue: running } = left;
+        if left + running > 0 {
+            let text = format!("{} processes of a lost run cannot be ended", left + running);
             self.witness.log(Level::Warning, &text);
         }
         let entry = &story.entry;
@@ -222,6 +234,10 @@ impl<'a> Sweep<'a> {
             Debt::Hopeless => return self.give_up(&mut ledger, "tried too often", &back),
             Debt::Owed(attempt) => attempt,
         };
+        if running > 0 {
+            // Never two at a time.
+            return Settled::Failed("an epilogue that was interrupted cannot be ended".to_owned());
+        }
         let Some((rule, identity)) = self.epilogue else {
             let why = "the configuration has no epilogue any more";
             return self.give_up(&mut ledger, why, &back);
@@ -301,7 +317,7 @@ impl<'a> Sweep<'a> {
         let epilogue = rule.epilogue(identity.clone(), Vec::new());
         let grace = self.kill_grace;
         let stage = Stage {
-            spared: Spared::default(),
+            spared: Spared { asides: self.asides.clone(), ..Spared::default() },
             graces: Graces { kill: grace, nested: rule.timeout + grace },
             environment: whole,
             epilogue: &epilogue,

@@ -15,7 +15,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// What lies deeper is not handed over: each level holds three descriptors, and the threshold sees
 /// to 1024.
@@ -86,7 +86,13 @@ pub(super) struct Walk<'h> {
     levels: Vec<Floor>,
     failed: bool,
     attributes: Attributes,
+    /// When it ends, whatever is left: who makes entries faster than they can be gone through must
+    /// not hold up an epilogue, or a sweep. `None`: it has ended so.
+    until: Option<Instant>,
 }
+
+/// What a walk may take; a million entries take half a minute.
+const LONGEST: Duration = Duration::from_secs(120);
 
 impl Trouble {
     pub(super) const fn errno(&self) -> Errno {
@@ -109,15 +115,15 @@ impl<'h> Walk<'h> {
     /// Where the directory itself cannot be listed.
     pub(super) fn new(directory: &OwnedFd, own: &'h [u8], way: Way) -> Result<Self, Trouble> {
         let mut attributes = Attributes::default();
-        let (levels, failed) = (Vec::new(), false);
+        let (levels, failed, until) = (Vec::new(), false, Some(Instant::now() + LONGEST));
         match list(directory, way, &mut attributes) {
             Ok((listed, status, names)) => {
                 let names = Some(names);
                 let floor = Floor { file: None, listed, status, names, failed: false };
-                Ok(Self { own, way, levels: vec![floor], failed, attributes })
+                Ok(Self { own, way, levels: vec![floor], failed, attributes, until })
             }
             Err(errno) => {
-                let walk = Self { own, way, levels, failed, attributes };
+                let walk = Self { own, way, levels, failed, attributes, until };
                 Err(walk.trouble(c"", "listed", errno))
             }
         }
@@ -149,6 +155,11 @@ impl<'h> Walk<'h> {
     pub(super) fn next(&mut self) -> Option<Step> {
         loop {
             let depth = self.levels.len().checked_sub(1)?;
+            if self.until.take_if(|until| Instant::now() >= *until).is_some() {
+                self.levels.iter_mut().for_each(|floor| floor.names = None);
+                let trouble = self.trouble(c"", "gone through in time", Errno::ETIMEDOUT);
+                return Some(Step::Trouble(trouble));
+            }
             let floor = self.levels.last_mut()?;
             let name = match floor.names.as_mut().and_then(Iterator::next) {
                 Some(Ok(entry)) => entry.file_name().to_owned(),
