@@ -384,14 +384,12 @@ fn watch(
         ears.wait(&others, clock.deadline.next(Instant::now()));
         drop(others);
         output.drain(witness);
-        if pending {
-            (pending, not_started) = heard(hearing);
-        }
         let ended = family::ended(pid);
-        if ended.is_some() && pending {
-            // By now the pipe says for certain what it did not when it was asked before.
-            (_, not_started) = heard(hearing);
-            pending = false;
+        // Asked after its end, the pipe says for certain what it may not have said before.
+        if pending {
+            let (still, why) = heard(hearing);
+            pending = still && ended.is_none();
+            not_started = why.or(not_started);
         }
         let over = ended.is_some() || give_up.is_some_and(|at| at <= Instant::now());
         if let Some(why) = not_started.take_if(|_| over) {
