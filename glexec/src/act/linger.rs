@@ -88,6 +88,9 @@ pub(crate) fn linger(
     let (mut run, hearing, start) = Run::start(charge, open, witness)?;
     let (ending, mut usage) = run.until_the_end(hearing);
     run.vigil.stage = Progress::After;
+    // Before anybody is told, and before the time that stragglers take: who is killed meanwhile must
+    // not have a sweep tell another code.
+    run.note_phase(&Phase::ended(ending, usage, 0, now()));
     run.witness.status(&match ending {
         Ok(ending) => Record::payload(ending, usage),
         Err(code) => Record::not_started(code),

@@ -389,7 +389,7 @@ impl Story {
     /// How the payload ended, where that was written down: its ending or the code for one that
     /// was not started, what it used, its stragglers, and when.
     pub(crate) fn ended(&self) -> Option<(Result<Ending, u8>, ResourceUsage, u32, u64)> {
-        self.phases.iter().find_map(|phase| {
+        self.phases.iter().rev().find_map(|phase| {
             let Phase::Ended { code, signal, core, not_started, usage, stragglers, end } = phase
             else {
                 return None;
