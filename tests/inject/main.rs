@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 use trial::{Lane, Planned, Verdict, Way};
 
-/// Without a word one of so many is tried: three minutes on two processors.
+/// Without a word one of so many is tried: six and a half minutes on two processors.
 const SHARE: usize = 6;
 
 /// Which spots are tried.
