@@ -278,17 +278,23 @@ impl<'l> Judge<'l> {
     fn processes(&mut self) {
         let Scenario { leaves, pool, deed, .. } = *self.scenario();
         let unended = deed != Deed::Run || self.tampering.signal.is_some();
-        let left = self.lane.gone(|| self.lane.site.processes());
-        if left.is_empty() || (leaves && pool && unended) {
-            // What a killed glexec left of an account that was its own, the sweep ends.
-            return;
-        }
-        // A daemon in an account that others may use, too, outlives its glexec.
-        if !(leaves && unended) {
+        // Daemons that a killed glexec leaves: in an account that was its own the sweep ends them, in
+        // one that others may use, too, they live on.
+        let daemons = leaves && unended;
+        let target = self.lane.uid();
+        let is_daemon = |pid: &i32| Process::of(*pid).is_none_or(|p| p.uids.contains(&target));
+        let left = self.lane.gone(|| {
+            let mut left = self.lane.site.processes();
+            left.retain(|pid| !(daemons && is_daemon(pid)));
+            left
+        });
+        if !left.is_empty() {
             let state = self.lane.state();
             self.wrong(format!("left behind: {state}"));
         }
-        self.lane.site.end_all();
+        if !(daemons && pool) {
+            self.lane.site.end_all();
+        }
     }
 
     fn ends_now(&self) -> usize {

@@ -278,7 +278,7 @@ fn name_of(number: i64) -> String {
             SYS_signalfd4 SYS_timerfd_create SYS_timerfd_settime SYS_memfd_create
             SYS_pidfd_open SYS_pidfd_send_signal SYS_pidfd_getfd SYS_close_range SYS_utimensat
             SYS_futimesat SYS_splice SYS_sendfile SYS_fallocate SYS_name_to_handle_at
-            SYS_open_by_handle_at SYS_process_vm_readv SYS_kcmp SYS_process_madvise
+            SYS_open_by_handle_at SYS_process_vm_readv SYS_set_mempolicy SYS_mlockall SYS_munlockall SYS_kcmp SYS_process_madvise
         ));
     }
     let known = NAMES.with(|names| names.get(&number).copied());
