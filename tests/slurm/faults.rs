@@ -150,6 +150,24 @@ fn an_epilogue_that_takes_long_is_waited_for_by_the_epilog() {
 }
 
 #[test]
+fn a_glexec_that_outlives_slurmstepd_leaves_no_control_group_behind() {
+    let cluster = Cluster::start(Shape { proctrack: "cgroup", kill_wait: 1, ..Shape::default() });
+    cluster.site().epilogue("#!/bin/sh\nsleep 3\nexec /usr/local/bin/actor look-into\n");
+    // slurmstepd waits for the shell, which dies of TERM, and not for its glexec.
+    let script = format!("{LIBEXEC}/glexec-slurm-task sh -c 'echo ready; exec sleep 1000'; true");
+    let id = cluster.sbatch("", &script);
+    cluster.says(id, "ready");
+    // The step's group is the user's: who may freeze it is not to have an epilogue in it.
+    let groups = cluster.root("cat /proc/$(pgrep -o -x glexec)/cgroup").output();
+    let group = groups.lines().find(|line| line.contains(":freezer:")).unwrap_or_default();
+    assert!(group.ends_with(&format!("/job_{id}")), "{groups}");
+    cluster.root(&format!("scancel {id}")).exited(0);
+    cluster.ended(id);
+    assert_eq!(cluster.epilogues_of(id).len(), 1, "{}", cluster.logs());
+    assert_eq!(cluster.job_cgroups(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn a_user_who_kills_what_runs_as_him_drains_no_node() {
     // By himself: the storm would reach the same account's processes of tests beside it.
     let cluster = Cluster::alone(Shape::default());

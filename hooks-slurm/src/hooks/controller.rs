@@ -5,7 +5,7 @@ use crate::dialect::{self, Job, Record};
 use crate::settings::{Accounting, Settings, seconds};
 use glexec::hook::{Log, Urgency};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ pub fn epilog_ctld() -> u8 {
         let Some(accounting) = &settings.accounting else { return Ok(()) };
         let nodes = variables.number("SLURM_JOB_NUM_NODES").unwrap_or(1);
         let until = Instant::now() + seconds(accounting.time_limit);
-        forget_old(&accounting.spool);
-        let records = gather(accounting, (job.id, nodes), until);
+        forget_old(&accounting.spool)?;
+        let records = gather(accounting, (job.id, nodes), until)?;
         let desk = Desk { log: LOG, job: &job };
         account(&settings, accounting, (&desk, &records), until)
     });
@@ -31,22 +31,43 @@ pub fn epilog_ctld() -> u8 {
     0
 }
 
+/// What is in the directory that the nodes write to.
+///
+/// # Errors
+/// One sentence where it cannot be read to its end: that is never "empty".
+fn entries(spool: &Path) -> Result<Vec<DirEntry>, String> {
+    let read = fs::read_dir(spool).and_then(Iterator::collect);
+    read.map_err(|error: std::io::Error| {
+        format!(
+            "[accounting] spool {}: {error}; it must be a directory that SlurmUser can read and write, on every node and on the controller",
+            spool.display()
+        )
+    })
+}
+
 /// Waits for every node's file; takes what is there when the time is up.
-fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -> Vec<Record> {
+///
+/// # Errors
+/// One sentence where the directory cannot be read.
+fn gather(
+    accounting: &Accounting,
+    (job, nodes): (u32, usize),
+    until: Instant,
+) -> Result<Vec<Record>, String> {
     const NAP: Duration = Duration::from_millis(100);
     let begin = format!("{job}.");
-    let mine = || -> Vec<PathBuf> {
-        let all = fs::read_dir(&accounting.spool).into_iter().flatten().flatten();
+    let mine = || -> Result<Vec<PathBuf>, String> {
+        let all = entries(&accounting.spool)?.into_iter();
         let names =
             all.filter(|entry| entry.file_name().to_str().is_some_and(|n| n.starts_with(&begin)));
-        names.map(|entry| entry.path()).collect()
+        Ok(names.map(|entry| entry.path()).collect())
     };
-    let mut files = mine();
+    let mut files = mine()?;
     // The rest is the accounting's.
     let last = until.checked_sub(CONTROLLER).unwrap_or(until);
     while files.len() < nodes && Instant::now() < last {
         std::thread::sleep(NAP);
-        files = mine();
+        files = mine()?;
     }
     let mut records = Vec::new();
     for file in files {
@@ -64,13 +85,13 @@ fn gather(accounting: &Accounting, (job, nodes): (u32, usize), until: Instant) -
             }
         }
     }
-    records
+    Ok(records)
 }
 
 /// What came too late for its job.
-fn forget_old(spool: &Path) {
+fn forget_old(spool: &Path) -> Result<(), String> {
     const OLD: Duration = Duration::from_secs(24 * 3600);
-    for entry in fs::read_dir(spool).into_iter().flatten().flatten() {
+    for entry in entries(spool)? {
         let age =
             entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
         let ours = entry.file_name().to_string_lossy().contains(".json");
@@ -78,6 +99,7 @@ fn forget_old(spool: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+    Ok(())
 }
 
 /// One call of sacctmgr, repeated until the accounting knows the job.
@@ -117,5 +139,18 @@ fn account(
             return Err(format!("job {}: {}", desk.job.id, said(sacctmgr, &answer)));
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_cannot_be_read_is_not_an_empty_one() {
+        let spool = Path::new("/proc/self/status/spool");
+        let sentence = entries(spool).unwrap_err();
+        assert!(sentence.contains("/proc/self/status/spool") && sentence.contains("SlurmUser"));
+        assert_eq!(forget_old(spool), Err(sentence));
     }
 }

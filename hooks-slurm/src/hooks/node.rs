@@ -2,6 +2,7 @@
 
 use super::{Desk, SCRATCH, ask, complain, said, variables};
 use crate::dialect::{self, Job, Record};
+use crate::groups;
 use crate::places::Base;
 use crate::settings::{GLEXEC_ADMIN, Programs, Settings, seconds};
 use crate::store::{Standing, Store};
@@ -113,6 +114,9 @@ pub fn epilog() -> u8 {
     let fault = settle(&settings, &desk, until);
     hand_on(&settings, &desk);
     tidy(&settings, &desk, until.max(Instant::now() + seconds(5)));
+    if let Err(sentence) = groups::remove_empty(job.node.as_deref(), job.uid, job.id) {
+        desk.say(Urgency::Notice, &sentence);
+    }
     match fault {
         None => 0,
         Some(fault) => desk.unfit(&settings.programs, settings.epilog.drain, &fault),
