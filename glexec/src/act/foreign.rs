@@ -1,17 +1,17 @@
 //! Out of control groups that are not root's alone: who may write to one can freeze what is in it,
 //! move it, and kill it, root's processes like others (cgroups(7), delegation).
 
+use super::process;
 use super::root::Root;
 use super::trusted;
 use crate::decide::cgroups::{Membership, is_frozen, is_frozen_v1, memberships};
+use crate::decide::text::escaped;
 use crate::decide::trust::Trust;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, stat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Pid, write};
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::OwnedFd;
 
 /// Whoever may write to one of these has what is in the group in hand.
@@ -89,7 +89,7 @@ impl Chain {
         let mut directory = open_directory(&above, name).map_err(|e| told(point, e))?;
         let kind = fstatfs(&directory).map_err(|e| told(point, e))?.filesystem_type();
         if kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
-            return Err(format!("{point} is covered by another mount"));
+            return Err(format!("{} is covered by another mount", escaped(point.as_bytes())));
         }
         let mut chain = Self { safe: Vec::new(), foreign: None };
         let mut path = point.to_owned();
@@ -115,7 +115,7 @@ impl Chain {
         for (path, directory) in self.safe.iter().rev() {
             match enter(directory) {
                 Ok(()) => return Ok(true),
-                Err(errno) => why = format!("; {path}/cgroup.procs: {}", errno.desc()),
+                Err(errno) => why = format!("; {}", told(&format!("{path}/cgroup.procs"), errno)),
             }
         }
         Err(format!("{foreign}{why}"))
@@ -124,8 +124,9 @@ impl Chain {
 
 /// Whether a group is root's alone.
 fn judge(directory: &OwnedFd, path: &str) -> Result<(), String> {
-    let alone = |file: &OwnedFd, shown: &str, kind: SFlag| {
-        trusted::judge(file, shown, kind, &Trust::default()).map_err(|u| u.clause().to_owned())
+    let alone = |file: &OwnedFd, path: &str, kind: SFlag| {
+        trusted::judge(file, &escaped(path.as_bytes()), kind, &Trust::default())
+            .map_err(|u| u.clause().to_owned())
     };
     alone(directory, path, SFlag::S_IFDIR)?;
     for name in FILES {
@@ -153,7 +154,7 @@ fn open_directory(above: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
 }
 
 fn told(path: &str, errno: Errno) -> String {
-    format!("{path}: {}", errno.desc())
+    format!("{}: {}", escaped(path.as_bytes()), errno.desc())
 }
 
 /// This process's mounts, read once: what is mounted does not change under a running epilogue, and
@@ -203,9 +204,11 @@ fn frozen(_root: &Root, group: &Membership) -> Result<bool, String> {
             ("freezer.state", is_frozen_v1)
         };
         let path = [point.as_str(), &below.join("/"), name].join("/");
-        match read_whole(&path).map(|text| says(&text)) {
+        match process::read_text(&path).map(|text| says(&text)) {
             Ok(Some(frozen)) => return Ok(frozen),
-            Ok(None) => why = format!("{path} does not say whether it is frozen"),
+            Ok(None) => {
+                why = format!("{} does not say whether it is frozen", escaped(path.as_bytes()));
+            }
             // The root of a hierarchy has no such file, and any other group has.
             Err(Errno::ENOENT)
                 if below.is_empty() && is_there(&format!("{point}/cgroup.procs")) =>
@@ -223,14 +226,5 @@ fn is_there(path: &str) -> bool {
 }
 
 fn read(path: &str) -> Result<String, String> {
-    read_whole(path).map_err(|errno| told(path, errno))
-}
-
-fn read_whole(path: &str) -> Result<String, Errno> {
-    const LARGEST: u64 = 16 << 20;
-    let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut text = Vec::with_capacity(4096);
-    let read = File::from(file).take(LARGEST).read_to_end(&mut text);
-    read.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    process::read_text(path).map_err(|errno| told(path, errno))
 }

@@ -176,13 +176,21 @@ pub(super) fn leave(child: Pid, patience: Duration) {
             let _ = sys::kill(child.as_raw(), libc::SIGKILL);
             return;
         }
-        // Without a descriptor for it: looked at now and then.
-        let pidfd = sys::pidfd(child).ok();
-        let left = if pidfd.is_some() { left } else { left.min(Duration::from_millis(10)) };
-        let mut ready: Vec<_> =
-            pidfd.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
-        let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
+        wait_for_end(child, left);
     }
+}
+
+/// Between two looks at a child for which there is no descriptor (kernels before 5.3), or that was
+/// killed.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Returns when a child of ours may have ended, after this time at the latest.
+fn wait_for_end(child: Pid, patience: Duration) {
+    let pidfd = sys::pidfd(child).ok();
+    let patience = if pidfd.is_some() { patience } else { patience.min(LOOK) };
+    let mut ready: Vec<_> =
+        pidfd.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    let _ = poll(&mut ready, PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX));
 }
 
 /// Waits for a child that is about to end, and kills it where it has not in time. Gives its exit
@@ -198,10 +206,6 @@ pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
             }
             None => {}
         }
-        let pidfd = sys::pidfd(helper).ok();
-        let mut ready: Vec<_> =
-            pidfd.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
-        let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        wait_for_end(helper, until.saturating_duration_since(Instant::now()).max(LOOK));
     }
 }

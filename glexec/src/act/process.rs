@@ -29,19 +29,19 @@ pub(super) fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
 /// Reads a small file of /proc; `None` where the process is gone.
 ///
 /// # Errors
-/// Where the kernel does not say: that is never "gone".
+/// Where the kernel does not say, or says more than 16 MiB: that is never "gone".
 fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
-    read_up_to(path, 1 << 20)
-}
-
-/// The same, up to so many bytes.
-fn read_up_to(path: &str, most: u64) -> Result<Option<Vec<u8>>, Errno> {
+    /// Above 6 MiB of environment (execve(2)) and 100,000 mounts, the most that sysctl
+    /// `fs.mount-max` allows by default.
+    const MOST: u64 = 16 << 20;
     let file = match open_proc(path) {
         Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
         opened => opened?,
     };
     let mut text = Vec::with_capacity(1024);
-    match File::from(file).take(most).read_to_end(&mut text) {
+    match File::from(file).take(MOST + 1).read_to_end(&mut text) {
+        // What was cut off may be what is looked for.
+        Ok(length) if length as u64 > MOST => Err(Errno::EOVERFLOW),
         Ok(_) => Ok(Some(text)),
         Err(e) => match e.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ESRCH) => Ok(None),
@@ -256,13 +256,13 @@ pub(crate) fn leads_terminal_group() -> bool {
     nix::unistd::getpgrp() == Pid::this() && has_terminal()
 }
 
-/// Whether a process was given this environment entry at its exec.
+/// Whether a process was given this environment entry at its exec. To be asked of root's and the
+/// site's own processes only: any other could have put memory there that a file system of its own
+/// serves, and whoever reads it waits for that.
 ///
 /// # Errors
 /// Where the kernel does not say.
 pub(super) fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
-    /// An exec takes 6 MiB of arguments and environment at most (execve(2)).
-    const BLOCK: u64 = 8 << 20;
-    let block = read_up_to(&format!("/proc/{pid}/environ"), BLOCK)?.unwrap_or_default();
+    let block = read(&format!("/proc/{pid}/environ"))?.unwrap_or_default();
     Ok(block.split(|byte| *byte == 0).any(|found| found == entry.as_bytes()))
 }

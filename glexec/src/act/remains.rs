@@ -26,6 +26,8 @@ pub(super) struct Lost<'s> {
     pub(super) story: &'s Story,
     /// Whether pids of the entry mean what they say here: same boot, same pid namespace.
     pub(super) pids: bool,
+    /// As whom epilogues run today.
+    pub(super) epilogue_user: Uid,
 }
 
 /// How many processes of a lost run cannot be ended.
@@ -83,6 +85,12 @@ impl Lost<'_> {
         }
         if all.iter().any(|other| other.birth() == epilogue) {
             return Some(true);
+        }
+        // An interrupted epilogue is root's or its configured user's. A session of anybody else's that
+        // has its number now is not it, and anybody else's memory is not touched.
+        let is_of = |user: Uid| seen.uids.iter().all(|uid| *uid == user);
+        if !is_of(Uid::from_raw(0)) && !is_of(self.epilogue_user) {
+            return Some(false);
         }
         let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", self.story.entry.glexec.pid);
         process::has_variable(seen.pid, &mark).ok()
@@ -286,5 +294,61 @@ fn kill_all(root: &Root, uid: Uid) {
         Ok(Side::Parent(child)) => drop(sys::wait_for(child)),
         // Who is left shows at the next look.
         Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::entry::{Entry, Person, Phase, Place, VERSION};
+    use std::process::{Command, Stdio};
+
+    fn interrupted() -> Story {
+        let person = |uid| Person { name: String::new(), uid, gids: vec![uid] };
+        let entry = Entry {
+            version: VERSION,
+            place: Place { boot: String::new(), pid_namespace: 0 },
+            glexec: Birth { pid: 4711, start: 1 },
+            session: 1,
+            group: 1,
+            since: 0,
+            caller: person(41),
+            target: person(42),
+            exclusive: false,
+            owes_epilogue: true,
+            command: String::new(),
+            job: vec![],
+            environment: vec![],
+            told: vec![],
+            handed: vec![],
+        };
+        let epilogue = Birth { pid: 999, start: 5 };
+        let phases = vec![Phase::Attempt { number: 1, at: 0, epilogue, within: false }];
+        Story { entry, phases }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "no payload, and run without privilege")]
+    fn without_its_leader_an_epilogues_session_is_known_by_the_memory_of_the_sites_processes_alone()
+    {
+        let story = interrupted();
+        let lost = Lost { story: &story, pids: true, epilogue_user: Uid::from_raw(77) };
+        let mut marked = Command::new("sleep")
+            .arg("1000")
+            .env("GLEXEC_EPILOG_GLEXEC_PID", "4711")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(i32::try_from(marked.id()).unwrap());
+        let mut stat = stat_of(pid).unwrap().unwrap();
+        stat.session = 999;
+        let seen = |uid: u32| Seen { pid, stat, uids: [Uid::from_raw(uid); 3] };
+        let verdicts = [0, 77, 42, 41, 43].map(|uid| lost.has_epilogue(&seen(uid), &[]));
+        let mixed = Seen { uids: [0, 42, 0].map(Uid::from_raw), ..seen(0) };
+        let mixed = lost.has_epilogue(&mixed, &[]);
+        marked.kill().unwrap();
+        marked.wait().unwrap();
+        assert_eq!(verdicts, [Some(true), Some(true), Some(false), Some(false), Some(false)]);
+        assert_eq!(mixed, Some(false));
     }
 }

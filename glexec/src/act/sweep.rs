@@ -206,7 +206,9 @@ impl<'a> Sweep<'a> {
     fn lost<'s>(&self, story: &'s Story) -> Option<Lost<'s>> {
         let place = &story.entry.place;
         let pids = place.pid_namespace == self.place.pid_namespace;
-        (place.boot == self.place.boot).then_some(Lost { story, pids })
+        let epilogue_user =
+            self.epilogue.map_or(Uid::from_raw(0), |(_, identity)| identity.account.uid);
+        (place.boot == self.place.boot).then_some(Lost { story, pids, epilogue_user })
     }
 
     fn settle(&mut self, (mut ledger, story): (Ledger, &Story), due: Debt, left: Left) -> Settled {

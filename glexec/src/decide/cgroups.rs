@@ -1,6 +1,8 @@
 //! The text of /proc/self/cgroup and /proc/self/mountinfo: in which control groups this process
 //! is, and where they are seen (cgroups(7), `proc_pid_mountinfo(5)`).
 
+use crate::decide::text::escaped;
+
 /// One hierarchy that this process is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
@@ -66,7 +68,7 @@ impl Membership {
     /// For people.
     pub(crate) fn shown(&self) -> String {
         let which = if self.is_v2() { "version 2" } else { self.controllers.as_str() };
-        format!("{} ({which})", self.own)
+        format!("{} ({which})", escaped(self.own.as_bytes()))
     }
 }
 
