@@ -88,8 +88,8 @@ impl Lost<'_> {
         }
         // An interrupted epilogue is root's or its configured user's. A session of anybody else's that
         // has its number now is not it, and anybody else's memory is not touched.
-        let is_of = |user: Uid| seen.uids.iter().all(|uid| *uid == user);
-        if !is_of(Uid::from_raw(0)) && !is_of(self.epilogue_user) {
+        let is_the_sites = |uid: &Uid| uid.is_root() || *uid == self.epilogue_user;
+        if !seen.uids.iter().all(is_the_sites) {
             return Some(false);
         }
         let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", self.story.entry.glexec.pid);
@@ -344,11 +344,13 @@ mod tests {
         stat.session = 999;
         let seen = |uid: u32| Seen { pid, stat, uids: [Uid::from_raw(uid); 3] };
         let verdicts = [0, 77, 42, 41, 43].map(|uid| lost.has_epilogue(&seen(uid), &[]));
-        let mixed = Seen { uids: [0, 42, 0].map(Uid::from_raw), ..seen(0) };
-        let mixed = lost.has_epilogue(&mixed, &[]);
+        let mixed = [77, 42].map(|real| {
+            let uids = [real, 0, 0].map(Uid::from_raw);
+            lost.has_epilogue(&Seen { uids, ..seen(0) }, &[])
+        });
         marked.kill().unwrap();
         marked.wait().unwrap();
         assert_eq!(verdicts, [Some(true), Some(true), Some(false), Some(false), Some(false)]);
-        assert_eq!(mixed, Some(false));
+        assert_eq!(mixed, [Some(true), Some(false)], "a setuid program");
     }
 }
