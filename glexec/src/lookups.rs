@@ -129,7 +129,9 @@ impl<'p> Lookups<'p> {
     pub(crate) fn uids(&mut self, names: &[String]) -> Result<Vec<(String, Uid)>, Stop> {
         let questions: Vec<_> = names.iter().cloned().map(Question::User).collect();
         self.ask(&questions)?;
-        let found = names.iter().filter_map(|name| Some((name.clone(), self.account(name)?.uid)));
+        let known = database::uids_by_name(&self.database.passwd, names.iter().map(String::as_str));
+        let found =
+            names.iter().filter_map(|name| Some((name.clone(), *known.get(name.as_str())?)));
         Ok(found.collect())
     }
 

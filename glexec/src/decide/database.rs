@@ -4,6 +4,7 @@
 use super::facts::Account;
 use memchr::memmem;
 use nix::unistd::{Gid, Uid};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -67,17 +68,25 @@ impl Database {
     }
 }
 
-/// The line that begins at or around `at`, without its newline.
-fn line_around(text: &[u8], at: usize) -> &[u8] {
-    let begin = memchr::memrchr(b'\n', text.get(..at).unwrap_or_default()).map_or(0, |n| n + 1);
-    let rest = text.get(begin..).unwrap_or_default();
-    let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-    rest.get(..end).unwrap_or_default()
+/// The lines that contain `needle`, in file order, each once and without its newline. No byte is
+/// looked at more than twice, however often a line contains it.
+fn lines_with<'t>(text: &'t [u8], needle: &[u8]) -> impl Iterator<Item = &'t [u8]> + use<'t> {
+    let finder = memmem::Finder::new(needle).into_owned();
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let at = finder.find(text)?;
+        let (before, after) = text.split_at_checked(at)?;
+        let begin = memchr::memrchr(b'\n', before).map_or(0, |n| n + 1);
+        let end = memchr::memchr(b'\n', after).map_or(text.len(), |n| at + n);
+        rest = text.get(end + 1..);
+        text.get(begin..end)
+    })
 }
 
 /// The first line, in file order, that contains `needle` and that `read` makes something of.
 fn first_line<T>(text: &[u8], needle: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    memmem::find_iter(text, needle).find_map(|at| read(line_around(text, at)))
+    lines_with(text, needle).find_map(read)
 }
 
 /// A whole field of plain decimal digits. Not `-1`, `+5`, `0x0`, `0012`, not 4294967295.
@@ -129,6 +138,29 @@ pub(crate) fn account_by_name(passwd: &[u8], wanted: &str) -> Option<Account> {
     })
 }
 
+/// The uids of the accounts with these names, as [`account_by_name`] finds them, in one go through
+/// the text.
+pub(crate) fn uids_by_name<'n>(
+    passwd: &[u8],
+    names: impl Iterator<Item = &'n str>,
+) -> BTreeMap<&'n str, Uid> {
+    let mut missing: BTreeSet<&str> = names.collect();
+    let mut found = BTreeMap::new();
+    for line in passwd.split(|byte| *byte == b'\n') {
+        if missing.is_empty() {
+            break;
+        }
+        let Some(login) = line.split(|byte| *byte == b':').next().and_then(name) else { continue };
+        if !missing.contains(login) {
+            continue;
+        }
+        if let Some((account, known)) = account(line).zip(missing.take(login)) {
+            found.insert(known, account.uid);
+        }
+    }
+    found
+}
+
 /// The account with this uid; the first line counts.
 pub(crate) fn account_by_uid(passwd: &[u8], wanted: Uid) -> Option<Account> {
     first_line(passwd, format!(":{wanted}:").as_bytes(), |line| {
@@ -165,15 +197,10 @@ pub(crate) fn group_by_gid(groups: &[u8], wanted: Gid) -> Option<String> {
 /// `None` where there are more than a process may have.
 pub(crate) fn groups_of(groups: &[u8], member: &str, primary: Gid) -> Option<Vec<Gid>> {
     let mut found = vec![primary];
-    let mut last_line = None;
-    for at in memmem::find_iter(groups, member.as_bytes()) {
-        let line = line_around(groups, at);
-        if last_line == Some(line.as_ptr()) {
-            continue;
-        }
-        last_line = Some(line.as_ptr());
-        let Some((_, gid, members)) = group(line) else { continue };
-        if members.split(|b| *b == b',').any(|m| m == member.as_bytes()) && !found.contains(&gid) {
+    let mut known = BTreeSet::from([primary.as_raw()]);
+    for (_, gid, members) in lines_with(groups, member.as_bytes()).filter_map(group) {
+        let lists = members.split(|b| *b == b',').any(|m| m == member.as_bytes());
+        if lists && known.insert(gid.as_raw()) {
             found.push(gid);
         }
     }
@@ -183,13 +210,12 @@ pub(crate) fn groups_of(groups: &[u8], member: &str, primary: Gid) -> Option<Vec
 /// The accounts in a group: those that list it as their own, and those that it lists itself.
 pub(crate) fn members_of(passwd: &[u8], groups: &[u8], wanted: Gid) -> Vec<Uid> {
     let needle = format!(":{wanted}:");
-    let lines =
-        |text| memmem::find_iter(text, needle.as_bytes()).map(move |at| line_around(text, at));
-    let own = lines(passwd).filter_map(account).filter(|account| account.gid == wanted);
-    let listing = lines(groups).filter_map(group).filter(|(_, gid, _)| *gid == wanted);
+    let of = |text| lines_with(text, needle.as_bytes());
+    let own = of(passwd).filter_map(account).filter(|account| account.gid == wanted);
+    let listing = of(groups).filter_map(group).filter(|(_, gid, _)| *gid == wanted);
     let names = listing.flat_map(|(_, _, members)| members.split(|byte| *byte == b','));
-    let listed = names.filter_map(|member| account_by_name(passwd, name(member)?));
-    let mut uids: Vec<Uid> = own.chain(listed).map(|account| account.uid).collect();
+    let listed = uids_by_name(passwd, names.filter_map(name));
+    let mut uids: Vec<Uid> = own.map(|account| account.uid).chain(listed.into_values()).collect();
     uids.sort_unstable_by_key(|uid| uid.as_raw());
     uids.dedup();
     uids
@@ -281,6 +307,27 @@ mod tests {
     }
 
     #[test]
+    fn many_names_are_found_as_one_is() {
+        let names = ["user1", "bad", "last", "ghost", "user10", "nul", "", "root", "user1"];
+        let found = uids_by_name(PASSWD, names.into_iter());
+        for name in names {
+            let one = account_by_name(PASSWD, name).map(|account| account.uid);
+            assert_eq!(found.get(name).copied(), one, "{name:?}");
+        }
+        assert_eq!(found.len(), 4);
+    }
+
+    #[test]
+    fn a_line_is_looked_at_once_however_often_it_has_the_word() {
+        let line = format!("g:x:5:{}a\n", "a,".repeat(100_000));
+        assert_eq!(lines_with(line.as_bytes(), b"a").count(), 1);
+        let text = b"\nxa\n\na\nb\naa";
+        assert_eq!(lines_with(text, b"a").collect::<Vec<_>>(), [&b"xa"[..], b"a", b"aa"]);
+        assert_eq!(lines_with(b"", b"a").count(), 0);
+        assert_eq!(lines_with(b"a\n", b"a").collect::<Vec<_>>(), [b"a"]);
+    }
+
+    #[test]
     fn members_are_those_of_the_primary_group_and_those_of_the_list() {
         let groups = b"a:x:100:user10\nb:x:5:user1,ghost,last\nb2:x:5:notroot\nc:x:50:root\n";
         let uids = |gid| {
@@ -311,6 +358,9 @@ mod tests {
             let _ = groups_of(&text, &name, Gid::from_raw(gid));
             let _ = group_by_gid(&text, Gid::from_raw(gid));
             let _ = members_of(&text, &text, Gid::from_raw(gid));
+            let many = uids_by_name(&text, [name.as_str()].into_iter());
+            let one = account_by_name(&text, &name).map(|account| account.uid);
+            prop_assert_eq!(many.get(name.as_str()).copied(), one);
             let _ = needs_helper(&text);
         }
     }

@@ -1,6 +1,7 @@
 //! Bytes that somebody else wrote, made fit for a line that we write.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 /// A log line is cut here, with its full length told (DESIGN section 12).
 pub(crate) const LONGEST_LINE: usize = 8 * 1024;
@@ -42,10 +43,36 @@ pub(crate) fn one_line(text: &str) -> String {
     out
 }
 
-/// C0, DEL, C1 and the characters that reorder or break a line are not plain.
+/// C0, DEL, C1, and the characters that break a line, reorder it, or are not to be seen in it are not
+/// plain: the Unicode Character Database's line and paragraph separators and format characters
+/// (general categories Zl, Zp, Cf), and what shows as nothing although it counts as a letter.
 fn is_plain(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    const HIDDEN: [RangeInclusive<char>; 23] = [
+        '\u{ad}'..='\u{ad}',
+        '\u{34f}'..='\u{34f}',
+        '\u{600}'..='\u{605}',
+        '\u{61c}'..='\u{61c}',
+        '\u{6dd}'..='\u{6dd}',
+        '\u{70f}'..='\u{70f}',
+        '\u{890}'..='\u{891}',
+        '\u{8e2}'..='\u{8e2}',
+        '\u{115f}'..='\u{1160}',
+        '\u{180b}'..='\u{180f}',
+        '\u{200b}'..='\u{200f}',
+        '\u{2028}'..='\u{202e}',
+        '\u{2060}'..='\u{206f}',
+        '\u{3164}'..='\u{3164}',
+        '\u{fe00}'..='\u{fe0f}',
+        '\u{feff}'..='\u{feff}',
+        '\u{ffa0}'..='\u{ffa0}',
+        '\u{fff0}'..='\u{fffb}',
+        '\u{110bd}'..='\u{110cd}',
+        '\u{13430}'..='\u{13455}',
+        '\u{1bca0}'..='\u{1bca3}',
+        '\u{1d173}'..='\u{1d17a}',
+        '\u{e0000}'..='\u{e0fff}',
+    ];
+    !c.is_control() && !HIDDEN.iter().any(|range| range.contains(&c))
 }
 
 fn push_hex(out: &mut String, bytes: &[u8]) {
@@ -81,6 +108,12 @@ mod tests {
         assert_eq!(escaped(b"a\"b\\c"), "a\\\"b\\\\c");
         assert_eq!(escaped(b"\xff\xc3\xa9"), "\\xff\u{e9}");
         assert_eq!(escaped("\u{202e}".as_bytes()), "\\xe2\\x80\\xae");
+        for hidden in ['\u{61c}', '\u{200b}', '\u{2060}', '\u{3164}', '\u{e0001}', '\u{e0041}'] {
+            let shown = escaped(hidden.to_string().as_bytes());
+            assert!(shown.starts_with("\\x"), "{hidden:?}: {shown}");
+        }
+        let plain = "Universit\u{e9} \u{2713} \u{4e2d}\u{6587} \u{1f680}";
+        assert_eq!(escaped(plain.as_bytes()), plain);
     }
 
     proptest! {
