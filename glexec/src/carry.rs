@@ -237,8 +237,8 @@ fn through(
 /// Becomes the payload. What comes back is a failure.
 fn become_it(walk: &Walk<'_>, plan: &Plan, root: Root) -> u8 {
     let (teller, pid) = (walk.teller, Pid::this().as_raw());
-    let target = plan.target.name().to_owned();
-    teller.status(&Record::Started { glexec_pid: pid, payload_pid: pid, target });
+    let (target, run_id) = (plan.target.name().to_owned(), plan.run_id.clone());
+    teller.status(&Record::Started { glexec_pid: pid, payload_pid: pid, target, run_id });
     let failure: Failure = replace(root, plan, walk.restore);
     let code = code_of(failure);
     let text = format!("the payload was not started: {} exit_code={code}", failure.told());

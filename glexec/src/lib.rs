@@ -18,7 +18,7 @@ mod sweep;
 pub use admin::admin;
 
 use act::leases::{self, Lease};
-use act::probe::Looker;
+use act::probe::{Looker, Sought};
 use act::root::{Privilege, Root};
 use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
@@ -159,9 +159,14 @@ impl Walk<'_> {
             _ if config.log_only => Looker::Own,
             _ => Looker::Target(&target),
         };
-        let command = act::probe::find(&root, looker, &candidates)?;
+        let mut directories = plan::directories(config, &request, (&caller, &target));
+        // What is handed over may be entered later.
+        let looked_at = if given.is_empty() { directories.as_slice() } else { &[] };
+        let sought = Sought { commands: &candidates, directories: looked_at };
+        let (command, closed) = act::probe::find(&root, looker, sought)?;
+        directories.drain(..closed.min(directories.len()));
         let environ = request.environ.clone();
-        let mut plan = plan::lay(config, request, (caller, target), command)?;
+        let mut plan = plan::lay(config, request, (caller, target), (command, directories))?;
         plan.of_pool = of_pool;
         if lease.is_some() {
             plan = plan.alone(&config.state);

@@ -3,8 +3,8 @@
 use crate::act::apart;
 use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
-use crate::act::state::{Settling, StateDir};
-use crate::act::sweep::{Settled, Sweep};
+use crate::act::state::{Settling, StateDir, is_of_caller};
+use crate::act::sweep::{Settled, Sweep, Which};
 use crate::contract::Reason;
 use crate::decide::config::Config;
 use crate::decide::entry::{Birth, Payer, Story};
@@ -32,6 +32,10 @@ pub(crate) struct Wanted {
     pub(crate) now: bool,
     /// By the caller, whose scheduler may end this, too.
     pub(crate) by_caller: bool,
+    /// What was set aside and is to be tried again, and nothing else.
+    pub(crate) retry: Vec<String>,
+    /// What was set aside and is to be dropped.
+    pub(crate) drop: Vec<String>,
 }
 
 /// Pays what is owed.
@@ -67,7 +71,21 @@ pub(crate) fn sweep(
         (false, true) => Payer::RootAtOnce,
         (false, false) => Payer::Root,
     };
-    sweep.run(&is_wanted, (payer, wanted.caller), until)
+    let mut rows = Vec::new();
+    for name in &wanted.drop {
+        rows.push(sweep.drop_aside(name)?);
+    }
+    let retried: Vec<String> =
+        wanted.retry.iter().map(|name| sweep.take_up(name)).collect::<Result<_, _>>()?;
+    let by_hand = !(wanted.drop.is_empty() && wanted.retry.is_empty());
+    let is_named = |name: &str| {
+        wanted.caller.is_none_or(|uid| is_of_caller(name, uid))
+            && (!by_hand || retried.iter().any(|retried| retried == name))
+    };
+    if !by_hand || !retried.is_empty() {
+        rows.extend(sweep.run(Which { named: &is_named, wanted: &is_wanted }, payer, until)?);
+    }
+    Ok(rows)
 }
 
 /// What became of one entry, as who asked is told.
@@ -83,6 +101,7 @@ pub(crate) struct Row {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Became {
     Paid,
+    Dropped,
     Later,
     Owed,
     Aside,
@@ -95,6 +114,7 @@ impl Became {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Paid => "paid",
+            Self::Dropped => "dropped",
             Self::Later => "later",
             Self::Owed => "owed",
             Self::Aside => "aside",
@@ -113,6 +133,7 @@ impl From<(String, Settled)> for Row {
     fn from((name, settled): (String, Settled)) -> Self {
         let (result, detail) = match settled {
             Settled::Paid(word) => (Became::Paid, word),
+            Settled::Dropped => (Became::Dropped, "nothing of it is run".to_owned()),
             Settled::Later(at) => (Became::Later, format!("next attempt not before {at}")),
             Settled::Failed(why) => (Became::Owed, why),
             Settled::Aside(why) => (Became::Aside, why),

@@ -243,7 +243,8 @@ mod tests {
 
     fn held(payload: Ending, epilogue: Option<EpilogueResult>, code: u8) -> Held {
         let target = "pool001".to_owned();
-        let mut records = vec![Record::Started { glexec_pid: 7, payload_pid: 8, target }];
+        let mut records =
+            vec![Record::Started { glexec_pid: 7, payload_pid: 8, target, run_id: String::new() }];
         let usage = ResourceUsage { user_us: 1_500_000, system_us: 1, max_rss_kib: 42 };
         records.push(Record::payload(payload, usage));
         records.extend(epilogue.map(|result| Record::epilogue(result, 0.1)));

@@ -2,6 +2,7 @@
 
 use glexec::contract::Reason;
 use harness::Site;
+use harness::accounts::PILOT;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -24,6 +25,23 @@ fn a_run_has_a_begin_in_the_originals_words_and_an_end_with_the_code() {
         ran.log.iter().all(|l| l.contains("glexec[")),
         "each line says who writes it: {ran:#?}"
     );
+}
+
+#[test]
+fn the_begin_line_tells_where_the_payload_really_begins() {
+    let site = Site::with_epilogue("working_directory = \"caller\"");
+    site.directory("/srv/private", (PILOT, PILOT), 0o700);
+    site.directory("/srv/public", (PILOT, PILOT), 0o755);
+    for (from, in_log) in
+        [("/srv/private", None), ("/srv/public", Some("/srv/public")), ("/tmp", Some("/tmp"))]
+    {
+        let ran = site.glexec(["pwd"]).within(from).run();
+        let output = ran.exited(0).output();
+        let really = output.trim();
+        assert!(in_log.is_none_or(|wanted| wanted == really) && really != "/srv/private");
+        let cwd = format!("cwd: \"{really}\"");
+        assert!(ran.log.iter().any(|line| line.contains(&cwd)), "{cwd}: {ran:#?}");
+    }
 }
 
 #[test]

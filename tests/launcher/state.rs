@@ -387,16 +387,101 @@ fn an_epilogue_that_was_not_trusted_is_still_owed_and_tried_again() {
     assert!(shown.exited(0).output().contains("aside"), "{shown:#?}");
 }
 
+const WITH_EPILOGUE: &str = "epilogue = \"/usr/libexec/site/epilogue\"";
+
+/// What a run is called.
+fn id_of(running: &Running<'_>) -> String {
+    match running.record(|record| matches!(record, Record::Started { .. })) {
+        Record::Started { run_id, .. } => run_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A run whose debt was set aside; its id.
+fn set_aside(site: &Site) -> String {
+    let running = site.glexec(["sleep", "20"]).with_status().start();
+    running.started();
+    let id = id_of(&running);
+    killed(running);
+    site.settings("");
+    assert_eq!(admin(site, &["sweep"]).code(), 1);
+    assert!(entries(site).iter().any(|name| name.starts_with("aside.")));
+    assert!(site.epilogues().is_empty());
+    id
+}
+
 #[test]
 fn without_an_epilogue_in_the_configuration_a_debt_is_set_aside() {
     let site = Site::with_epilogue("");
-    let running = site.glexec(["sleep", "20"]).with_status().start();
-    running.started();
-    killed(running);
-    site.settings("");
-    assert_eq!(admin(&site, &["sweep"]).code(), 1);
-    assert!(entries(&site)[0].starts_with("aside."));
+    set_aside(&site);
+}
+
+#[test]
+fn what_was_set_aside_is_tried_again_or_dropped_by_its_name_or_its_runs_id() {
+    let site = Site::with_epilogue("");
+    let [by_id, dropped] = [(); 2].map(|()| {
+        site.settings(WITH_EPILOGUE);
+        set_aside(&site)
+    });
+    let shown = admin(&site, &["ps"]);
+    let text = shown.exited(0).output();
+    assert!(text.starts_with("STATE ") && text.contains(&by_id) && text.contains("0s"), "{text}");
+    for wrong in ["aside.run.1.2.3.4", "run", "1.2.3", ""] {
+        for how in ["--retry", "--drop"] {
+            let ran = admin(&site, &["sweep", how, wrong]);
+            assert!(
+                String::from_utf8_lossy(&ran.exited(2).stderr)
+                    .contains("is no run that was set aside"),
+                "{ran:#?}"
+            );
+        }
+    }
+    site.settings(WITH_EPILOGUE);
+    assert_eq!(admin(&site, &["sweep"]).code(), 1, "what was set aside is nobody's to try");
     assert!(site.epilogues().is_empty());
+    admin(&site, &["sweep", "--retry", &by_id]).exited(0);
+    let told = site.epilogues();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].variable("GLEXEC_EPILOG_RUN_ID"), Some(by_id.as_str()));
+    let [name] = &entries(&site)[..] else { panic!("{:?}", entries(&site)) };
+    let bare = name.strip_prefix("aside.").unwrap();
+    let ran = admin(&site, &["sweep", "--drop", bare, "--json"]);
+    assert!(ran.exited(0).output().contains("\"dropped\""), "{ran:#?}");
+    assert!(entries(&site).is_empty());
+    assert_eq!(site.epilogues().len(), 1, "{dropped} is not run any more");
+    assert!(site.log().iter().any(|line| line.contains(bare) && line.contains("dropped by hand")));
+}
+
+#[test]
+fn a_debt_that_is_tried_again_by_hand_has_five_attempts_again() {
+    let site = Site::with_epilogue("");
+    let id = set_aside(&site);
+    site.settings(WITH_EPILOGUE);
+    site.mode(EPILOGUE, 0o777);
+    admin(&site, &["sweep", "--retry", &id]).exited(1);
+    for _ in 0..5 {
+        assert!(entries(&site)[0].starts_with("run."), "{:?}", entries(&site));
+        assert_eq!(admin(&site, &["sweep", "--now"]).code(), 1);
+    }
+    assert!(entries(&site)[0].starts_with("aside."), "{:?}", entries(&site));
+}
+
+#[test]
+fn one_id_names_a_run_in_log_status_stream_epilogue_and_entry() {
+    let site = Site::with_epilogue("");
+    let running = site.glexec(["sh", "-c", "sleep 0.5; exit 3"]).with_status().start();
+    running.started();
+    let id = id_of(&running);
+    let live = admin(&site, &["ps", "--json"]).output();
+    assert!(live.contains(&format!("\"run_id\":\"{id}\"")), "{live}");
+    let ran = running.wait();
+    ran.exited(3);
+    assert_eq!(site.epilogues()[0].variable("GLEXEC_EPILOG_RUN_ID"), Some(id.as_str()));
+    let word = format!("run={id}");
+    let lines = ran.log.iter().filter(|line| line.split(' ').any(|part| part == word));
+    assert_eq!(lines.count(), 2, "begin and end: {ran:#?}");
+    let other = site.glexec(["sleep", "0.3"]).with_status().start();
+    assert_ne!(id_of(&other), id, "another run has another");
 }
 
 #[test]

@@ -13,7 +13,8 @@ fn the_records_of_a_run_come_in_order_and_once() {
     let running = site.glexec(["actor", "exit", "42"]).with_status().start();
     let pid = running.pid();
     let ran = running.wait();
-    let [Record::Started { glexec_pid, payload_pid, target }, rest @ ..] = &ran.records[..] else {
+    let [Record::Started { glexec_pid, payload_pid, target, .. }, rest @ ..] = &ran.records[..]
+    else {
         panic!("{ran:#?}");
     };
     assert_eq!((*glexec_pid, target.as_str()), (pid, "payload1"));

@@ -4,7 +4,7 @@ use super::cgroups::{self, Leaf};
 use super::channel::{self, Failure, Hearing, Key, Released, Step};
 use super::handover::Hands;
 use super::letgo;
-use super::payload::{Start, become_payload, die_with, say_why};
+use super::payload::{Place, Start, become_payload, die_with, say_why};
 use super::process;
 use super::root::{Privilege, Root};
 use super::state::{self, Ledger, StateDir};
@@ -28,7 +28,7 @@ pub(super) fn write_down(
     root: &Root,
     plan: &Plan,
     (linger, hands): (&Linger, Option<&Hands>),
-    since: u64,
+    (since, shares_group): (u64, bool),
 ) -> Result<Option<Ledger>, Stop> {
     let Some(rule) = &linger.state else { return Ok(None) };
     let unknown = || Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs");
@@ -38,6 +38,7 @@ pub(super) fn write_down(
         session: getsid(None).map_or(0, Pid::as_raw),
         group: getpgrp().as_raw(),
         since,
+        shares_group,
     };
     let directory = StateDir::open(root, rule)?;
     let handed = hands.map(Hands::handed).unwrap_or_default();
@@ -82,6 +83,8 @@ pub(super) fn leave_foreign(root: &Root, witness: &dyn Witness) -> bool {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) pid: Pid,
+    /// Where it will stand among process groups and sessions.
+    pub(super) place: Place,
     hearing: Hearing,
     key: Key,
 }
@@ -94,7 +97,7 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
     let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
     let (latch, key) = channel::gate().map_err(|e| failed("pipe", e))?;
     match privilege.fork().map_err(not_forked)? {
-        Side::Parent(pid) => Ok(Waiting { pid, hearing, key }),
+        Side::Parent(pid) => Ok(Waiting { pid, place: start.place, hearing, key }),
         Side::Child => {
             // Who hangs while it closes something for the parent may hold the other end of the
             // gate open, so the parent's death has to tell by itself.
@@ -156,8 +159,8 @@ impl Waiting {
     }
 
     /// Lets it go.
-    pub(super) fn go(self, own_group: bool) -> (Pid, Hearing) {
-        if own_group {
+    pub(super) fn go(self) -> (Pid, Hearing) {
+        if self.place == Place::OwnGroup {
             // Whoever comes first: the child does it too.
             let _ = setpgid(self.pid, self.pid);
         }

@@ -3,6 +3,7 @@
 //! of its uid, that it is not as clean as it should be.
 
 use super::process;
+use super::remains;
 use super::root::Root;
 use super::state::{Claim, StateDir, user_of};
 use crate::contract::Reason;
@@ -127,7 +128,11 @@ fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Stop> {
 
 /// Whether any process is of this uid, real, effective or saved. A glexec that has taken the uid
 /// for a look, with root's saved uid and the caller's real one, is not the account's.
-fn has_process(_root: &Root, uid: Uid) -> Result<bool, Errno> {
+fn has_process(root: &Root, uid: Uid) -> Result<bool, Errno> {
+    // Who has it as effective uid alone runs a program that was set to it, and could at any time.
+    if remains::is_nobody(root, uid) {
+        return Ok(false);
+    }
     for pid in process::all()? {
         let Some([real, effective, saved]) = process::uids_of(pid)? else { continue };
         let looks = effective == uid && real != uid && saved.is_root();

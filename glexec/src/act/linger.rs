@@ -149,6 +149,9 @@ pub(super) struct Run<'a> {
     pub(super) leaf: Option<Leaf>,
     /// Whose suspension the payload shares.
     pub(super) companion: Option<Companion>,
+    /// Tells the mirror that the payload was stopped; where the payload shares the caller's
+    /// terminal, and with it glexec's process group.
+    pub(super) stops: Option<OwnedFd>,
 }
 
 impl<'a> Run<'a> {
@@ -158,18 +161,25 @@ impl<'a> Run<'a> {
         witness: &'a dyn Witness,
     ) -> Result<(Self, Hearing, u64), Stop> {
         let Charge { plan, linger, restore, privilege, .. } = charge;
-        let detach = plan.detach_terminal && process::has_terminal();
+        let terminal = process::has_terminal();
+        let place = match (terminal, plan.detach_terminal) {
+            (false, _) => Place::OwnGroup,
+            (true, true) => Place::OwnSession,
+            (true, false) => Place::Shared,
+        };
+        let shares = place == Place::Shared;
         let opened = handover::open(plan, linger)?;
         let companion = Companion::wanted(linger.suspend_with_caller);
         let strangers = family::has_children();
         let owed = linger.state.is_some();
-        let lifeline =
-            strangers.then(|| mirror::split(privilege, (owed, &open.kept))).transpose()?;
+        let mirror = (strangers || shares)
+            .then(|| mirror::split(privilege, (owed, shares), &open.kept))
+            .transpose()?;
+        let (lifeline, stops) = mirror.map_or((None, None), |m| (Some(m.lifeline), m.stops));
         let mut kept = open.numbers();
-        kept.extend(lifeline.as_ref().map(AsRawFd::as_raw_fd));
+        kept.extend(lifeline.iter().chain(&stops).map(AsRawFd::as_raw_fd));
         kept.extend(opened.iter().map(HandOver::number));
         letgo::close_all_but(&kept).map_err(|e| failed("closing the caller's descriptors", e))?;
-        let place = if detach { Place::OwnSession } else { Place::OwnGroup };
         let start = Start { plan, restore, place, parent: Some(Pid::this()) };
         let waiting = fork_payload(privilege, &start)?;
         let begun = begin(charge, (open, lifeline, opened), (&waiting, witness));
@@ -180,7 +190,7 @@ impl<'a> Run<'a> {
         };
         // Before the payload may run: from then on somebody could want to freeze who owes something.
         settle_in(&root, linger, owed, witness);
-        let (payload, hearing) = waiting.go(place == Place::OwnGroup);
+        let (payload, hearing) = waiting.go();
         // One that has hung up on its work and whose birth cannot be told is a straggler like others.
         let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
         let messengers = messenger.as_ref().and_then(|messenger| messenger.birth);
@@ -204,6 +214,7 @@ impl<'a> Run<'a> {
             hands,
             leaf,
             companion,
+            stops,
         };
         Ok((run, hearing, since))
     }
@@ -292,6 +303,10 @@ impl<'a> Run<'a> {
             glexec_session: getsid(None).map_or(0, Pid::as_raw),
             glexec_group: getpgrp().as_raw(),
             payload_pid: self.payload.as_raw(),
+            payload_group: match self.stops {
+                Some(_) => getpgrp().as_raw(),
+                None => self.payload.as_raw(),
+            },
             ending: so_far.ending,
             usage: so_far.usage,
             stragglers: so_far.stragglers.found,
@@ -363,7 +378,8 @@ fn begin(
     let watch = Watch::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
     let since = now();
     let hands = Hands::hold(&root, (plan, linger.state.as_ref()), opened)?;
-    let ledger = match write_down(&root, plan, (linger, hands.as_ref()), since) {
+    let shares = waiting.place == Place::Shared;
+    let ledger = match write_down(&root, plan, (linger, hands.as_ref()), (since, shares)) {
         Ok(ledger) => ledger,
         Err(stop) => {
             hands.into_iter().for_each(Hands::release);

@@ -1,5 +1,6 @@
 //! A process that stands where the caller sees glexec, passes signals on, and ends as the run
-//! ends: where this process has children of somebody else's, or must not lose its session.
+//! ends: where this process has children of somebody else's, must not lose its session, or is to
+//! stop and go on with a payload that has the caller's terminal.
 
 use super::launch::not_forked;
 use super::letgo;
@@ -7,50 +8,81 @@ use super::root::Privilege;
 use super::sys::{self, Side};
 use super::watch::{Heard, Watch};
 use crate::contract::{Ending, Reason};
+use crate::decide::heard::Sender;
 use crate::decide::stop::Stop;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{Pid, chdir, pipe2, setpgid};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use nix::unistd::{Pid, chdir, pipe2, read, setpgid, write};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
+
+/// What a run knows of its mirror.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    /// Ends when the mirror does.
+    pub(super) lifeline: OwnedFd,
+    /// Tells it that the payload was stopped; where the payload shares the caller's terminal.
+    pub(super) stops: Option<OwnedFd>,
+}
+
+impl Mirror {
+    /// Has the mirror stop itself, as the payload was stopped: whoever started glexec is to see it.
+    /// The mirror's going on comes as a CONT.
+    pub(super) fn stop(stops: &OwnedFd) {
+        // Where it is gone the run is told of that. A pipe that is full says it already.
+        let _ = write(stops, &[0]);
+    }
+}
 
 /// Forks once. The new process goes on with the run, without the children that were there; the
-/// old one mirrors its end and never comes back. What is returned ends when the old one does.
+/// old one mirrors its end and never comes back.
 ///
 /// # Errors
 /// [`Reason::Internal`].
 pub(super) fn split(
     privilege: &Privilege,
-    (owed, kept): (bool, &[RawFd]),
-) -> Result<OwnedFd, Stop> {
+    (owed, shares): (bool, bool),
+    kept: &[RawFd],
+) -> Result<Mirror, Stop> {
     let failed = |e: Errno| {
         Stop::new(Reason::Internal, "glexec could not start a process; see the log")
             .detail(format!("a mirror for the run: {}", e.desc()))
     };
     let (lifeline, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    let pipe = || pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
+    let stops = shares.then(pipe).transpose().map_err(failed)?;
+    let (told, stops) = stops.map_or((None, None), |(told, stops)| (Some(told), Some(stops)));
     match privilege.fork().map_err(not_forked)? {
         Side::Child => {
-            drop(theirs);
+            drop((theirs, told));
             privilege.lower_again().map_err(failed)?;
-            // A signal to the caller's group reaches the mirror, and the run once, by it.
-            setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed)?;
-            Ok(lifeline)
+            // A signal to the caller's group reaches the mirror, and the run once, by it. What the
+            // terminal sends is for who reads from it: the payload, which is in that group then.
+            if !shares {
+                setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed)?;
+            }
+            Ok(Mirror { lifeline, stops })
         }
         Side::Parent(run) => {
-            drop(lifeline);
+            drop((lifeline, stops));
             // The run's alone, and before anything here can wait.
             letgo::let_go_of(kept);
             // Where this fails the run hears of our end and does what is owed.
-            let Ok(()) = stand_apart(privilege, owed, &theirs) else {
+            let open: Vec<RawFd> = [Some(&theirs), told.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(AsRawFd::as_raw_fd)
+                .collect();
+            let Ok(()) = stand_apart(privilege, owed, &open) else {
                 sys::exit_now(Reason::Switch.fault().exit_code())
             };
-            end_like(mirror(run, privilege.is_immune()))
+            end_like(mirror(run, privilege.is_immune(), told))
         }
     }
 }
 
 /// Lets go of all that is the caller's, as the caller; only then this process may be immune.
-fn stand_apart(privilege: &Privilege, owed: bool, lifeline: &OwnedFd) -> Result<(), Errno> {
-    letgo::close_all_but(&[lifeline.as_raw_fd()])?;
+fn stand_apart(privilege: &Privilege, owed: bool, open: &[RawFd]) -> Result<(), Errno> {
+    letgo::close_all_but(open)?;
     let (let_go, _) = letgo::let_go_of_standard(privilege)?;
     chdir("/")?;
     if owed {
@@ -60,20 +92,35 @@ fn stand_apart(privilege: &Privilege, owed: bool, lifeline: &OwnedFd) -> Result<
     sys::set_uids(caller, caller, caller)
 }
 
-fn mirror(run: Pid, immune: bool) -> Ending {
+/// `stops` tells that the payload was stopped, where it shares the caller's terminal.
+fn mirror(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
     let lost = Ending::Exited(Reason::Internal.fault().exit_code());
     let Ok(mut watch) = Watch::new(None, None) else { return lost };
     let pidfd = sys::pidfd(run).ok();
+    // The run is our child and not reaped: its pid is its own.
+    let forward = |number: i32| {
+        let _ = sys::kill(run.as_raw(), number);
+    };
     loop {
-        let others: Vec<_> = pidfd.iter().map(|fd| fd.as_fd()).collect();
+        let others: Vec<_> = pidfd.iter().chain(&stops).map(|fd| fd.as_fd()).collect();
         let news = watch.wait(&others, None);
+        drop(others);
         for heard in news.heard {
             if let Heard::Signal(signal) = heard {
-                if !signal.is_ours(immune, Pid::this()) {
-                    // The run is our child and not reaped: its pid is its own.
-                    let _ = sys::kill(run.as_raw(), signal.number.into());
+                let has_it = stops.is_some() && signal.sender == Sender::Kernel;
+                if !signal.is_ours(immune, Pid::this()) && !has_it {
+                    forward(signal.number.into());
                 }
             }
+        }
+        match stops.as_ref().map(|told| read(told, &mut [0u8; 64])) {
+            Some(Ok(0)) => stops = None,
+            Some(Ok(_)) => {
+                let _ = sys::kill(Pid::this().as_raw(), libc::SIGSTOP);
+                // Who let this process go on wants the payload to go on.
+                forward(libc::SIGCONT);
+            }
+            Some(Err(_)) | None => {}
         }
         match sys::wait(Some(run), libc::WEXITED) {
             Ok(Some(waited)) => return super::family::ending_of(&waited).unwrap_or(lost),

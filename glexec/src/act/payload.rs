@@ -22,6 +22,9 @@ use std::time::Duration;
 pub(super) enum Place {
     /// Where glexec is: it becomes the payload.
     Stay,
+    /// In glexec's group and session, with the caller's terminal: what the caller's shell does with
+    /// that group, it does with the payload.
+    Shared,
     /// A process group of its own, in glexec's session.
     OwnGroup,
     /// A session of its own, without the terminal glexec has.
@@ -154,7 +157,7 @@ fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
 
 fn take_place(place: Place) -> Result<(), Errno> {
     match place {
-        Place::Stay => Ok(()),
+        Place::Stay | Place::Shared => Ok(()),
         Place::OwnGroup => setpgid(Pid::from_raw(0), Pid::from_raw(0)),
         Place::OwnSession => setsid().map(drop),
     }

@@ -1,4 +1,5 @@
-//! Looks for the command with the target's rights, before anything is started.
+//! Looks for the command, and for where it may begin, with the target's rights, before anything is
+//! started.
 
 use super::process;
 use super::root::{Root, set_effective};
@@ -27,20 +28,36 @@ pub(crate) enum Looker<'t> {
     Own,
 }
 
-/// Finds the first candidate that the looker may execute.
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought<'s> {
+    /// Where the command may be.
+    pub(crate) commands: &'s [CString],
+    /// Where the payload may begin.
+    pub(crate) directories: &'s [CString],
+}
+
+/// Finds the first command that the looker may execute, and how many of the directories come before
+/// the first that it may enter.
 ///
 /// The process takes the target's effective ids for the look and puts them back; with the
 /// caller's real and root's saved ids it belongs to neither meanwhile.
 ///
 /// # Errors
 /// [`Reason::CommandNotFound`], [`Reason::CommandNotExecutable`]; [`Reason::Switch`].
-pub(crate) fn find(root: &Root, looker: Looker<'_>, candidates: &[CString]) -> Result<Found, Stop> {
+pub(crate) fn find(
+    root: &Root,
+    looker: Looker<'_>,
+    sought: Sought<'_>,
+) -> Result<(Found, usize), Stop> {
+    let candidates = sought.commands;
+    let search = || Ok((search(candidates)?, closed(sought.directories)));
     let searched = match looker {
-        Looker::Own => search(candidates),
-        Looker::Target(target) => as_target(root, target, || search(candidates))?,
+        Looker::Own => search(),
+        Looker::Target(target) => as_target(root, target, search)?,
         Looker::Caller(uid) => {
             set_effective(uid);
-            let searched = search(candidates);
+            let searched = search();
             set_effective(Uid::from_raw(0));
             searched
         }
@@ -74,6 +91,17 @@ fn search(candidates: &[CString]) -> Result<Found, Option<(&CStr, Errno)>> {
         }
     }
     Err(trouble)
+}
+
+/// How many of these come before one that may be entered. Where none may, the process that is to
+/// begin there says so.
+fn closed(directories: &[CString]) -> usize {
+    let enters = |path: &CString| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(path.as_c_str(), flags, Mode::empty()).is_ok()
+            && faccessat(AT_FDCWD, path.as_c_str(), AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
+    };
+    directories.iter().position(enters).unwrap_or(0)
 }
 
 /// Whether a path leads to a regular file that may be executed, and where it leads.

@@ -4,8 +4,10 @@ use super::channel::{Failure, Hearing, Step, Verdict};
 use super::companion::Companion;
 use super::family::{self, Spared};
 use super::linger::Run;
+use super::mirror::Mirror;
 use super::process;
 use super::stragglers::{UNKILLABLE, event_of};
+use super::sys;
 use super::watch::Heard;
 use crate::contract::{Ending, Reason, Record, ResourceUsage};
 use crate::decide::heard::{Sender, Signal};
@@ -69,6 +71,7 @@ impl Run<'_> {
                 return (failure.map_or(Ok(ending), Err), usage);
             }
             news.heard.into_iter().for_each(|heard| self.attend(heard));
+            self.stop_with_the_payload();
             match self.companion.as_mut().and_then(Companion::look) {
                 Some(true) => self.act(Action::Everybody(STOP)),
                 Some(false) => self.act(Action::Everybody(CONT)),
@@ -86,10 +89,20 @@ impl Run<'_> {
         }
     }
 
+    /// Where the payload shares the caller's terminal: a payload that was stopped stops what the
+    /// caller's shell waits for.
+    fn stop_with_the_payload(&self) {
+        let Some(stops) = &self.stops else { return };
+        if matches!(sys::wait(Some(self.payload), libc::WSTOPPED), Ok(Some(_))) {
+            Mirror::stop(stops);
+        }
+    }
+
     fn tell_started(&self) {
-        let target = self.charge.plan.target.name().to_owned();
+        let plan = self.charge.plan;
+        let (target, run_id) = (plan.target.name().to_owned(), plan.run_id.clone());
         let (glexec_pid, payload_pid) = (Pid::this().as_raw(), self.payload.as_raw());
-        self.witness.status(&Record::Started { glexec_pid, payload_pid, target });
+        self.witness.status(&Record::Started { glexec_pid, payload_pid, target, run_id });
     }
 
     /// The code for a payload that could not be started.
@@ -139,7 +152,8 @@ impl Run<'_> {
     fn is_for_the_payload(&self, signal: &Signal) -> bool {
         let own = match signal.sender {
             Sender::Process { pid, .. } => pid.as_raw() > 1 && process::is_descendant(pid),
-            Sender::Kernel => false,
+            // What the terminal sends to this group the payload has got.
+            Sender::Kernel => self.stops.is_some(),
         };
         !own && !signal.is_ours(self.charge.privilege.is_immune(), Pid::this())
     }

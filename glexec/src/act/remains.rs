@@ -3,10 +3,12 @@
 //! one look at /proc serves all of them, and one grace.
 
 use super::cgroups::Leaf;
+use super::family;
 use super::identity::assume_effective;
 use super::process::{self, stat_of};
 use super::root::Root;
 use super::sys::{self, Side};
+use crate::contract::Ending;
 use crate::decide::entry::{Birth, Story};
 use crate::decide::procfs::Stat;
 use nix::errno::Errno;
@@ -67,10 +69,17 @@ impl Lost<'_> {
     /// Whether a process is the payload's: in the group or session it led, or, where the account
     /// was this run's alone, of its uid. In any case it is of the target's uid.
     fn has(&self, seen: &Seen, all: &[Seen]) -> bool {
-        let target = Uid::from_raw(self.story.entry.target.uid);
-        let led =
-            || self.pids && self.story.payload().is_some_and(|leader| seen.is_of(leader, all));
-        seen.uids.contains(&target) && (self.story.entry.exclusive || led())
+        let entry = &self.story.entry;
+        let target = Uid::from_raw(entry.target.uid);
+        let led = || {
+            self.pids
+                && self.story.payload().is_some_and(|payload| {
+                    let shared = entry.shares_group.then_some(entry.group);
+                    seen.is_of(payload, all)
+                        || shared.is_some_and(|group| seen.is_in(group, payload, all))
+                })
+        };
+        seen.uids.contains(&target) && (entry.exclusive || led())
     }
 
     /// Whether a process is of the epilogue that was interrupted: the next one must not run beside
@@ -108,6 +117,15 @@ impl Seen {
         let other = |seen: &Self| seen.pid.as_raw() == leader.pid && seen.birth() != leader;
         let led = [self.stat.group, self.stat.session, self.pid.as_raw()].contains(&leader.pid);
         led && self.stat.start >= leader.start && !other(self) && !all.iter().any(other)
+    }
+
+    /// Whether it is in this group, which was there before the payload, and came after the payload.
+    fn is_in(&self, group: i32, payload: Birth, all: &[Self]) -> bool {
+        let got_the_number =
+            |seen: &Self| seen.pid.as_raw() == group && seen.stat.start > payload.start;
+        self.stat.group == group
+            && self.stat.start >= payload.start
+            && !all.iter().any(got_the_number)
     }
 
     /// What stands for this process and for no other; `None` where it is gone.
@@ -260,6 +278,9 @@ fn wait_for_all(mut held: Vec<Held>, until: Instant) {
 /// all of them at once, from a process that none of them can reach. Gives how many were found
 /// and how many are left; where the kernel does not say, at least one.
 pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
+    if is_nobody(root, uid) {
+        return (0, 0);
+    }
     let of_account = || {
         let all = look()?.into_iter();
         Ok::<_, Errno>(all.filter(|seen| seen.uids.contains(&uid)).collect::<Vec<_>>())
@@ -268,7 +289,10 @@ pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
     let found = left.len();
     let until = Instant::now() + UNKILLABLE;
     while !left.is_empty() && Instant::now() < until {
-        kill_all(root, uid);
+        // Who is left shows at the next look.
+        let _ = with_rights_over(root, uid, || {
+            u8::from(sys::signal_every_process_of_euid(libc::SIGKILL).is_err())
+        });
         wait_for_all(held(left.iter()), Instant::now() + Duration::from_millis(100));
         let Ok(again) = of_account() else { return (found, 1) };
         left = again;
@@ -276,24 +300,36 @@ pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
     (found.max(left.len()), left.len())
 }
 
-/// In a child: KILL to every process whose real or saved uid is this one. The child's own real
-/// and saved uid are nobody's, so it hits none of root's, and nothing of the account hits it.
-fn kill_all(root: &Root, uid: Uid) {
+/// Whether no process has this real or saved uid, by the kernel's own word: a look at every process
+/// in /proc takes 15 ms where there are a thousand. A zombie counts as a process. False where it
+/// cannot be told.
+pub(super) fn is_nobody(root: &Root, uid: Uid) -> bool {
+    // Much hangs on it: two calls have to say so.
+    let asked = with_rights_over(root, uid, || {
+        let none = || sys::signal_every_process_of_euid(0) == Err(Errno::ESRCH);
+        u8::from(!(none() && none()))
+    });
+    asked == Some(0)
+}
+
+/// In a child: what `work` does with an effective uid alone. The child's real and saved uid are
+/// nobody's, so it reaches none of root's, and nothing of the account reaches it. Gives `work`'s
+/// exit code; `None` where it has not come to it.
+fn with_rights_over(root: &Root, uid: Uid, work: impl Fn() -> u8) -> Option<u8> {
     const NOBODYS: [u32; 2] = [u32::MAX - 1, 65_533];
-    match sys::fork() {
-        Ok(Side::Child) => {
-            for apart in NOBODYS {
-                let who = Uid::from_raw(apart);
-                if apart != uid.as_raw() && assume_effective(root, who, uid).is_ok() {
-                    sys::kill_every_process_of_euid();
-                    break;
-                }
-            }
-            sys::exit_now(0)
+    const NOT_DONE: u8 = 127;
+    let child = match sys::fork().ok()? {
+        Side::Child => {
+            let apart = NOBODYS.into_iter().find(|apart| *apart != uid.as_raw());
+            let became = apart.map(|apart| assume_effective(root, Uid::from_raw(apart), uid));
+            sys::exit_now(if matches!(became, Some(Ok(()))) { work() } else { NOT_DONE })
         }
-        Ok(Side::Parent(child)) => drop(sys::wait_for(child)),
-        // Who is left shows at the next look.
-        Err(_) => {}
+        Side::Parent(child) => child,
+    };
+    sys::wait_for_end(child).ok()?;
+    match family::reap(child) {
+        Some((Ending::Exited(code), _)) if code != NOT_DONE => Some(code),
+        Some(_) | None => None,
     }
 }
 
@@ -307,6 +343,7 @@ mod tests {
         let person = |uid| Person { name: String::new(), uid, gids: vec![uid] };
         let entry = Entry {
             version: VERSION,
+            run_id: String::new(),
             place: Place { boot: String::new(), pid_namespace: 0 },
             glexec: Birth { pid: 4711, start: 1 },
             session: 1,
@@ -314,6 +351,7 @@ mod tests {
             since: 0,
             caller: person(41),
             target: person(42),
+            shares_group: false,
             exclusive: false,
             owes_epilogue: true,
             command: String::new(),

@@ -8,6 +8,7 @@ use crate::contract::Reason;
 use crate::decide::config::StateRule;
 use crate::decide::entry::{self, Entry, Person, Phase, Story, Unreadable};
 use crate::decide::stop::Stop;
+use crate::decide::text::escaped;
 use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat, renameat};
@@ -288,6 +289,40 @@ impl StateDir {
         wanted(&story).then(|| Taken::Owed(Box::new((ledger, story))))
     }
 
+    /// Takes an entry that was set aside, for a person who names it: by its name, with or without
+    /// what was put before it, or by its run's id.
+    ///
+    /// # Errors
+    /// [`Reason::Usage`] where there is none of that name, or more than one; [`Reason::State`].
+    pub(super) fn take_aside(&self, wanted: &str) -> Result<Ledger, Stop> {
+        let none = |what: &str| {
+            let shown = escaped(wanted.as_bytes());
+            Stop::new(Reason::Usage, format!("'{shown}' {what}"))
+                .hint("glexec-admin ps shows the names")
+        };
+        let is_meant = |name: &String| {
+            let of_that_run = || {
+                let read = self.read(name).ok().flatten();
+                read.is_some_and(|(_, story)| story.is_ok_and(|s| s.entry.run_id == wanted))
+            };
+            name == wanted || name.strip_prefix(ASIDE) == Some(wanted) || of_that_run()
+        };
+        let mut meant = self.entries()?.into_iter().filter(|name| name.starts_with(ASIDE));
+        let name = meant.find(is_meant).ok_or_else(|| none("is no run that was set aside"))?;
+        let unusable = |why: &str| state(format!("{}/{name}: {why}", self.path));
+        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = openat(&self.directory, name.as_str(), flags, Mode::empty())
+            .map_err(|e| unusable(e.desc()))?;
+        lock(&file).map_err(|e| unusable(e.desc()))?;
+        if fstat(&file).map_err(|e| unusable(e.desc()))?.st_nlink == 0 {
+            return Err(none("is not set aside any more"));
+        }
+        let directory =
+            self.directory.try_clone().map_err(|_| unusable("no descriptor is left"))?;
+        Ok(Ledger { directory, name, file, sync: self.sync, size: Cell::new(None) })
+    }
+
     /// Removes a file that was never finished, once it is a dead process's for certain. Where that
     /// fails the next sweep tries again: nobody looks at such a file.
     fn tidy(&self, name: &str) {
@@ -527,7 +562,7 @@ fn name_begins(caller: u32) -> String {
 }
 
 /// Whether an entry, one set aside included, is this caller's, by its name.
-pub(super) fn is_of_caller(name: &str, caller: u32) -> bool {
+pub(crate) fn is_of_caller(name: &str, caller: u32) -> bool {
     name.strip_prefix(ASIDE).unwrap_or(name).starts_with(&name_begins(caller))
 }
 
@@ -595,6 +630,22 @@ impl Ledger {
     pub(crate) fn set_aside(&mut self) -> Result<(), Errno> {
         let aside = format!("{ASIDE}{}", self.name);
         self.rename(&aside)
+    }
+
+    /// Takes up again what was set aside; gives its name.
+    ///
+    /// # Errors
+    /// write(2)'s, renameat(2)'s.
+    pub(super) fn take_up(mut self, now: u64) -> Result<String, Errno> {
+        self.add(&Phase::Again { at: now })?;
+        let name = self.name.strip_prefix(ASIDE).ok_or(Errno::EINVAL)?.to_owned();
+        self.rename(&name)?;
+        Ok(name)
+    }
+
+    /// The file's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 }
 

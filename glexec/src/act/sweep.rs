@@ -32,6 +32,14 @@ const AT_ONCE: usize = 64;
 /// How long a sweep waits, all in all, for entries that somebody else than their glexec has locked.
 const MOMENT: Duration = Duration::from_secs(2);
 
+/// Which entries a sweep goes through.
+pub(crate) struct Which<'w> {
+    /// By their file's name.
+    pub(crate) named: &'w dyn Fn(&str) -> bool,
+    /// By what they tell.
+    pub(crate) wanted: &'w dyn Fn(&Story) -> bool,
+}
+
 /// An entry's name, and the debt.
 type Debtor = (String, (Ledger, Story));
 
@@ -44,6 +52,8 @@ pub(crate) enum Settled {
     Later(u64),
     /// Still owed.
     Failed(String),
+    /// It was set aside, and a person does not want it any more.
+    Dropped,
     /// Set aside: somebody has to look.
     Aside(String),
     /// Its glexec lives (pid).
@@ -112,21 +122,46 @@ impl<'a> Sweep<'a> {
         })
     }
 
-    /// Goes through every entry that `wanted` wants, of this caller where one is given. `until` is how
-    /// long those that live are waited for.
+    /// Takes up again what was set aside; gives the entry's name.
+    ///
+    /// # Errors
+    /// [`Reason::Usage`] for a name that is none of theirs; [`Reason::State`].
+    pub(crate) fn take_up(&self, wanted: &str) -> Result<String, Stop> {
+        let ledger = self.directory.take_aside(wanted)?;
+        let failed = by_hand_failed(ledger.name(), "taken up");
+        let name = ledger.take_up(now()).map_err(failed)?;
+        self.witness.log(Level::Notice, &format!("{name} is taken up again by hand"));
+        Ok(name)
+    }
+
+    /// Drops what was set aside: nothing of it is run any more.
+    ///
+    /// # Errors
+    /// As [`Sweep::take_up`].
+    pub(crate) fn drop_aside(&self, wanted: &str) -> Result<(String, Settled), Stop> {
+        let ledger = self.directory.take_aside(wanted)?;
+        ledger.remove().map_err(by_hand_failed(ledger.name(), "dropped"))?;
+        let name = ledger.name().to_owned();
+        let text = format!("{name} is dropped by hand: what it owed is not run");
+        self.witness.log(Level::Warning, &text);
+        Ok((name, Settled::Dropped))
+    }
+
+    /// Goes through every entry that `which` wants. `until` is how long those that live are waited
+    /// for.
     ///
     /// # Errors
     /// [`Reason::State`].
     pub(crate) fn run(
         &mut self,
-        wanted: &dyn Fn(&Story) -> bool,
-        (payer, caller): (Payer, Option<u32>),
+        Which { named, wanted }: Which<'_>,
+        payer: Payer,
         until: Option<Instant>,
     ) -> Result<Vec<(String, Settled)>, Stop> {
         self.payer = payer;
         self.moment = Instant::now() + MOMENT;
         let mut names = self.directory.entries()?;
-        names.retain(|name| caller.is_none_or(|uid| state::is_of_caller(name, uid)));
+        names.retain(|name| named(name));
         let (mut all, mut owed) = (Vec::new(), Vec::new());
         for name in names {
             match self.take(&name, wanted, until) {
@@ -249,11 +284,12 @@ impl<'a> Sweep<'a> {
         }
         let (result, took) = self.pay((&ledger, story), (rule, identity), attempt);
         let text = format!(
-            "settled {}->{}: epilogue={} attempt={attempt} epilogue_seconds={:.3}",
+            "settled {}->{}: epilogue={} attempt={attempt} epilogue_seconds={:.3} run={}",
             escaped(entry.caller.name.as_bytes()),
             escaped(entry.target.name.as_bytes()),
             result.word(),
             took.as_secs_f64(),
+            escaped(entry.run_id.as_bytes()),
         );
         self.witness.log(Level::Notice, &text);
         if result.is_owed() {
@@ -296,11 +332,13 @@ impl<'a> Sweep<'a> {
         let entry = &story.entry;
         let (ending, usage, stragglers, end) =
             story.ended().unwrap_or((Err(KILLED), ResourceUsage::default(), 0, now()));
+        let payload = story.payload().map_or(0, |birth| birth.pid);
         let late = Late {
             glexec_pid: entry.glexec.pid,
             glexec_session: entry.session,
             glexec_group: entry.group,
-            payload_pid: story.payload().map_or(0, |birth| birth.pid),
+            payload_pid: payload,
+            payload_group: if entry.shares_group { entry.group } else { payload },
             ending,
             usage,
             stragglers,
@@ -339,12 +377,23 @@ impl<'a> Sweep<'a> {
     }
 
     fn aside(&self, ledger: &mut Ledger, why: &str) -> Settled {
-        let text = format!("an owed run is set aside: {why}; see glexec-admin ps");
+        let text = format!(
+            "{} is set aside: {why}; glexec-admin sweep --retry or --drop deals with it",
+            ledger.name()
+        );
         self.witness.log(Level::Error, &text);
         match ledger.set_aside() {
             Ok(()) => Settled::Aside(why.to_owned()),
             Err(errno) => Settled::Failed(format!("{why}, and not set aside: {}", errno.desc())),
         }
+    }
+}
+
+fn by_hand_failed(name: &str, how: &str) -> impl FnOnce(nix::errno::Errno) -> Stop + use<> {
+    let what = format!("{name} could not be {how}");
+    move |errno| {
+        Stop::new(Reason::State, "what was set aside cannot be dealt with; see the log")
+            .detail(format!("{what}: {}", errno.desc()))
     }
 }
 

@@ -56,6 +56,12 @@ enum Command {
         /// Without the pauses between attempts
         #[arg(long)]
         now: bool,
+        /// Try again what was set aside (a name or run id of ps), and nothing else
+        #[arg(long, value_name = "NAME")]
+        retry: Vec<String>,
+        /// Give up what was set aside (a name or run id of ps): what it owes is never run
+        #[arg(long, value_name = "NAME")]
+        drop: Vec<String>,
         /// As one JSON array
         #[arg(long)]
         json: bool,
@@ -76,9 +82,11 @@ pub fn admin() -> ExitCode {
             }
         },
         Command::Ps { json } => runs::ps(json),
-        Command::Sweep { job, caller, wait, now, json } => {
+        Command::Sweep { job, caller, wait, now, retry, drop, json } => {
             let wait = wait.map(|seconds| std::time::Duration::from_secs(seconds.into()));
-            runs::sweep(&crate::sweep::Wanted { job, caller, wait, now, by_caller: false }, json)
+            let by_caller = false;
+            let wanted = crate::sweep::Wanted { job, caller, wait, now, by_caller, retry, drop };
+            runs::sweep(&wanted, json)
         }
     })
 }

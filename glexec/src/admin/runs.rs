@@ -12,6 +12,7 @@ use crate::report::print;
 use crate::settings;
 use crate::sweep::{Became, Row, Wanted, in_a_process_apart};
 use serde::Serialize;
+use std::time::SystemTime;
 
 const CANNOT: u8 = 2;
 
@@ -19,6 +20,9 @@ const CANNOT: u8 = 2;
 #[derive(Serialize)]
 struct Shown {
     name: String,
+    /// What log, status stream and epilogue call the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<String>,
     /// live, owed, aside, or odd.
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,15 +48,20 @@ struct Shown {
 /// Shows what lingers or is owed. Takes no lock that lasts and changes nothing.
 pub(super) fn ps(json: bool) -> u8 {
     told(rows().map(|rows| {
-        show(json, &rows, |row| {
+        let header = format!(
+            "{:<6} {:<16} {:>8} {:>7} {:<24} CALLER -> TARGET  COMMAND  JOB",
+            "STATE", "PHASE", "PID", "AGE", "RUN"
+        );
+        show(json, (header, &rows), |row| {
             let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let job: Vec<String> = row.job.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!(
-                "{:<6} {:<8} {:>8} {:>11} {} -> {}  {}  {}{}",
+                "{:<6} {:<16} {:>8} {:>7} {:<24} {} -> {}  {}  {}{}",
                 row.state,
                 row.phase.unwrap_or("-"),
                 row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
-                row.since.map_or_else(|| "-".to_owned(), |since| since.to_string()),
+                row.since.map_or_else(|| "-".to_owned(), age),
+                row.run_id.as_ref().unwrap_or(&row.name),
                 or(&row.caller),
                 or(&row.target),
                 or(&row.command),
@@ -61,6 +70,19 @@ pub(super) fn ps(json: bool) -> u8 {
             )
         })
     }))
+}
+
+/// How long ago this was, in the two largest units.
+fn age(since: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = now.map_or(0, |now| now.as_secs()).saturating_sub(since);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, ..) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
 }
 
 fn rows() -> Result<Vec<Shown>, Stop> {
@@ -87,6 +109,7 @@ fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<
     let job = entry.map(|entry| entry.job.as_slice()).unwrap_or_default();
     Shown {
         name,
+        run_id: entry.map(|entry| escaped(entry.run_id.as_bytes())).filter(|id| !id.is_empty()),
         state,
         phase: story.map(Story::word),
         pid: entry.map(|entry| entry.glexec.pid),
@@ -104,7 +127,8 @@ fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<
 pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
     let narrow = !wanted.job.is_empty() || wanted.wait.is_some();
     told(paid(wanted).map(|rows| {
-        let shown = show(json, &rows, |row| {
+        let header = format!("{:<7} NAME  WHAT", "RESULT");
+        let shown = show(json, (header, &rows), |row| {
             format!("{:<7} {}  {}", row.result.word(), row.name, row.detail)
         });
         let owed = rows.iter().any(|row| row.result.is_owed());
@@ -127,11 +151,17 @@ fn paid(wanted: &Wanted) -> Result<Vec<Row>, Stop> {
     in_a_process_apart(&privilege, None, wanted)
 }
 
-fn show<T: Serialize>(json: bool, rows: &[T], line: impl Fn(&T) -> String) -> u8 {
+/// Where there are no rows there is no header.
+fn show<T: Serialize>(
+    json: bool,
+    (header, rows): (String, &[T]),
+    line: impl Fn(&T) -> String,
+) -> u8 {
     let text = if json {
         serde_json::to_string(rows).unwrap_or_default() + "\n"
     } else {
-        rows.iter().map(|row| line(row) + "\n").collect()
+        let header = (!rows.is_empty()).then_some(header);
+        header.into_iter().chain(rows.iter().map(line)).map(|line| line + "\n").collect()
     };
     u8::from(!print(&text))
 }

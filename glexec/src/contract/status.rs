@@ -110,6 +110,9 @@ pub enum Record {
         payload_pid: i32,
         /// The target's account name.
         target: String,
+        /// What the run is called in the log, in the epilogue's environment and in `glexec-admin ps`.
+        #[serde(default)]
+        run_id: String,
     },
     /// The payload has ended, or could not be started.
     Payload {

@@ -121,6 +121,9 @@ impl Handed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) version: u32,
+    /// As begin and end line have it; empty in an entry of a version before.
+    #[serde(default)]
+    pub(crate) run_id: String,
     pub(crate) place: Place,
     pub(crate) glexec: Birth,
     /// glexec's session and process group.
@@ -130,6 +133,9 @@ pub(crate) struct Entry {
     pub(crate) since: u64,
     pub(crate) caller: Person,
     pub(crate) target: Person,
+    /// Whether the payload is in glexec's group, with the caller's terminal.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) shares_group: bool,
     /// Whether the target's account was this run's alone.
     pub(crate) exclusive: bool,
     /// Whether an epilogue is owed; else it is the account alone that has to be given back.
@@ -203,6 +209,11 @@ pub(crate) enum Phase {
     },
     /// The directories are the caller's again: that debt is paid.
     Back,
+    /// Somebody wants what was set aside to be tried again: attempts before this do not count.
+    Again {
+        /// Seconds since 1970.
+        at: u64,
+    },
     /// The epilogue has run to its own end or was timed out: paid.
     Done { result: String, code: Option<u8> },
 }
@@ -347,7 +358,7 @@ impl Story {
         if self.phases.iter().any(|phase| matches!(phase, Phase::Done { .. })) {
             return Debt::Paid;
         }
-        due(&self.phases.iter().filter_map(Phase::as_attempt).collect::<Vec<_>>(), now, payer)
+        due(&self.attempts(Phase::as_attempt), now, payer)
     }
 
     /// The same of the directories that the target had: a debt of its own, with its own pauses.
@@ -360,7 +371,22 @@ impl Story {
             let Phase::NotBack { number, at, within, .. } = phase else { return None };
             Some((*number, *at, *within))
         };
-        due(&self.phases.iter().filter_map(attempt).collect::<Vec<_>>(), now, payer)
+        due(&self.attempts(attempt), now, payer)
+    }
+
+    /// Number, time, and whether it does not count among those after which nobody tries again by
+    /// itself: one within reach of the caller's scheduler, and one before somebody asked for more.
+    fn attempts(
+        &self,
+        attempt: impl Fn(&Phase) -> Option<(u32, u64, bool)>,
+    ) -> Vec<(u32, u64, bool)> {
+        let again = self.phases.iter().rposition(|phase| matches!(phase, Phase::Again { .. }));
+        let numbered = self.phases.iter().enumerate();
+        let counted = numbered.filter_map(|(at, phase)| {
+            let (number, time, within) = attempt(phase)?;
+            Some((number, time, within || again.is_some_and(|again| at < again)))
+        });
+        counted.collect()
     }
 
     /// The payload, where it may have run.
@@ -414,6 +440,7 @@ impl Story {
             Some(Phase::Failed { .. }) => "epilogue-failed",
             Some(Phase::NotBack { .. }) => "hand-back-failed",
             Some(Phase::Back) => "handed-back",
+            Some(Phase::Again { .. }) => "to-be-retried",
             Some(Phase::Done { .. }) => "done",
         }
     }
@@ -427,8 +454,7 @@ impl Story {
     }
 }
 
-/// When the next attempt is due, after these: number, time, and whether it was within reach of the
-/// caller's scheduler.
+/// When the next attempt is due, after these: number, time, and whether it does not count.
 fn due(attempts: &[(u32, u64, bool)], now: u64, payer: Payer) -> Debt {
     let next = attempts.last().map_or(0, |(number, ..)| *number).saturating_add(1);
     if payer == Payer::Caller {
@@ -460,6 +486,7 @@ impl Phase {
             | Self::Ended { .. }
             | Self::NotBack { .. }
             | Self::Back
+            | Self::Again { .. }
             | Self::Done { .. } => None,
         }
     }
@@ -496,6 +523,7 @@ mod tests {
         let person = |uid| Person { name: format!("u{uid}"), uid, gids: vec![uid, 5] };
         Entry {
             version: VERSION,
+            run_id: "5.6.7".to_owned(),
             place: Place { boot: "b".to_owned(), pid_namespace: 7 },
             glexec: Birth { pid: 10, start: 11 },
             session: 9,
@@ -503,6 +531,7 @@ mod tests {
             since: 1_700_000_000,
             caller: person(1),
             target: person(2),
+            shares_group: false,
             exclusive: false,
             owes_epilogue: true,
             command: "sleep".to_owned(),
@@ -601,6 +630,10 @@ mod tests {
         assert_eq!(root(&two, 260), Debt::Later(261), "it is one attempt");
         let five: Vec<Phase> = (1..=5).map(|n| attempt(n, n.into())).collect();
         assert_eq!(debt(&five, 9999, Payer::RootAtOnce), Debt::Hopeless);
+        let again = [five.clone(), vec![Phase::Again { at: 9999 }]].concat();
+        assert_eq!(root(&again, 9999), Debt::Owed(6), "by hand, and its number tells");
+        let again = [again, (6..=10).map(|n| attempt(n, 9999)).collect()].concat();
+        assert_eq!(root(&again, 99_999), Debt::Hopeless);
         let done = Phase::Done { result: "ok".to_owned(), code: Some(0) };
         assert_eq!(root(&[STARTED, attempt(1, 1), done], 1), Debt::Paid);
     }

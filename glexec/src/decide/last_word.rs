@@ -70,6 +70,8 @@ pub(crate) struct Late {
     pub(crate) glexec_session: i32,
     pub(crate) glexec_group: i32,
     pub(crate) payload_pid: i32,
+    /// The group it began in: its own, or glexec's where it shares the caller's terminal.
+    pub(crate) payload_group: i32,
     /// `None` where the payload could not be started: the code glexec will return for that.
     pub(crate) ending: Result<Ending, u8>,
     pub(crate) usage: ResourceUsage,
@@ -90,6 +92,7 @@ impl Late {
         glexec_session: i32::MIN,
         glexec_group: i32::MIN,
         payload_pid: i32::MIN,
+        payload_group: i32::MIN,
         ending: Err(255),
         usage: ResourceUsage { user_us: u64::MAX, system_us: u64::MAX, max_rss_kib: u64::MAX },
         stragglers: u32::MAX,
@@ -116,7 +119,7 @@ impl Late {
             ("GLEXEC_SID", self.glexec_session.to_string()),
             ("GLEXEC_PGID", self.glexec_group.to_string()),
             ("TARGET_PID", self.payload_pid.to_string()),
-            ("TARGET_PGID", self.payload_pid.to_string()),
+            ("TARGET_PGID", self.payload_group.to_string()),
             ("TARGET_RC", code.to_string()),
             ("RESULT", if self.lost { "lost" } else { result }.to_owned()),
             ("TARGET_CORE_DUMPED", u8::from(core).to_string()),
@@ -216,6 +219,7 @@ pub(crate) fn environment(
 /// Who, what and for which job.
 fn told(plan: &Plan, job: &[(String, Vec<u8>)]) -> Vec<CString> {
     let mut out = identities(&plan.caller, &plan.target);
+    out.extend(variable("RUN_ID", plan.run_id.as_bytes()));
     let argv = plan.argv.iter().enumerate();
     out.extend(argv.filter_map(|(n, word)| variable(&format!("ARGV{n}"), word.as_bytes())));
     out.extend(job.iter().filter_map(|(name, value)| variable(&format!("JOB_{name}"), value)));

@@ -6,7 +6,7 @@ use super::config::{
 };
 use super::entry::{Birth, Bytes, Entry, Handed, Place, VERSION};
 use super::environment::{Environ, compose};
-use super::facts::{Caller, CallerDirectory};
+use super::facts::{Account, Caller, CallerDirectory};
 use super::last_word::EpilogueIdentity;
 use super::stop::Stop;
 use super::target::Target;
@@ -25,6 +25,8 @@ pub(crate) struct Request {
     pub(crate) environ: Environ,
     /// Where the caller was; `None` where that directory is gone.
     pub(crate) directory: CallerDirectory,
+    /// What this run is called wherever it is told of, and no other on this node.
+    pub(crate) run_id: String,
 }
 
 /// A command found for the target: the path to execute and what it is behind all links.
@@ -78,6 +80,7 @@ pub(crate) enum Launch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Plan {
+    pub(crate) run_id: String,
     /// Whether the target is one of a pool's accounts.
     pub(crate) of_pool: bool,
     pub(crate) caller: Caller,
@@ -120,6 +123,8 @@ pub(crate) struct Supervisor {
     pub(crate) group: i32,
     /// Seconds since 1970.
     pub(crate) since: u64,
+    /// Whether the payload is in its group.
+    pub(crate) shares_group: bool,
 }
 
 impl Plan {
@@ -136,10 +141,11 @@ impl Plan {
 
     /// What is remembered of the run.
     pub(crate) fn entry(&self, supervisor: Supervisor, handed: Vec<Handed>) -> Entry {
-        let Supervisor { place, birth, session, group, since } = supervisor;
+        let Supervisor { place, birth, session, group, since, shares_group } = supervisor;
         let words: Vec<String> = self.argv.iter().map(|word| escaped(word.as_bytes())).collect();
         Entry {
             version: VERSION,
+            run_id: self.run_id.clone(),
             place,
             glexec: birth,
             session,
@@ -147,6 +153,7 @@ impl Plan {
             since,
             caller: self.caller.person(),
             target: self.target.person(),
+            shares_group,
             exclusive: self.exclusive,
             owes_epilogue: self.epilogue().is_some(),
             command: cut(words.join(" "), 1024),
@@ -228,7 +235,7 @@ pub(crate) fn lay(
     config: &Config,
     request: Request,
     (caller, target): (Caller, Target),
-    command: Found,
+    (command, directories): (Found, Vec<CString>),
 ) -> Result<Plan, Stop> {
     let keep_fds = request.invocation.keep_fds;
     if !keep_fds.is_empty() && !config.keep_descriptors {
@@ -259,18 +266,12 @@ pub(crate) fn lay(
             Stop::new(Reason::NotAvailable, sentence).hint("the site allows it with linger = true")
         );
     }
-    let account = match (&launch, caller.account()) {
-        (Launch::LogOnly, Some(account)) => account,
-        _ => target.account(),
-    };
+    let account = own_account(config, &caller, &target);
     Ok(Plan {
+        run_id: request.run_id,
         of_pool: false,
         environment: compose(&request.environ, config, account),
-        directories: directories(
-            config.working_directory,
-            request.directory.as_deref(),
-            &account.home,
-        ),
+        directories,
         argv: words.filter_map(|w| CString::new(w.into_vec()).ok()).collect(),
         command,
         launch,
@@ -285,11 +286,25 @@ pub(crate) fn lay(
     })
 }
 
-fn directories(rule: WorkingDirectory, caller: Option<&Path>, home: &OsStr) -> Vec<CString> {
-    let from_caller = match rule {
-        WorkingDirectory::Caller => caller.map(Path::as_os_str),
+/// Whose home and shell the payload has.
+fn own_account<'a>(config: &Config, caller: &'a Caller, target: &'a Target) -> &'a Account {
+    match caller.account() {
+        Some(account) if config.log_only => account,
+        Some(_) | None => target.account(),
+    }
+}
+
+/// Where the payload begins: the first of these that it may enter. The last is `/`.
+pub(crate) fn directories(
+    config: &Config,
+    request: &Request,
+    (caller, target): (&Caller, &Target),
+) -> Vec<CString> {
+    let from_caller = match config.working_directory {
+        WorkingDirectory::Caller => request.directory.as_deref().map(Path::as_os_str),
         WorkingDirectory::Home => None,
     };
+    let home = own_account(config, caller, target).home.as_os_str();
     [from_caller, Some(home), Some(OsStr::new("/"))]
         .into_iter()
         .flatten()

@@ -4,7 +4,9 @@ use crate::contract::{Invocation, Reason};
 use crate::decide::environment::Environ;
 use crate::decide::plan::Request;
 use crate::decide::stop::Stop;
+use nix::unistd::Pid;
 use std::ffi::{CString, OsString};
+use std::time::SystemTime;
 
 /// Reads words and variables, and looks where the caller is.
 ///
@@ -17,5 +19,13 @@ pub(crate) fn request(words: Vec<OsString>, environment: Vec<CString>) -> Result
     // keeps it from being told, the payload then begins where it does without one, at home, and a
     // relative command is refused.
     let directory = nix::unistd::getcwd().ok().filter(|path| path.is_absolute());
-    Ok(Request { invocation, environ: Environ::read(environment), directory })
+    let run_id = run_id(SystemTime::now(), Pid::this());
+    Ok(Request { invocation, environ: Environ::read(environment), directory, run_id })
+}
+
+/// Time and pid: no process begins two runs, and no pid has two processes in a nanosecond. By the
+/// time a list of them is in order.
+fn run_id(now: SystemTime, pid: Pid) -> String {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:09}.{pid}", now.as_secs(), now.subsec_nanos())
 }

@@ -46,7 +46,9 @@ pub(super) fn begin(plan: &Plan, id: Option<&[u8]>) -> String {
     };
     let owed = if plan.epilogue().is_some() { "yes" } else { "no" };
     let (uid, target) = (plan.caller.uid(), plan.target.uid());
-    let tail = format!(" real_uid={uid} mapped_uid={target} launch={how} epilogue={owed}");
+    let run = &plan.run_id;
+    let tail =
+        format!(" real_uid={uid} mapped_uid={target} launch={how} epilogue={owed} run={run}");
     let id = id.map(|id| format!(" id=\"{}\"", escaped(id))).unwrap_or_default();
     // What comes last must not be what an overlong argument cuts off.
     let room = LONGEST_LINE.saturating_sub(tail.len() + id.len().min(1024) + 64);
@@ -79,12 +81,13 @@ pub(super) fn end(plan: &Plan, ended: &Ended, code: u8) -> String {
     let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     let _ = write!(
         line,
-        " stragglers={} left={} user_seconds={} system_seconds={} max_rss_kib={}",
+        " stragglers={} left={} user_seconds={} system_seconds={} max_rss_kib={} run={}",
         left.found,
         left.found.saturating_sub(left.ended),
         seconds(usage.user_us),
         seconds(usage.system_us),
         usage.max_rss_kib,
+        plan.run_id,
     );
     line
 }
@@ -93,6 +96,7 @@ pub(super) fn end(plan: &Plan, ended: &Ended, code: u8) -> String {
 pub(super) fn fields(plan: &Plan, event: &str) -> Fields {
     vec![
         ("GLEXEC_EVENT", event.to_owned()),
+        ("GLEXEC_RUN_ID", plan.run_id.clone()),
         ("GLEXEC_REAL_USER", escaped(plan.caller.shown_name().as_bytes())),
         ("GLEXEC_REAL_UID", plan.caller.uid().to_string()),
         ("GLEXEC_MAPPED_USER", escaped(plan.target.name().as_bytes())),

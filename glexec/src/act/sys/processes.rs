@@ -147,12 +147,6 @@ pub(in crate::act) fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Wa
     }))
 }
 
-/// Waits, for as long as it takes, for a child of ours that is about to end.
-pub(in crate::act) fn wait_for(child: Pid) -> Result<(), Errno> {
-    // SAFETY: a null status pointer is not written to.
-    Errno::result(unsafe { libc::waitpid(child.as_raw(), std::ptr::null_mut(), 0) }).map(drop)
-}
-
 /// Waits, for as long as it takes, until a child of ours has ended; it is not reaped.
 pub(in crate::act) fn wait_for_end(child: Pid) -> Result<(), Errno> {
     let options = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
