@@ -1,6 +1,5 @@
 //! glexec's command line, in one place: parsed here, and built here for those who call it.
 
-use clap::Parser;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -53,50 +52,62 @@ pub struct Invocation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage(pub String);
 
-#[derive(Parser)]
-#[command(
-    name = "glexec",
-    no_binary_name = true,
-    disable_help_flag = true,
-    disable_version_flag = true,
-    override_usage = "glexec [OPTION...] [--] COMMAND [ARG...]",
-    about = "Runs COMMAND under the identity the site maps you to."
-)]
-struct CommandLine {
-    /// Show this help
-    #[arg(short = 'h', long = "help")]
-    help: bool,
-    /// Show the version
-    #[arg(short = 'v', long = "version")]
-    version: bool,
-    /// Show the built-in paths (root only)
-    #[arg(short = 'V')]
-    paths: bool,
-    /// Show what would happen, and do nothing
-    #[arg(long = "check")]
-    check: bool,
-    /// Settle what is owed of your own finished runs whose job keys match
-    #[arg(long = "settle")]
-    settle: bool,
-    /// Write JSON status lines to the pipe or socket N
-    #[arg(long = "status-fd", value_name = "N")]
-    status_fd: Option<RawFd>,
-    /// Obey the lines TERM, KILL, STOP, CONT ... from the pipe or socket N
-    #[arg(long = "control-fd", value_name = "N")]
-    control_fd: Option<RawFd>,
-    /// Hand the descriptors N to the payload, where the site allows it
-    #[arg(long = "keep-fd", value_name = "N", value_delimiter = ',')]
-    keep_fd: Vec<RawFd>,
-    /// The command and its arguments
-    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
-    words: Vec<OsString>,
+/// One option: the way it is written, the name of its value, what the help says, and what it is.
+type Described = (&'static str, &'static str, &'static str, Meaning);
+
+/// What an option means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Mode(Mode),
+    StatusFd,
+    ControlFd,
+    KeepFds,
 }
+
+/// Every option there is. Those with a second way have it before a comma.
+const OPTIONS: [Described; 8] = [
+    ("-h, --help", "", "Show this help", Meaning::Mode(Mode::Help)),
+    ("-v, --version", "", "Show the version", Meaning::Mode(Mode::Version)),
+    ("-V", "", "Show the built-in paths (root only)", Meaning::Mode(Mode::Paths)),
+    ("--check", "", "Show what would happen, and do nothing", Meaning::Mode(Mode::Rehearse)),
+    (
+        "--settle",
+        "",
+        "Settle what is owed of your own finished runs whose job keys (KEY=VALUE...) match",
+        Meaning::Mode(Mode::Settle),
+    ),
+    ("--status-fd", "N", "Write JSON status lines to the pipe or socket N", Meaning::StatusFd),
+    (
+        "--control-fd",
+        "N",
+        "Obey the lines TERM, KILL, STOP, CONT ... from the pipe or socket N",
+        Meaning::ControlFd,
+    ),
+    (
+        "--keep-fd",
+        "N[,N...]",
+        "Hand the descriptors N to the payload, where the site allows it",
+        Meaning::KeepFds,
+    ),
+];
 
 /// The help text.
 #[must_use]
 pub fn usage_text() -> String {
-    use clap::CommandFactory as _;
-    CommandLine::command().render_help().to_string()
+    let mut text = "Runs COMMAND under the identity the site maps you to.\n\n\
+        Usage: glexec [OPTION...] [--] COMMAND [ARG...]\n\nOptions:\n"
+        .to_owned();
+    for (ways, value, help, _) in OPTIONS {
+        let ways = format!("{ways} {value}");
+        text += &format!("  {:<24} {help}\n", ways.trim_end());
+    }
+    text
+}
+
+/// What the word of an option means, by the way it is written.
+fn option(way: &str) -> Option<Meaning> {
+    let known = OPTIONS.iter().find(|(ways, ..)| ways.split(", ").any(|known| known == way));
+    known.map(|(.., meaning)| *meaning)
 }
 
 impl Invocation {
@@ -114,22 +125,64 @@ impl Invocation {
         if words.first().is_some_and(|w| !w.as_bytes().starts_with(b"-")) {
             return Ok(Self::default().with_words(words));
         }
-        let separated = words.iter().position(|w| w == "--");
-        let line = CommandLine::try_parse_from(&words).map_err(|e| Usage(one_line(&e)))?;
-        let payload_is_literal =
-            separated.is_some_and(|at| words.len() - at - 1 == line.words.len());
-        let invocation = Self {
-            mode: line.mode()?,
-            status_fd: line.status_fd,
-            control_fd: line.control_fd,
-            keep_fds: line.keep_fd,
-            ..Self::default()
+        let mut invocation = Self::default();
+        let mut modes = Vec::new();
+        let mut words = words.into_iter().peekable();
+        let mut literal = false;
+        // A dash alone is a word like others.
+        while let Some(word) = words.next_if(|w| w.as_bytes().starts_with(b"-") && w != "-") {
+            if word == "--" {
+                literal = true;
+                break;
+            }
+            let text = word.to_string_lossy();
+            let (way, value) = match text.split_once('=') {
+                Some((way, value)) if way.starts_with("--") => (way, Some(value.to_owned())),
+                Some(_) | None => (&*text, None),
+            };
+            let meaning = option(way).ok_or_else(|| Usage(unknown(&text)))?;
+            match (meaning, value) {
+                (Meaning::Mode(mode), None) => modes.push(mode),
+                (Meaning::Mode(_), Some(_)) => return Err(Usage(format!("{way} takes no value"))),
+                (other, value) => {
+                    let next = || words.next().map(|word| word.to_string_lossy().into_owned());
+                    let value = value.or_else(next);
+                    invocation.take_descriptors(other, (way, value.as_deref()))?;
+                }
+            }
+        }
+        invocation.mode = mode(&modes)?;
+        let words = words.collect();
+        Ok(if literal { Self { words, ..invocation } } else { invocation.with_words(words) })
+    }
+
+    /// Takes an option's descriptors in.
+    fn take_descriptors(
+        &mut self,
+        meaning: Meaning,
+        (way, value): (&str, Option<&str>),
+    ) -> Result<(), Usage> {
+        let value = value.ok_or_else(|| Usage(format!("{way} lacks its number")))?;
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| text.parse::<RawFd>().ok()).flatten().ok_or_else(|| {
+                Usage(format!("{way} is given as a descriptor's number, not '{}'", shown(text)))
+            })
         };
-        Ok(if payload_is_literal {
-            Self { words: line.words, ..invocation }
-        } else {
-            invocation.with_words(line.words)
-        })
+        let one = match meaning {
+            Meaning::StatusFd => &mut self.status_fd,
+            Meaning::ControlFd => &mut self.control_fd,
+            Meaning::KeepFds | Meaning::Mode(_) => {
+                for text in value.split(',') {
+                    self.keep_fds.push(number(text)?);
+                }
+                return Ok(());
+            }
+        };
+        match one.replace(number(value)?) {
+            None => Ok(()),
+            Some(_) => Err(Usage(format!("{way} is given twice"))),
+        }
     }
 
     /// The words to call glexec with, program name excluded. Parsing them gives this back.
@@ -171,22 +224,14 @@ impl Invocation {
     }
 }
 
-impl CommandLine {
-    fn mode(&self) -> Result<Mode, Usage> {
-        let asked = [
-            (self.help, Mode::Help),
-            (self.version, Mode::Version),
-            (self.paths, Mode::Paths),
-            (self.check, Mode::Rehearse),
-            (self.settle, Mode::Settle),
-        ];
-        let mut modes = asked.into_iter().filter_map(|(on, mode)| on.then_some(mode));
-        let mode = modes.next().unwrap_or_default();
-        match modes.next() {
-            Some(_) if mode != Mode::Help => {
-                Err(Usage("-v, -V, --check and --settle cannot be combined".to_owned()))
-            }
-            _ => Ok(mode),
+/// What is asked for. Who asks for help gets help, whatever else is said.
+fn mode(asked: &[Mode]) -> Result<Mode, Usage> {
+    match asked {
+        [] => Ok(Mode::default()),
+        _ if asked.contains(&Mode::Help) => Ok(Mode::Help),
+        [mode] => Ok(*mode),
+        [..] => {
+            Err(Usage("-v, -V, --check and --settle cannot be combined, or doubled".to_owned()))
         }
     }
 }
@@ -198,12 +243,18 @@ fn decimal(word: &OsStr) -> Option<u32> {
     (plain && !text.is_empty()).then(|| text.parse().ok()).flatten().filter(|id| *id != u32::MAX)
 }
 
-/// clap echoes what it was given, ESC and newline included: the first line of it, escaped.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or("not understood");
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    first.escape_debug().to_string().replace("\\'", "'")
+fn unknown(option: &str) -> String {
+    format!(
+        "there is no option '{}'; a command that begins with a dash stands behind --",
+        shown(option)
+    )
+}
+
+/// Fit for one line, whatever it holds, ESC and newline included.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 64;
+    let short: String = text.chars().take(LONGEST).collect();
+    short.escape_debug().to_string().replace("\\'", "'")
 }
 
 #[cfg(test)]
@@ -232,6 +283,17 @@ mod tests {
         assert!(parse(&["--config=/tmp/x", "/bin/ls"]).is_err());
         assert!(parse(&["--status-fd", "x", "ls"]).is_err());
         assert!(parse(&["--check", "--settle", "ls"]).is_err());
+        assert!(parse(&["--check", "--check", "ls"]).is_err());
+        assert!(parse(&["--check=yes", "ls"]).is_err());
+        assert!(parse(&["--status-fd", "3", "--status-fd=4", "ls"]).is_err());
+        for number in ["", "-1", "+3", "0x3", "3,4", "2147483648", " 3", "3 "] {
+            assert!(parse(&["--status-fd", number, "ls"]).is_err(), "{number:?}");
+            assert!(parse(&[&format!("--control-fd={number}"), "ls"]).is_err(), "{number:?}");
+        }
+        assert!(parse(&["--status-fd"]).is_err() && parse(&["--keep-fd=3,,4", "ls"]).is_err());
+        assert_eq!(parse(&["--keep-fd=3,4", "--keep-fd", "5", "ls"]).unwrap().keep_fds, [3, 4, 5]);
+        assert_eq!(parse(&["-", "x"]).unwrap().words, ["-", "x"]);
+        assert_eq!(parse(&["--check", "--version", "-h"]).unwrap().mode, Mode::Help);
     }
 
     #[test]
@@ -261,8 +323,13 @@ mod tests {
     #[test]
     fn the_help_names_every_option() {
         let text = usage_text();
-        for option in ["--check", "--settle", "--status-fd", "--control-fd", "--keep-fd"] {
+        for option in ["-h", "--help", "-v", "--version", "-V", "--check", "--settle"] {
             assert!(text.contains(option), "{option} is missing in {text}");
+            assert!(parse(&[option, "x"]).is_ok(), "{option}");
+        }
+        for option in ["--status-fd", "--control-fd", "--keep-fd"] {
+            assert!(text.contains(&format!("{option} N")), "{option} is missing in {text}");
+            assert!(parse(&[option, "3", "x"]).is_ok(), "{option}");
         }
     }
 
