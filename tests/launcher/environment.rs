@@ -46,10 +46,11 @@ fn the_epilogue_gets_the_payloads_variables_and_those_of_section_10_and_nothing_
     let mut take = |name: &str| {
         got.remove(&format!("GLEXEC_EPILOG_{name}")).unwrap_or_else(|| panic!("{name} is missing"))
     };
-    let Some(Record::Started { glexec_pid, payload_pid, .. }) = ran.records.first() else {
+    let Some(Record::Started { glexec_pid, payload_pid, run_id, .. }) = ran.records.first() else {
         panic!("{ran:#?}");
     };
     let exact = [
+        ("RUN_ID", run_id.clone()),
         ("ARGV0", "actor".to_owned()),
         ("ARGV1", "look".to_owned()),
         ("ARGV2", "two words".to_owned()),

@@ -41,7 +41,7 @@ fn may_differ(name: &str) -> bool {
         || told.ends_with("PGID")
         || told.ends_with("_SID")
         || told.ends_with("_TIME")
-        || ["USER_SECONDS", "SYSTEM_SECONDS", "MAX_RSS_KIB"].contains(&told);
+        || ["RUN_ID", "USER_SECONDS", "SYSTEM_SECONDS", "MAX_RSS_KIB"].contains(&told);
     // Binds no process of root's; where glexec may not raise limits the caller's is what there is.
     let processes = name == "limit: Max processes" && !may_raise_limits();
     run || processes

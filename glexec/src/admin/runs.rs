@@ -52,7 +52,7 @@ pub(super) fn ps(json: bool) -> u8 {
             "{:<6} {:<16} {:>8} {:>7} {:<24} CALLER -> TARGET  COMMAND  JOB",
             "STATE", "PHASE", "PID", "AGE", "RUN"
         );
-        show(json, (header, &rows), |row| {
+        show(json, (Some(header), &rows), |row| {
             let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let job: Vec<String> = row.job.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!(
@@ -127,8 +127,7 @@ fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<
 pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
     let narrow = !wanted.job.is_empty() || wanted.wait.is_some();
     told(paid(wanted).map(|rows| {
-        let header = format!("{:<7} NAME  WHAT", "RESULT");
-        let shown = show(json, (header, &rows), |row| {
+        let shown = show(json, (None, &rows), |row| {
             format!("{:<7} {}  {}", row.result.word(), row.name, row.detail)
         });
         let owed = rows.iter().any(|row| row.result.is_owed());
@@ -154,13 +153,13 @@ fn paid(wanted: &Wanted) -> Result<Vec<Row>, Stop> {
 /// Where there are no rows there is no header.
 fn show<T: Serialize>(
     json: bool,
-    (header, rows): (String, &[T]),
+    (header, rows): (Option<String>, &[T]),
     line: impl Fn(&T) -> String,
 ) -> u8 {
     let text = if json {
         serde_json::to_string(rows).unwrap_or_default() + "\n"
     } else {
-        let header = (!rows.is_empty()).then_some(header);
+        let header = header.filter(|_| !rows.is_empty());
         header.into_iter().chain(rows.iter().map(line)).map(|line| line + "\n").collect()
     };
     u8::from(!print(&text))
