@@ -14,7 +14,7 @@ use nix::unistd::{Pid, UnlinkatFlags, unlinkat, write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-pub(super) use super::foreign::{Mounts, leave_foreign};
+pub(super) use super::foreign::{Left, Mounts, leave_foreign};
 
 /// A group of version 2 that holds one payload and what it leaves behind.
 #[derive(Debug)]

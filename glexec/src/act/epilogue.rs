@@ -29,6 +29,7 @@ use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, Pid, access, pipe2};
+use std::cell::OnceCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -129,6 +130,8 @@ pub(super) struct Stage<'a> {
     pub(super) attempt: u32,
     /// Whether the caller's scheduler may end it.
     pub(super) within: bool,
+    /// The control groups in which this process was nobody's but root's, when it was last asked.
+    pub(super) safe: Option<&'a [u8]>,
 }
 
 impl Stage<'_> {
@@ -163,7 +166,7 @@ pub(super) fn run(
         Ok(program) => program,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
-    let exposed = !leave_foreign(root, witness);
+    let exposed = leave_foreign(root, stage.safe, witness).is_none();
     // The caller may have filled the limit on processes that this one is under, too.
     let until = start + stage.epilogue.timeout;
     let (pid, child, mut output) = loop {
@@ -303,7 +306,7 @@ struct End {
 /// The epilogue's clock: it stands still while this process, or the epilogue, is frozen or stopped.
 struct Clock<'w> {
     deadline: Deadline,
-    mounts: Result<Mounts, String>,
+    mounts: OnceCell<Result<Mounts, String>>,
     looked: Instant,
     /// Why its running out may say nothing of the epilogue.
     doubt: Option<String>,
@@ -330,7 +333,7 @@ impl Clock<'_> {
             return;
         }
         self.looked = now;
-        let frozen = match &self.mounts {
+        let frozen = match self.mounts.get_or_init(Mounts::now) {
             Ok(mounts) => mounts.shows_frozen(root, epilogue),
             Err(clause) => Err(clause.clone()),
         };
@@ -367,7 +370,7 @@ fn watch(
     let pidfd = sys::pidfd(pid).ok();
     let mut clock = Clock {
         deadline: Deadline::new(start, stage.epilogue.timeout),
-        mounts: Mounts::now(),
+        mounts: OnceCell::new(),
         looked: Instant::now(),
         doubt: exposed.then(|| "others than root could have frozen it".to_owned()),
         told: false,

@@ -27,40 +27,74 @@ const FILES: [&str; 7] = [
 /// Until a group is left its owner may move this process on; after that nobody may.
 const ROUNDS: u32 = 4;
 
+/// What came of leaving.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// Every group is root's alone: what /proc/self/cgroup told then.
+    Safe(Vec<u8>),
+    /// What did not work, or cannot be told, a clause each: this process, and what it starts, can be
+    /// frozen or killed by others.
+    Exposed(Vec<String>),
+}
+
 /// Moves this process, in every hierarchy, out of groups that somebody else than root may write
 /// to: into the nearest ancestor that is root's alone like everything above it, and that takes
 /// processes (one of version 2 with controllers below it does not; the root takes everybody).
-/// Gives what did not work, or cannot be told, a clause each: this process, and what it starts,
-/// can then be frozen or killed by others.
-pub(super) fn leave_foreign(root: &Root) -> Vec<String> {
+/// Nothing is looked at where it still is in the groups that were `safe`: nobody but root could
+/// have moved it since, or given them away.
+pub(super) fn leave_foreign(root: &Root, safe: Option<&[u8]>) -> Left {
     let mut failed = Vec::new();
     for _ in 0..ROUNDS {
-        let groups = match Mounts::now().and_then(|mounts| mounts.groups_of("self")) {
-            Ok(groups) => groups,
-            Err(clause) => return vec![clause],
+        let own = match process::read_text(OWN).map_err(|e| told(OWN, e)) {
+            Ok(own) => own,
+            Err(clause) => return Left::Exposed(vec![clause]),
         };
-        let done: Vec<_> = groups.iter().map(|group| leave(root, group)).collect();
-        if !done.contains(&Ok(true)) {
-            return done.into_iter().filter_map(Result::err).collect();
+        if safe == Some(own.as_bytes()) {
+            return Left::Safe(own.into_bytes());
         }
+        let groups = match Mounts::now().and_then(|mounts| mounts.memberships(OWN, &own)) {
+            Ok(groups) => groups,
+            Err(clause) => return Left::Exposed(vec![clause]),
+        };
+        let first = in_first_namespace();
+        let mut above = Above::default();
+        let done: Vec<_> =
+            groups.iter().map(|group| leave(root, (group, first), &mut above)).collect();
+        let moved = done.contains(&Ok(true));
         failed = done.into_iter().filter_map(Result::err).collect();
+        if !moved {
+            return if failed.is_empty() {
+                Left::Safe(own.into_bytes())
+            } else {
+                Left::Exposed(failed)
+            };
+        }
     }
     failed.push("it is moved from one control group to another all the time".to_owned());
-    failed
+    Left::Exposed(failed)
 }
 
+const OWN: &str = "/proc/self/cgroup";
+
 /// Leaves one hierarchy's group where it has to be left: whether it was.
-fn leave(root: &Root, group: &Membership) -> Result<bool, String> {
+fn leave(
+    root: &Root,
+    (group, first): (&Membership, bool),
+    above: &mut Above,
+) -> Result<bool, String> {
+    if is_top(group, first) {
+        return Ok(false);
+    }
     if group.seen.is_empty() {
         // What nobody can freeze by it is of no concern where it is not even mounted.
-        return match group.freezes() && !is_top(group) {
+        return match group.freezes() {
             true => Err(format!("{} cannot be seen from here", group.shown())),
             false => Ok(false),
         };
     }
     let mut why = String::new();
     for (point, below) in &group.seen {
-        match Chain::walk(root, point, below) {
+        match Chain::walk((root, above), point, below) {
             Ok(chain) => return chain.leave(),
             Err(clause) => why = clause,
         }
@@ -68,11 +102,35 @@ fn leave(root: &Root, group: &Membership) -> Result<bool, String> {
     Err(why)
 }
 
-/// Whether a group is the root of its hierarchy for certain, which nobody can freeze.
-fn is_top(group: &Membership) -> bool {
-    /// The inode of the first cgroup namespace (linux/proc_ns.h, `PROC_CGROUP_INIT_INO`).
+/// Whether this process is in the first cgroup namespace, which shows hierarchies as they are.
+fn in_first_namespace() -> bool {
+    /// Its inode (linux/proc_ns.h, `PROC_CGROUP_INIT_INO`).
     const FIRST: u64 = 0xefff_fffb;
-    group.own == "/" && stat("/proc/self/ns/cgroup").is_ok_and(|stat| stat.st_ino == FIRST)
+    stat("/proc/self/ns/cgroup").is_ok_and(|stat| stat.st_ino == FIRST)
+}
+
+/// Whether a group is the root of its hierarchy for certain, which nobody can freeze or limit, and
+/// out of which nobody else than root can move root's processes.
+fn is_top(group: &Membership, first: bool) -> bool {
+    first && group.own == "/"
+}
+
+/// The directory that the last mount point was found in: most of them are beside one another.
+#[derive(Debug, Default)]
+struct Above(Option<(String, OwnedFd)>);
+
+impl Above {
+    /// Opens a mount point, by directories that are root's alone.
+    fn open(&mut self, root: &Root, point: &str) -> Result<OwnedFd, String> {
+        let (parent, name) = point.rsplit_once('/').unwrap_or(("", point));
+        if !matches!(&self.0, Some((known, _)) if known == parent) {
+            let (opened, _) = trusted::open_parent(root, point, &Trust::default())
+                .map_err(|u| u.clause().to_owned())?;
+            self.0 = Some((parent.to_owned(), opened));
+        }
+        let (_, opened) = self.0.as_ref().ok_or_else(|| told(point, Errno::ENOENT))?;
+        open_directory(opened, name).map_err(|e| told(point, e))
+    }
 }
 
 /// The groups from a mount point down to this process's own, as far as they are root's alone.
@@ -83,10 +141,12 @@ struct Chain {
 }
 
 impl Chain {
-    fn walk(root: &Root, point: &str, below: &[String]) -> Result<Self, String> {
-        let (above, name) = trusted::open_parent(root, point, &Trust::default())
-            .map_err(|u| u.clause().to_owned())?;
-        let mut directory = open_directory(&above, name).map_err(|e| told(point, e))?;
+    fn walk(
+        (root, above): (&Root, &mut Above),
+        point: &str,
+        below: &[String],
+    ) -> Result<Self, String> {
+        let mut directory = above.open(root, point)?;
         let kind = fstatfs(&directory).map_err(|e| told(point, e))?.filesystem_type();
         if kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
             return Err(format!("{} is covered by another mount", escaped(point.as_bytes())));
@@ -130,14 +190,10 @@ fn judge(directory: &OwnedFd, path: &str) -> Result<(), String> {
     };
     alone(directory, path, SFlag::S_IFDIR)?;
     for name in FILES {
-        let shown = format!("{path}/{name}");
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(directory, name, flags, Mode::empty()) {
-            Ok(file) => alone(&file, &shown, SFlag::S_IFREG)?,
-            // The kernel, the version or the root has no such file.
-            Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(told(&shown, errno)),
-        }
+        let path = format!("{path}/{name}");
+        // The kernel, the version or the root may have no such file.
+        trusted::judge_in(directory, name, (&escaped(path.as_bytes()), SFlag::S_IFREG))
+            .map_err(|u| u.clause().to_owned())?;
     }
     Ok(())
 }
@@ -171,9 +227,14 @@ impl Mounts {
         read("/proc/self/mountinfo").map(Self)
     }
 
-    fn groups_of(&self, process: &str) -> Result<Vec<Membership>, String> {
+    fn groups_of(&self, process: Pid) -> Result<Vec<Membership>, String> {
         let path = format!("/proc/{process}/cgroup");
-        memberships(&self.0, &read(&path)?)
+        self.memberships(&path, &read(&path)?)
+    }
+
+    /// What the text of this file of /proc tells.
+    fn memberships(&self, path: &str, text: &str) -> Result<Vec<Membership>, String> {
+        memberships(&self.0, text)
             .map_err(|line| format!("{path} has a line that cannot be read: {line:?}"))
     }
 
@@ -182,7 +243,7 @@ impl Mounts {
     /// # Errors
     /// One clause where that cannot be told.
     pub(super) fn shows_frozen(&self, root: &Root, child: Pid) -> Result<bool, String> {
-        let groups = self.groups_of(&child.to_string())?;
+        let groups = self.groups_of(child)?;
         for group in groups.iter().filter(|group| group.freezes()) {
             if frozen(root, group)? {
                 return Ok(true);
@@ -193,7 +254,7 @@ impl Mounts {
 }
 
 fn frozen(_root: &Root, group: &Membership) -> Result<bool, String> {
-    if is_top(group) {
+    if is_top(group, in_first_namespace()) {
         return Ok(false);
     }
     let mut why = format!("{} cannot be seen from here", group.shown());

@@ -65,17 +65,23 @@ pub(super) fn leave_the_job(root: &Root, linger: &Linger, witness: &dyn Witness)
 }
 
 /// Out of control groups that somebody else than root can change: who owes something must be
-/// nobody's to freeze. Whether that is so now.
-pub(super) fn leave_foreign(root: &Root, witness: &dyn Witness) -> bool {
-    let failed = cgroups::leave_foreign(root);
-    if !failed.is_empty() {
-        let text = format!(
-            "others than root can freeze or kill this process by its control group: {}; start what calls glexec in a group that is root's alone",
-            failed.join("; ")
-        );
-        witness.log(Level::Warning, &text);
-    }
-    failed.is_empty()
+/// nobody's to freeze. Gives the groups that it is in where all are root's alone; `safe` are those
+/// that were when it was asked before.
+pub(super) fn leave_foreign(
+    root: &Root,
+    safe: Option<&[u8]>,
+    witness: &dyn Witness,
+) -> Option<Vec<u8>> {
+    let failed = match cgroups::leave_foreign(root, safe) {
+        cgroups::Left::Safe(groups) => return Some(groups),
+        cgroups::Left::Exposed(failed) => failed,
+    };
+    let text = format!(
+        "others than root can freeze or kill this process by its control group: {}; start what calls glexec in a group that is root's alone",
+        failed.join("; ")
+    );
+    witness.log(Level::Warning, &text);
+    None
 }
 
 /// The process that will be the payload, while it waits: it has the caller's ids, root's way back

@@ -152,6 +152,8 @@ pub(super) struct Run<'a> {
     /// Tells the mirror that the payload was stopped; where the payload shares the caller's
     /// terminal, and with it glexec's process group.
     pub(super) stops: Option<OwnedFd>,
+    /// The control groups in which this process is nobody's but root's.
+    safe: Option<Vec<u8>>,
 }
 
 impl<'a> Run<'a> {
@@ -189,7 +191,7 @@ impl<'a> Run<'a> {
             Err(stop) => return Err(waiting.refuse(stop, witness)),
         };
         // Before the payload may run: from then on somebody could want to freeze who owes something.
-        settle_in(&root, linger, owed, witness);
+        let safe = settle_in(&root, linger, owed, witness);
         let (payload, hearing) = waiting.go();
         // One that has hung up on its work and whose birth cannot be told is a straggler like others.
         let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
@@ -215,6 +217,7 @@ impl<'a> Run<'a> {
             leaf,
             companion,
             stops,
+            safe,
         };
         Ok((run, hearing, since))
     }
@@ -328,6 +331,7 @@ impl<'a> Run<'a> {
             ledger: self.ledger.as_ref(),
             attempt: 1,
             within: true,
+            safe: self.safe.as_deref(),
         };
         let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
         let mut ears = Ears { watch, vigil, hurry };
@@ -416,15 +420,18 @@ fn nothing_came_of_it(ledger: Option<&Ledger>, back: &Phase, witness: &dyn Witne
     }
 }
 
-/// Away from where the caller was, and out of its and its job's reach.
-fn settle_in(root: &Root, linger: &Linger, owed: bool, witness: &dyn Witness) {
+/// Away from where the caller was, and out of its and its job's reach. Gives the control groups in
+/// which this process is nobody's but root's.
+fn settle_in(root: &Root, linger: &Linger, owed: bool, witness: &dyn Witness) -> Option<Vec<u8>> {
     leave_the_job(root, linger, witness);
-    if owed {
-        leave_foreign(root, witness);
-        // What the caller dictated of it would hold up the clean-up; the payload has it already.
-        sys::reset_priority();
-        process::spare_from_oom(root);
+    if !owed {
+        return None;
     }
+    let safe = leave_foreign(root, None, witness);
+    // What the caller dictated of it would hold up the clean-up; the payload has it already.
+    sys::reset_priority();
+    process::spare_from_oom(root);
+    safe
 }
 
 /// Seconds since 1970.

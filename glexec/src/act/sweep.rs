@@ -77,6 +77,8 @@ pub(crate) struct Sweep<'a> {
     payer: Payer,
     /// Children of this process that are nobody's stragglers.
     pub(crate) asides: Vec<Birth>,
+    /// The control groups in which this process is nobody's but root's.
+    safe: Option<Vec<u8>>,
     /// Until when entries are waited for that somebody else than their glexec has locked.
     moment: Instant,
 }
@@ -98,7 +100,7 @@ impl<'a> Sweep<'a> {
         };
         sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
             .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
-        leave_foreign(root, witness);
+        let safe = leave_foreign(root, None, witness);
         let watch = Watch::new(None, None).map_err(|e| failed("signalfd", e))?;
         let place =
             state::place().ok_or_else(|| Stop::new(Reason::NoProc, "there is no usable /proc"))?;
@@ -118,6 +120,7 @@ impl<'a> Sweep<'a> {
             place,
             payer,
             asides: Vec::new(),
+            safe,
             moment: Instant::now(),
         })
     }
@@ -364,6 +367,7 @@ impl<'a> Sweep<'a> {
             ledger: Some(ledger),
             attempt,
             within: self.payer == Payer::Caller,
+            safe: self.safe.as_deref(),
         };
         let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
         epilogue::run(self.root, &mut Ears { watch, vigil, hurry }, &stage, self.witness)

@@ -209,6 +209,36 @@ pub(crate) fn judge(
     judged.map_err(|(who, why)| Untrusted::Changeable(who, format!("{shown} {why}")))
 }
 
+/// Judges what a directory has under a name, without opening it where the answer does not hang on
+/// an ACL; what is not there is nobody's to change.
+///
+/// # Errors
+/// [`Untrusted`], naming `shown`.
+pub(super) fn judge_in(
+    directory: &OwnedFd,
+    name: &str,
+    (shown, kind): (&str, SFlag),
+) -> Result<(), Untrusted> {
+    let trust = Trust::default();
+    let stat = match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => return Ok(()),
+        stat => stat.map_err(|e| refused(shown, e))?,
+    };
+    let mode = stat.st_mode & 0o7777;
+    if Component::needs_acl(mode) {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened =
+            openat(directory, name, flags, Mode::empty()).map_err(|e| refused(shown, e))?;
+        return judge(&opened, shown, kind, &trust);
+    }
+    if stat.st_mode & SFlag::S_IFMT.bits() != kind.bits() {
+        return Err(Untrusted::Because(format!("{shown} is of another kind")));
+    }
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    let judged = Component { uid, gid, mode, acl: None }.judge(&trust);
+    judged.map_err(|(who, why)| Untrusted::Changeable(who, format!("{shown} {why}")))
+}
+
 fn stat_of(opened: &OwnedFd) -> Result<FileStat, Errno> {
     fstat(opened).or_else(|_| fstatat(opened, "", AtFlags::AT_EMPTY_PATH))
 }
