@@ -115,6 +115,40 @@ fn nothing_that_may_fail_is_unwrapped_in_shipped_code() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Everything that is built or tested with, as cargo knows it.
+fn packages() -> Vec<serde_json::Value> {
+    let words = ["metadata", "--format-version=1", "--locked", "--filter-platform"];
+    let told = std::process::Command::new(env!("CARGO"))
+        .args(words)
+        .arg("x86_64-unknown-linux-gnu")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    told["packages"].as_array().unwrap().clone()
+}
+
+#[test]
+fn every_dependency_has_a_licence_that_is_accepted_and_comes_from_crates_io() {
+    const ACCEPTED: [&str; 3] = ["MIT", "Apache-2.0", "Unicode-3.0"];
+    let all = packages();
+    assert!(all.len() > 30, "{}", all.len());
+    for package in &all {
+        let name = package["name"].as_str().unwrap();
+        let licence = package["license"].as_str().unwrap_or_default();
+        // Every part of an AND needs one of its alternatives.
+        let parts = licence.split(" AND ").map(|part| part.trim_matches(['(', ')']));
+        let accepted = |part: &str| {
+            part.split(" OR ").flat_map(|one| one.split('/')).any(|one| ACCEPTED.contains(&one))
+        };
+        assert!(parts.into_iter().all(accepted), "{name}: {licence:?}");
+        let source = package["source"].as_str();
+        let known = "registry+https://github.com/rust-lang/crates.io-index";
+        assert!(source.is_none_or(|source| source == known), "{name}: {source:?}");
+    }
+}
+
 #[test]
 fn the_test_itself_sees_what_it_looks_for() {
     assert_eq!(named("use crate::act::root::Root;"), ["act"]);

@@ -15,7 +15,8 @@ pub(crate) fn print(text: &str) -> bool {
 
 /// `-v`.
 pub(crate) fn version() -> String {
-    format!("glexec {}\n", env!("CARGO_PKG_VERSION"))
+    let build = option_env!("GLEXEC_BUILD").unwrap_or("built by hand");
+    format!("glexec {} ({build})\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// `-V`, in the original's form.
