@@ -147,7 +147,9 @@ impl Walk<'_> {
         let of_pool = matches!(grant, Grant::Pool(_));
         let leased = (caller.uid(), rehearsed);
         let (granted, lease) = self.granted((&root, config), (&mut lookups, grant), leased)?;
-        tracing::debug!(account = %granted.account, "mapped");
+        let source = lookups.source();
+        let text = format!("mapped to {}; accounts are looked up in {source}", granted.account);
+        self.teller.log(Level::Debug, &text);
         let target = lookups.target(&granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
         let candidates = plan::candidates(&request, &config.path)?;

@@ -48,13 +48,20 @@ impl<'p> Lookups<'p> {
             AccountSource::Nss => true,
             AccountSource::Auto => observe::needs_helper()?,
         };
-        tracing::debug!(helper = ask, "account look-ups");
         if ask {
             return Ok(Self { database: Database::default(), source: Source::Helper(privilege) });
         }
         let passwd = settings::accounts_file(root, "/etc/passwd")?;
         let groups = settings::accounts_file(root, "/etc/group")?;
         Ok(Self { database: Database { passwd, groups }, source: Source::Files })
+    }
+
+    /// Where the answers come from, for the log.
+    pub(crate) const fn source(&self) -> &'static str {
+        match self.source {
+            Source::Files => "/etc/passwd and /etc/group",
+            Source::Helper(_) => HELPER,
+        }
     }
 
     fn ask(&mut self, questions: &[Question]) -> Result<(), Stop> {

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod audit;
-mod developer;
 mod rehearsal;
 mod teller;
 mod voice;

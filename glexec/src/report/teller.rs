@@ -1,7 +1,6 @@
 //! The one who tells: knows the site's log rule, the status stream, and who may be told what.
 
 use super::audit::{self, Fields};
-use super::developer::Notebook;
 use super::voice;
 use crate::contract::{Fault, Reason, Record};
 use crate::decide::config::LogRule;
@@ -25,7 +24,6 @@ pub(crate) struct Teller<'s> {
     status: Cell<Option<&'s dyn Sink>>,
     caller: RefCell<String>,
     id: RefCell<Option<Vec<u8>>>,
-    notebook: Notebook,
     lost_records: Cell<u32>,
     lost_lines: Cell<u32>,
 }
@@ -39,7 +37,6 @@ impl<'s> Teller<'s> {
             status: Cell::new(None),
             caller: RefCell::new(caller),
             id: RefCell::new(None),
-            notebook: Notebook::open(),
             lost_records: Cell::new(0),
             lost_lines: Cell::new(0),
         }
@@ -114,12 +111,6 @@ impl<'s> Teller<'s> {
     fn send(&self, level: Level, line: &str, (fields, patience): (&Fields, Duration)) -> bool {
         let (rule, log) = (self.rule.borrow(), self.log.get());
         let wanted = |level: Level| level as u8 <= rule.level;
-        if wanted(Level::Debug) {
-            for event in self.notebook.take() {
-                let dressed = audit::dressed(&rule, Level::Debug, &event, &Fields::new());
-                log.deliver(&dressed, Duration::ZERO);
-            }
-        }
         if !wanted(level) {
             return true;
         }

@@ -70,11 +70,37 @@ pub(super) fn one_line(sentence: &str) -> String {
     line
 }
 
-/// The known word that is most like this one, where any is.
+/// The known word that is most like this one, where one is that was mistyped: every third letter
+/// may be wrong.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let likeness = |candidate: &str| strsim::jaro_winkler(word, candidate);
-    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.75).then_some(best)
+    /// No key is longer by far; what is, is no slip of the keyboard.
+    const LONGEST: usize = 64;
+    if word.len() > LONGEST {
+        return None;
+    }
+    let best = known.iter().copied().min_by_key(|candidate| changes(word, candidate))?;
+    (changes(word, best) * 3 <= best.len()).then_some(best)
+}
+
+/// How many letters must be changed, added or left out to make one word of the other (Levenshtein's
+/// distance, by one row of its table).
+fn changes(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, letter) in from.chars().enumerate() {
+        let (mut before, mut left) = (0, 0);
+        let same = std::iter::once(None).chain(to.iter().map(|other| Some(*other == letter)));
+        for (cell, same) in row.iter_mut().zip(same) {
+            let above = *cell;
+            left = match same {
+                None => at + 1,
+                Some(same) => (before + usize::from(!same)).min(above + 1).min(left + 1),
+            };
+            before = above;
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 /// An account or group name as it may stand in passwd(5), group(5) and a path.
@@ -218,4 +244,34 @@ pub(super) fn series(word: &str) -> Result<Vec<String>, String> {
         return Err(wrong());
     }
     (first..=last).map(|number| name(&format!("{prefix}{number:0width$}{suffix}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{changes, nearest};
+
+    #[test]
+    fn a_slip_of_the_keyboard_is_found_and_another_word_is_not() {
+        for (from, to, count) in [
+            ("kitten", "sitting", 3),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("a", "a", 0),
+            ("ab", "ba", 2),
+        ] {
+            assert_eq!(changes(from, to), count, "{from} {to}");
+        }
+        let known = ["linger", "epilogue", "epilogue_user", "kill_grace"];
+        for (word, meant) in [
+            ("lingr", Some("linger")),
+            ("epilouge", Some("epilogue")),
+            ("kill-grace", Some("kill_grace")),
+            ("epilogue_usr", Some("epilogue_user")),
+            ("umask", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, &known), meant, "{word}");
+        }
+        assert_eq!(nearest(&"epilogue".repeat(100), &known), None);
+    }
 }
