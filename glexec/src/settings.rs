@@ -3,7 +3,7 @@
 use crate::act::root::Root;
 use crate::act::trusted::{self, Untrusted};
 use crate::contract::Reason;
-use crate::decide::config::{Config, Syntax};
+use crate::decide::config::{Config, LogRule, Syntax};
 use crate::decide::database::account_by_name;
 use crate::decide::stop::Stop;
 use crate::decide::trust::Trust;
@@ -19,38 +19,83 @@ pub(crate) const MOST: u64 = 1 << 20;
 /// More than this is no account database that is read from a file at every run.
 const MOST_ACCOUNTS: u64 = 64 << 20;
 
+/// The site's configuration, and which file it is.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) config: Config,
+    pub(crate) file: &'static str,
+    /// Whether there is a second file, which is not read.
+    pub(crate) idle: bool,
+}
+
 /// Reads the site's configuration.
 ///
 /// # Errors
 /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`], [`Reason::ConfigMalformed`].
 pub(crate) fn read(root: &Root) -> Result<Config, Stop> {
-    match text(root, OURS, &Trust::default()) {
-        Ok(text) => parse(&text, OURS, Syntax::Toml),
-        Err(Untrusted::Missing(_)) => read_original(root),
-        Err(untrusted) => Err(refused(&untrusted)),
+    let source = Source::open(root)?;
+    let mut config = parse(&source.text, source.file, source.syntax)?;
+    if source.of_account {
+        config.notices.push(format!(
+            "{ORIGINAL} belongs to account {ORIGINAL_ACCOUNT}, which is root's equal by that"
+        ));
     }
+    Ok(config)
 }
 
-fn read_original(root: &Root) -> Result<Config, Stop> {
-    let untrusted = match text(root, ORIGINAL, &Trust::default()) {
-        Ok(text) => return parse(&text, ORIGINAL, Syntax::Original),
-        Err(Untrusted::Missing(_)) => {
-            let detail = format!("neither {OURS} nor {ORIGINAL} exists; write one of them");
-            return Err(Stop::configuration(Reason::ConfigMissing, detail));
+/// The same, for who asks which file that is.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn in_force(root: &Root) -> Result<InForce, Stop> {
+    let file = Source::open(root)?.file;
+    let idle = file == OURS && nix::sys::stat::lstat(ORIGINAL).is_ok();
+    Ok(InForce { config: read(root)?, file, idle })
+}
+
+/// What a configuration that cannot be used says of the log, as far as it can be read.
+pub(crate) fn log_rule(root: &Root) -> Option<LogRule> {
+    let source = Source::open(root).ok()?;
+    LogRule::of_what_can_be_read(&source.text, source.syntax)
+}
+
+/// The file that counts, read.
+struct Source {
+    text: Vec<u8>,
+    file: &'static str,
+    syntax: Syntax,
+    /// Whether it belongs to the account that the original read it as.
+    of_account: bool,
+}
+
+impl Source {
+    fn open(root: &Root) -> Result<Self, Stop> {
+        match text(root, OURS, &Trust::default()) {
+            Ok(text) => Ok(Self { text, file: OURS, syntax: Syntax::Toml, of_account: false }),
+            Err(Untrusted::Missing(_)) => Self::open_original(root),
+            Err(untrusted) => Err(refused(&untrusted)),
         }
-        Err(untrusted) => untrusted,
-    };
-    // Seen in production: the file belongs to the account that read it.
-    let passwd = accounts_file(root, "/etc/passwd")?;
-    let account = account_by_name(&passwd, ORIGINAL_ACCOUNT).filter(|a| !a.uid.is_root());
-    let account = account.ok_or_else(|| refused(&untrusted))?;
-    let trust = Trust { user: Some(account.uid), ..Trust::default() };
-    let text = text(root, ORIGINAL, &trust).map_err(|untrusted| refused(&untrusted))?;
-    let mut config = parse(&text, ORIGINAL, Syntax::Original)?;
-    config.notices.push(format!(
-        "{ORIGINAL} belongs to account {ORIGINAL_ACCOUNT}, which is root's equal by that"
-    ));
-    Ok(config)
+    }
+
+    fn open_original(root: &Root) -> Result<Self, Stop> {
+        let original =
+            |text, of_account| Self { text, file: ORIGINAL, syntax: Syntax::Original, of_account };
+        let untrusted = match text(root, ORIGINAL, &Trust::default()) {
+            Ok(text) => return Ok(original(text, false)),
+            Err(Untrusted::Missing(_)) => {
+                let detail = format!("neither {OURS} nor {ORIGINAL} exists; write one of them");
+                return Err(Stop::configuration(Reason::ConfigMissing, detail));
+            }
+            Err(untrusted) => untrusted,
+        };
+        // Seen in production: the file belongs to the account that read it.
+        let passwd = accounts_file(root, "/etc/passwd")?;
+        let account = account_by_name(&passwd, ORIGINAL_ACCOUNT).filter(|a| !a.uid.is_root());
+        let account = account.ok_or_else(|| refused(&untrusted))?;
+        let trust = Trust { user: Some(account.uid), ..Trust::default() };
+        let text = text(root, ORIGINAL, &trust).map_err(|untrusted| refused(&untrusted))?;
+        Ok(original(text, true))
+    }
 }
 
 fn text(root: &Root, path: &str, trust: &Trust) -> Result<Vec<u8>, Untrusted> {
@@ -75,7 +120,16 @@ fn refused(untrusted: &Untrusted) -> Stop {
             .detail(clause)
             .hint("close some, or raise RLIMIT_NOFILE where the job is started");
     }
-    Stop::configuration(Reason::ConfigUntrusted, untrusted.clause())
+    let detail = match untrusted {
+        Untrusted::Changeable(..) => format!(
+            "{}; nobody but root may be able to change it or a directory above it",
+            untrusted.clause()
+        ),
+        Untrusted::Missing(_) | Untrusted::Exhausted(_) | Untrusted::Because(_) => {
+            untrusted.clause().to_owned()
+        }
+    };
+    Stop::configuration(Reason::ConfigUntrusted, detail)
 }
 
 /// /etc/passwd or /etc/group, whole.

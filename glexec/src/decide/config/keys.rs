@@ -223,6 +223,7 @@ fn not_understood(text: &str, error: &toml::de::Error) -> Malformed {
             Some(key) => format!("`{key}`: {message}"),
             None => message.to_owned(),
         },
+        (None, Err(_)) if message == "duplicate key" => twice(text, error.span()),
         (None, Err(_)) => format!("not TOML: {message}"),
     };
     malformed(text, offset, one_line(&sentence))
@@ -240,6 +241,44 @@ fn unknown_key(message: &str) -> Option<String> {
         }
         None => format!("unknown key `{unknown}`; the known ones are in docs/configuration.md"),
     })
+}
+
+/// A key that stands there twice; the parser names neither it nor the first place.
+fn twice(text: &str, again: Option<std::ops::Range<usize>>) -> String {
+    let again = again.unwrap_or_default();
+    let key = text.get(again.clone()).unwrap_or_default().trim_matches(['"', '\'']);
+    let begin = text.get(..again.start).and_then(|before| before.rfind('\n')).unwrap_or(0);
+    let (before, _) = DeTable::parse_recoverable(text.get(..begin).unwrap_or_default());
+    let line = |offset: usize| malformed(text, offset, String::new()).line;
+    match last_of(before.get_ref(), key) {
+        Some(first) => format!(
+            "`{key}` stands in line {} already, and again in line {}; keep one of them",
+            line(first),
+            line(again.start)
+        ),
+        None => format!("`{key}` stands there twice; keep one of them"),
+    }
+}
+
+/// Where a key of this name stands last, in whatever table.
+fn last_of(table: &DeTable<'_>, name: &str) -> Option<usize> {
+    let places = table.iter().flat_map(|(key, value)| {
+        let here = (key.get_ref().as_ref() == name).then(|| key.span().start);
+        let below = match value.get_ref() {
+            DeValue::Table(table) => last_of(table, name),
+            DeValue::Array(items) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                tables.filter_map(|table| last_of(table, name)).max()
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => None,
+        };
+        [here, below]
+    });
+    places.flatten().max()
 }
 
 /// The innermost key whose value stands at this offset.

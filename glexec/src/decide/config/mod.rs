@@ -3,6 +3,7 @@
 mod convert;
 mod ini;
 mod keys;
+mod log;
 mod old_syntax;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 use super::convert::{self, MOST_LOG_LEVEL};
 use super::ini::{Pair, Sections, read};
 use super::keys::{RawFile, RawGlexec, RawLine, RawMapping, Table};
-use super::words::{one_line, text};
+use super::words::{YES, one_line, text};
 use super::{Config, Malformed};
 use serde::de::value::{Error, SeqDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
@@ -123,7 +123,7 @@ impl<'de> Deserializer<'de> for Word<'de> {
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0.to_ascii_lowercase().as_str() {
-            "yes" | "y" | "true" | "t" | "1" => visitor.visit_bool(true),
+            word if YES.contains(&word) => visitor.visit_bool(true),
             "no" | "n" | "false" | "f" | "0" => visitor.visit_bool(false),
             _ => Err(Error::custom(format!("`{}` is neither yes nor no", self.0))),
         }

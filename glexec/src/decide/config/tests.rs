@@ -461,7 +461,7 @@ fn a_table_is_a_table_and_no_list_by_position() {
 
 #[test]
 fn what_is_no_text_or_no_toml_is_refused_with_its_place() {
-    let cases: [(&[u8], (usize, usize), &str); 9] = [
+    let cases: [(&[u8], (usize, usize), &str); 12] = [
         (b"[glexec]\nlinger = \xff", (2, 10), "no UTF-8"),
         (
             "# ä\n[glexec]\n# äö".as_bytes().split_at("# ä\n[glexec]\n# äö".len() - 1).0,
@@ -472,7 +472,10 @@ fn what_is_no_text_or_no_toml_is_refused_with_its_place() {
         (b"[glexec]\n\x1b[31m", (2, 1), "control character 0x1b"),
         ("\u{feff}[glexec]\n".as_bytes(), (1, 1), "byte order mark"),
         (b"[glexec]\nlinger true", (2, 8), "not TOML: "),
-        (b"[glexec]\nlinger = true\nlinger = true", (3, 1), "duplicate key"),
+        (b"[glexec]\nlinger = true\nlinger = true", (3, 1), "`linger` stands in line 2 already, and again in line 3; keep one"),
+        (b"[glexec]\n\n[mapping]\n[glexec]", (4, 2), "`glexec` stands in line 1 already, and again in line 4"),
+        (b"[[mapping.static]]\ncaller = \"a\"\n[[mapping.static]]\ncaller = \"a\"\ncaller = \"b\"", (5, 1), "`caller` stands in line 4 already, and again in line 5"),
+        (b"mapping = { a = 1, a = 2 }", (1, 20), "`a` stands there twice; keep one"),
         (b"[glexec", (1, 8), "not TOML: "),
         (b"[glexec]\nlinger = yes", (2, 10), "not TOML: "),
     ];

@@ -11,6 +11,9 @@ const PATH_MAX: usize = 4095;
 /// Longest name in `job_variables`, in bytes.
 const JOB_VARIABLE_MAX: usize = 64;
 
+/// What the original's file takes for true, in small letters.
+pub(super) const YES: [&str; 5] = ["yes", "y", "true", "t", "1"];
+
 /// The facilities of syslog(3), each at its number; 12 to 15 are nobody's.
 const FACILITIES: [&str; 24] = [
     "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV",
