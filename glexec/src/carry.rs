@@ -10,14 +10,14 @@ use crate::act::relay::code_of;
 use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
 use crate::act::state::StateDir;
-use crate::act::{leads_terminal_group, mirror};
+use crate::act::{leads_terminal_group, mirror, needs_proc};
 use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
 use crate::decide::config::{CgroupRule, Config, EpilogueFailure, LogRule, Stragglers};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Linger, Plan};
 use crate::decide::stop::Stop;
 use crate::decide::witness::{Level, Sink, Witness as _};
-use crate::report::{Teller, paths, version};
+use crate::report::{Teller, not_logged, paths, version};
 use crate::sweep::{Became, Wanted, in_a_process_apart, pairs};
 use crate::{Walk, settings};
 use nix::unistd::{Pid, Uid};
@@ -55,7 +55,9 @@ impl<'p> Desk<'p> {
         invocation: &Invocation,
         teller: &Teller<'d>,
     ) -> Result<Option<Orders>, Stop> {
-        let (status, orders) = named::take(invocation, self.privilege)?;
+        // They are opened anew by way of /proc.
+        let (status, orders) = named::take(invocation, self.privilege)
+            .map_err(|stop| needs_proc(false).err().unwrap_or(stop))?;
         if let Some(status) = status {
             teller.use_status(self.status.get_or_init(|| status));
         }
@@ -67,10 +69,8 @@ impl<'p> Desk<'p> {
     /// # Errors
     /// [`Reason::Audit`].
     pub(crate) fn open_log<'d>(&'d self, rule: &LogRule, teller: &Teller<'d>) -> Result<(), Stop> {
-        let log = Post::open(self.privilege, rule).map_err(|untrusted| {
-            let sentence = "the run could not be logged (audit); nothing was started";
-            Stop::new(Reason::Audit, sentence).detail(untrusted.clause())
-        })?;
+        let log = Post::open(self.privilege, rule);
+        let log = log.map_err(|untrusted| not_logged(untrusted.clause()))?;
         teller.use_log(rule, self.log.get_or_init(|| log));
         Ok(())
     }

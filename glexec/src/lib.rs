@@ -24,7 +24,7 @@ use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
 use carry::Desk;
 use contract::{Mode, Reason, Record};
-use decide::config::Config;
+use decide::config::{Config, EpilogueRule};
 use decide::plan::{Launch, Plan, Request};
 use decide::policy::{Grant, Granted};
 use decide::stop::Stop;
@@ -72,9 +72,10 @@ impl Walk<'_> {
         if let Some(trouble) = trouble {
             return Err(trouble);
         }
-        let config = self.config()?;
+        let config = self.config().inspect_err(|_| self.open_log_all_the_same())?;
         self.desk.open_log(&config.log, self.teller)?;
         self.tell_notices(&config, &request);
+        act::needs_proc(config.linger && !config.log_only)?;
         if request.invocation.mode == Mode::Settle {
             return carry::settle(self, &config, &request.invocation.words);
         }
@@ -82,6 +83,7 @@ impl Walk<'_> {
         let (plan, lease) = self.plan(&config, request)?;
         if rehearsed {
             self.could_be_written_down(&config, &plan)?;
+            self.teller.rehearsed(&plan)?;
             let (uid, gid) = (plan.target.uid().as_raw(), plan.target.gid().as_raw());
             let target = plan.target.name().to_owned();
             self.teller.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
@@ -97,9 +99,7 @@ impl Walk<'_> {
         if !owes && !plan.of_pool {
             return Ok(());
         }
-        let root = self.root()?;
-        let directory = StateDir::open(&root, &config.state)?;
-        directory.has_room(&plan.caller.person(), config.state.most_runs)
+        act::trial::of_plan(&self.root()?, plan, &config.state)
     }
 
     /// Root for as long as the value lives; in log-only mode what rights there are.
@@ -116,9 +116,25 @@ impl Walk<'_> {
                     "`log_only = true` and glexec is installed setuid root: undo one of them";
                 Err(Stop::configuration(Reason::ConfigMalformed, detail))
             }
+            // Root by a user namespace of the caller's own: root's files are not root's there.
+            (Ok(_), Err(stop))
+                if stop.reason == Reason::ConfigUntrusted && act::is_root_by_namespace() =>
+            {
+                let detail = stop.detail.unwrap_or_default();
+                Err(carry::powerless(Reason::UserNamespace).detail(detail))
+            }
             (Ok(_), config) => config,
             (Err(_), Ok(config)) if config.log_only => Ok(config),
             (Err(reason), _) => Err(carry::powerless(*reason)),
+        }
+    }
+
+    /// What is wrong with a configuration is told where its own lines say, as far as they can be
+    /// read. Where they cannot, or that log cannot be opened, syslog is left.
+    fn open_log_all_the_same(&self) {
+        let rule = self.root().ok().and_then(|root| settings::log_rule(&root));
+        if let Some(rule) = rule {
+            let _ = self.desk.open_log(&rule, self.teller);
         }
     }
 
@@ -179,6 +195,11 @@ impl Walk<'_> {
         }
         if let Some(epilogue) = plan.epilogue() {
             let program = act::epilogue::open(&root, epilogue)?;
+            // With the payload's PATH it may look where others than root can hold up who looks.
+            if config.epilogue.as_ref().is_some_and(EpilogueRule::is_apart) {
+                let what = (epilogue.path.as_str(), &program);
+                act::epilogue::finds_its_interpreter(&root, what, last_word::ROOTS_PATH)?;
+            }
             act::epilogue::try_identity(&root, epilogue, &program)?;
         }
         Ok((plan, lease))
@@ -198,7 +219,11 @@ impl Walk<'_> {
         let known = lookups.uids(&accounts)?;
         if known.len() < accounts.len() {
             let missing = accounts.len() - known.len();
-            self.teller.log(Level::Warning, &format!("{missing} pool accounts do not exist here"));
+            let text = format!("{missing} of {} pool accounts do not exist here", accounts.len());
+            self.teller.log(Level::Warning, &text);
+        }
+        if known.is_empty() {
+            return Err(policy::no_account_exists(&accounts));
         }
         let uids: Vec<Uid> = known.iter().map(|(_, uid)| *uid).collect();
         let directory = StateDir::open(root, &config.state)?;

@@ -216,6 +216,50 @@ fn a_log_file_that_cannot_be_trusted_or_written_stops_the_run() {
 }
 
 #[test]
+fn what_is_wrong_with_a_configuration_is_told_in_the_log_that_it_names() {
+    let file = "log_destination = \"file\"\nlog_file = \"/var/log/glexec/log\"\n";
+    for wrong in ["lingr = true", "linger = 7", "linger = true\nlinger = false", "linger ="] {
+        let site = Site::with(&format!("{file}{wrong}"));
+        site.glexec(["true"]).run().exited(202).said_one_sentence();
+        let text = site.read("/var/log/glexec/log");
+        assert!(
+            text.contains("malformed") && text.contains("/etc/glexec.toml:"),
+            "{wrong}: {text}"
+        );
+        assert!(site.log().is_empty(), "{wrong}: {:#?}", site.log());
+    }
+    let site = Site::new();
+    site.old_config("[glexec]\nlog_destination = file\nlog_file = /var/log/glexec/log\nrubbish\n");
+    site.glexec(["true"]).run().exited(202);
+    assert!(site.read("/var/log/glexec/log").contains("/etc/glexec.conf:4:"));
+    // Where that cannot be read, or cannot be opened, syslog is left.
+    for (lines, log) in
+        [("log_destination = \"file\"\nlog_file = \"log\"", "lingr"), (file, "lingr")]
+    {
+        let site = Site::with(&format!("{lines}\nlingr = true"));
+        site.directory("/var/log/glexec", (42_001, 42_001), 0o755);
+        let ran = site.glexec(["true"]).run();
+        assert!(ran.exited(202).log.iter().any(|line| line.contains(log)), "{ran:#?}");
+    }
+}
+
+#[test]
+fn what_the_sites_log_does_not_take_is_told_in_syslog_with_the_place_and_what_to_do() {
+    let site = Site::with("log_destination = \"file\"\nlog_file = \"/var/log/glexec/log\"");
+    let full = "mount -t tmpfs -o size=4k,mode=0700 tmpfs /var/log/glexec && head -c 4096 /dev/zero > /var/log/glexec/log && chmod 600 /var/log/glexec/log";
+    site.shell(full).by("root").run().exited(0);
+    let ran = site.glexec(["true"]).run();
+    let line = ran.exited(202).log.last().cloned().unwrap_or_default();
+    for part in ["audit", "/var/log/glexec/log takes no line", "No space left", "make room there"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert!(
+        ran.error().contains("glexec-admin check") && !ran.error().contains("/var"),
+        "{ran:#?}"
+    );
+}
+
+#[test]
 fn a_log_that_fails_at_the_end_does_not_take_the_payloads_code() {
     let site = Site::with_epilogue("");
     let running = site.glexec(["sh", "-c", "sleep 0.5; exit 42"]).with_status().start();

@@ -1,4 +1,4 @@
-//! `--check`: everything up to the plan, nothing done.
+//! `--check`: everything up to the plan, log and state directory tried, nothing started.
 
 use glexec::contract::Reason;
 use harness::Site;
@@ -54,6 +54,62 @@ fn a_rehearsal_starts_nothing_as_the_target() {
     let uid = harness::accounts::PAYLOAD1;
     site.glexec(["--check", "sleep", "5"]).run().exited(0);
     assert_eq!(site.processes_of(uid), []);
+}
+
+/// The names in the state directory.
+fn remembered(site: &Site) -> Vec<String> {
+    let names = site.shell("ls -A /var/lib/glexec").by("root").run().output();
+    names.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn rehearsals_without_end_and_killed_at_any_moment_fill_nothing_and_are_no_runs() {
+    let site = Site::with_epilogue("max_runs_per_caller = 1");
+    let strace = which::which("strace").expect("strace is missing: tests/run installs it");
+    let strace = strace.to_str().unwrap();
+    // Dead with its file made, written, emptied: what comes before the name goes.
+    for (call, when) in [("ftruncate", 1), ("ftruncate", 2), ("unlinkat", 1)].repeat(4) {
+        let inject = format!("inject={call}:signal=KILL:when={when}");
+        let words = ["-qq", "-o", "/tmp/trace", "-e", &inject, "-u", "pilot", harness::GLEXEC];
+        let killed =
+            site.program([strace]).words(words).words(["--check", "true"]).by("root").run();
+        assert_ne!(killed.code, Some(0), "{call} {when}: {killed:#?}");
+    }
+    let left = remembered(&site);
+    assert_eq!(left, ["new.trial.42001.0"], "what a killed one has left is used again");
+    let ps = site.program(["/usr/sbin/glexec-admin", "ps", "--json"]).by("root").run();
+    assert_eq!(ps.exited(0).output().trim(), "[]");
+    let sweep = site.program(["/usr/sbin/glexec-admin", "sweep"]).by("root").run();
+    sweep.exited(0);
+    site.glexec(["actor", "exit", "7"]).run().exited(7);
+    // One that is let be leaves nothing.
+    site.glexec(["--check", "true"]).run().exited(0);
+    assert_eq!(remembered(&site), Vec::<String>::new());
+}
+
+#[test]
+fn a_stopped_rehearsal_holds_up_nobody_and_each_leaves_one_short_line() {
+    let site = Site::with_epilogue("");
+    let long = "x".repeat(60_000);
+    let ran = site.glexec(["--check", "true", &long]).run();
+    let line = ran.exited(0).log.last().cloned().unwrap_or_default();
+    assert!(line.contains("rehearsal: real_user(pilot)") && line.len() < 400, "{line}");
+    // Locks of somebody else's on every name that a rehearsal tries: it goes on, and so does a run.
+    let held = "for n in 0 1 2 3; do : > /var/lib/glexec/new.trial.42001.$n; done; \
+        exec perl -MFcntl=:DEFAULT,:flock -e '$l = pack(\"s s x4 q q l x4\", 1, 0, 0, 0, 0); \
+        for (0..3) { open($f[$_], \"+<\", \"/var/lib/glexec/new.trial.42001.$_\") or die; fcntl($f[$_], F_SETLK, $l) or die } \
+        open(F, \">\", \"/tmp/held\"); close F; sleep 60'";
+    let holder = site.shell(held).by("root").start();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !site.path("/tmp/held").exists() {
+        assert!(std::time::Instant::now() < until, "nobody holds the locks");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let begin = std::time::Instant::now();
+    site.glexec(["--check", "true"]).run().exited(0);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(2), "{:?}", begin.elapsed());
+    site.glexec(["actor", "exit", "7"]).run().exited(7);
+    drop(holder);
 }
 
 #[test]

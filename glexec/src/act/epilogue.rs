@@ -24,10 +24,13 @@ use crate::decide::deadline::{Away, Deadline};
 use crate::decide::entry::Phase;
 use crate::decide::last_word::EpilogueIdentity;
 use crate::decide::plan::Epilogue;
+use crate::decide::program::found_by_env;
 use crate::decide::stop::Stop;
+use crate::decide::text::escaped;
 use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, Pid, access, pipe2};
 use std::cell::OnceCell;
 use std::ffi::CString;
@@ -55,6 +58,38 @@ pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<Program, Stop> {
         let detail = format!("epilogue: {}{cure}", untrusted.clause());
         Stop::configuration(Reason::EpilogueUntrusted, detail)
     })
+}
+
+/// Looks for what the epilogue's first line has env(1) look for, along this PATH. To be asked where
+/// the directories are root's: who looks could be held up in another's.
+///
+/// # Errors
+/// [`Reason::EpilogueUntrusted`], as of an interpreter that is missing.
+pub(crate) fn finds_its_interpreter(
+    _root: &Root,
+    (epilogue, program): (&str, &Program),
+    path: &str,
+) -> Result<(), Stop> {
+    let Some(name) = found_by_env(&program.head) else { return Ok(()) };
+    let is_there = |file: &str| {
+        stat(file).is_ok_and(|found| {
+            found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
+                && found.st_mode & 0o111 != 0
+        })
+    };
+    let there = if name.contains('/') {
+        is_there(name)
+    } else {
+        path.split(':').any(|directory| is_there(&format!("{directory}/{name}")))
+    };
+    if there {
+        return Ok(());
+    }
+    let detail = format!(
+        "epilogue: {epilogue} is started by env, which finds no '{}' in {path}; install it, or name the interpreter by its path",
+        escaped(name.as_bytes())
+    );
+    Err(Stop::configuration(Reason::EpilogueUntrusted, detail))
 }
 
 /// Has a child take the epilogue's identity for good and look whether it can start it: what is

@@ -31,18 +31,25 @@ pub(super) fn write_down(
     (since, shares_group): (u64, bool),
 ) -> Result<Option<Ledger>, Stop> {
     let Some(rule) = &linger.state else { return Ok(None) };
-    let unknown = || Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs");
-    let supervisor = Supervisor {
-        place: state::place().ok_or_else(unknown)?,
-        birth: process::own_birth(Pid::this()).map_err(|_| unknown())?,
+    let supervisor = supervisor(since, shares_group)?;
+    let directory = StateDir::open(root, rule)?;
+    let handed = hands.map(Hands::handed).unwrap_or_default();
+    directory.begin(&plan.entry(supervisor, handed), rule.most_runs).map(Some)
+}
+
+/// What only this process knows of itself.
+///
+/// # Errors
+/// [`Reason::NoProc`].
+pub(super) fn supervisor(since: u64, shares_group: bool) -> Result<Supervisor, Stop> {
+    Ok(Supervisor {
+        place: state::place().ok_or_else(process::no_proc)?,
+        birth: process::own_birth(Pid::this()).map_err(|_| process::no_proc())?,
         session: getsid(None).map_or(0, Pid::as_raw),
         group: getpgrp().as_raw(),
         since,
         shares_group,
-    };
-    let directory = StateDir::open(root, rule)?;
-    let handed = hands.map(Hands::handed).unwrap_or_default();
-    directory.begin(&plan.entry(supervisor, handed), rule.most_runs).map(Some)
+    })
 }
 
 /// A control group for the payload where the site wants one and it can be had.

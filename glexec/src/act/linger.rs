@@ -21,7 +21,7 @@ use super::sys::{self};
 use super::threshold::Restore;
 use super::watch::Watch;
 use super::{letgo, mirror, process, remains};
-use crate::contract::{Ending, EpilogueResult, Reason, Record, ResourceUsage};
+use crate::contract::{Ending, EpilogueResult, Record, ResourceUsage};
 use crate::decide::config;
 use crate::decide::ended::{Ended, Leftovers};
 use crate::decide::entry::{Birth, Phase};
@@ -76,14 +76,14 @@ pub(crate) struct Rest {
 /// Runs the payload and everything after it.
 ///
 /// # Errors
-/// Where nothing was started: [`Reason::NoProc`], [`Reason::Switch`], [`Reason::Internal`].
+/// Where nothing was started: `NoProc`, `Switch`, `Internal`.
 pub(crate) fn linger(
     charge: &Charge<'_>,
     open: Open<'_>,
     witness: &dyn Witness,
 ) -> Result<(Ended, Rest), Stop> {
     if !process::proc_is_usable() {
-        return Err(Stop::new(Reason::NoProc, "there is no usable /proc, which lingering needs"));
+        return Err(process::no_proc());
     }
     let (mut run, hearing, start) = Run::start(charge, open, witness)?;
     let (ending, mut usage) = run.until_the_end(hearing);

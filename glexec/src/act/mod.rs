@@ -36,10 +36,11 @@ pub(crate) mod sweep;
 mod sys;
 pub(crate) mod threshold;
 mod tree;
+pub(crate) mod trial;
 pub(crate) mod trusted;
 mod watch;
 mod whereabouts;
 
 pub(crate) use front::pid_of;
-pub(crate) use process::leads_terminal_group;
+pub(crate) use process::{is_root_by_namespace, leads_terminal_group, needs_proc};
 pub(crate) use sys::{borrow as borrowed, exit_now};

@@ -157,6 +157,10 @@ impl Sink for StatusStream {
         self.broken.set(!whole && written.is_ok());
         whole
     }
+
+    fn trouble(&self) -> String {
+        "who reads the status stream takes no record".to_owned()
+    }
 }
 
 impl Named {

@@ -2,8 +2,10 @@
 
 use super::root::Root;
 use super::sys;
+use crate::contract::Reason;
 use crate::decide::entry::Birth;
 use crate::decide::procfs::{Stat, children, uids};
+use crate::decide::stop::Stop;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -19,6 +21,29 @@ pub(super) fn proc_is_usable() -> bool {
     // One of another pid namespace tells numbers that are not ours: root would signal strangers.
     let of_ours = nix::fcntl::readlink("/proc/self").is_ok_and(|to| to == *Pid::this().to_string());
     of_ours && statfs("/proc").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+/// That /proc is there, as whoever looks for a command needs it, and, for who lingers, that of this
+/// pid namespace.
+///
+/// # Errors
+/// [`Reason::NoProc`].
+pub(crate) fn needs_proc(lingers: bool) -> Result<(), Stop> {
+    let usable = if lingers {
+        proc_is_usable()
+    } else {
+        statfs("/proc/self/fd").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
+    };
+    if usable { Ok(()) } else { Err(no_proc()) }
+}
+
+/// That it is not.
+pub(super) fn no_proc() -> Stop {
+    Stop::new(Reason::NoProc, "there is no usable /proc, which glexec needs")
+        .detail(
+            "/proc is not mounted, or is that of another pid namespace; mount -t proc proc /proc",
+        )
+        .hint("the site has to mount it")
 }
 
 /// Opens a file of /proc.
@@ -100,6 +125,13 @@ pub(super) fn in_user_namespace() -> Result<bool, Errno> {
     let map = read_text("/proc/self/uid_map")?;
     let mut fields = map.split_ascii_whitespace();
     Ok((fields.next(), fields.next(), fields.next()) != (Some("0"), Some("0"), Some("4294967295")))
+}
+
+/// Whether this process is root by a user namespace that its caller has made, and not by the setuid
+/// bit: the program's own file belongs to nobody there.
+pub(crate) fn is_root_by_namespace() -> bool {
+    let of_root = nix::sys::stat::stat("/proc/self/exe").is_ok_and(|exe| exe.st_uid == 0);
+    !of_root && in_user_namespace() == Ok(true)
 }
 
 /// The children of a process, those of all its threads; none where it is gone. Not exact while

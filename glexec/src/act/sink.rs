@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Gid, Uid, Whence, fchown, ftruncate, lseek, write};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -28,19 +28,21 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 pub(crate) struct Post<'p> {
     privilege: Option<&'p Privilege>,
     place: RefCell<Place>,
+    /// Why the last line that was not taken was not.
+    trouble: Cell<Errno>,
 }
 
 #[derive(Debug)]
 enum Place {
     Socket { path: &'static str, socket: Option<OwnedFd> },
-    File(OwnedFd),
+    File { path: String, file: OwnedFd },
 }
 
 impl<'p> Post<'p> {
     /// Syslog, connected when there is something to say.
     pub(crate) const fn syslog(privilege: Option<&'p Privilege>) -> Self {
         let place = Place::Socket { path: SYSLOG, socket: None };
-        Self { privilege, place: RefCell::new(place) }
+        Self { privilege, place: RefCell::new(place), trouble: Cell::new(Errno::UnknownErrno) }
     }
 
     /// Opens where the rule says. A socket that nobody listens at is tried again at each line.
@@ -57,14 +59,23 @@ impl<'p> Post<'p> {
             (LogDestination::File, Some(path)) => as_root(privilege, |root| log_file(root, path))?,
             (LogDestination::Syslog, _) | (LogDestination::File, None) => socket(SYSLOG),
         };
-        Ok(Self { privilege, place: RefCell::new(place) })
+        let (place, trouble) = (RefCell::new(place), Cell::new(Errno::UnknownErrno));
+        Ok(Self { privilege, place, trouble })
+    }
+
+    /// Where that is.
+    pub(crate) fn shown(&self) -> String {
+        match &*self.place.borrow() {
+            Place::Socket { path, .. } => format!("{path} takes a line"),
+            Place::File { path, .. } => format!("{path} takes a line"),
+        }
     }
 
     /// The descriptor that must stay open.
     pub(crate) fn number(&self) -> Option<RawFd> {
         match &*self.place.borrow() {
             Place::Socket { socket, .. } => socket.as_ref().map(OwnedFd::as_raw_fd),
-            Place::File(file) => Some(file.as_raw_fd()),
+            Place::File { file, .. } => Some(file.as_raw_fd()),
         }
     }
 }
@@ -80,23 +91,45 @@ fn as_root<T>(privilege: Option<&Privilege>, work: impl FnOnce(&Root) -> T) -> T
 
 impl Sink for Post<'_> {
     fn deliver(&self, bytes: &[u8], patience: Duration) -> bool {
-        as_root(self.privilege, |_| match &mut *self.place.borrow_mut() {
-            Place::File(file) => append(file, bytes),
+        let sent = as_root(self.privilege, |_| match &mut *self.place.borrow_mut() {
+            Place::File { file, .. } => append(file, bytes),
             Place::Socket { path, socket } => {
                 let until = Instant::now() + patience;
                 let send = |socket: &OwnedFd| send_until(socket, bytes, until);
                 match socket.as_ref().map(send) {
-                    Some(Ok(())) => true,
+                    Some(Ok(())) => Ok(()),
                     // It is there, and sleeps.
-                    Some(Err(Errno::EAGAIN)) => false,
+                    Some(Err(Errno::EAGAIN)) => Err(Errno::EAGAIN),
                     // It was not there, or has been started anew.
-                    Some(Err(_)) | None => {
-                        *socket = connected(path).ok();
-                        socket.as_ref().is_some_and(|socket| send(socket).is_ok())
-                    }
+                    Some(Err(_)) | None => connected(path).and_then(|anew| {
+                        let sent = send(&anew);
+                        *socket = Some(anew);
+                        sent
+                    }),
                 }
             }
-        })
+        });
+        self.trouble.set(sent.err().unwrap_or(Errno::UnknownErrno));
+        sent.is_ok()
+    }
+
+    fn trouble(&self) -> String {
+        let errno = self.trouble.get();
+        let why = errno.desc();
+        match (&*self.place.borrow(), errno) {
+            (Place::Socket { path, .. }, Errno::EAGAIN) => {
+                format!("who listens at {path} takes no line; restart that daemon")
+            }
+            (Place::Socket { path, .. }, _) => format!(
+                "nobody takes a line at {path} ({why}); start the daemon that listens there, or set another `log_destination`"
+            ),
+            (Place::File { path, .. }, Errno::ENOSPC | Errno::EDQUOT) => {
+                format!("log_file {path} takes no line ({why}); make room there")
+            }
+            (Place::File { path, .. }, _) => {
+                format!("log_file {path} takes no line ({why}); correct that, or name another")
+            }
+        }
     }
 }
 
@@ -126,7 +159,7 @@ fn send_until(socket: &OwnedFd, bytes: &[u8], until: Instant) -> Result<(), Errn
 /// Opens root's log file for appending, and makes it where it is not there.
 fn log_file(root: &Root, path: &str) -> Result<Place, Untrusted> {
     let trust = Trust::default();
-    let (directory, name) = trusted::open_parent(root, path, &trust)?;
+    let (directory, name) = trusted::open_parent(root, path, &trust).map_err(with_cure)?;
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK;
     let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -139,21 +172,38 @@ fn log_file(root: &Root, path: &str) -> Result<Place, Untrusted> {
         let root = (Some(Uid::from_raw(0)), Some(Gid::from_raw(0)));
         fchown(&file, root.0, root.1).map(|()| file)
     });
-    let file =
-        file.map_err(|e| Untrusted::Because(format!("{path} cannot be opened: {}", e.desc())))?;
-    trusted::judge(&file, path, SFlag::S_IFREG, &trust)?;
-    Ok(Place::File(file))
+    let file = file.map_err(|errno| {
+        let why = if errno == Errno::ELOOP {
+            "is a symbolic link; put a file there".to_owned()
+        } else {
+            format!("cannot be opened: {}; correct that, or name another", errno.desc())
+        };
+        Untrusted::Because(format!("log_file: {path} {why}"))
+    })?;
+    trusted::judge(&file, path, SFlag::S_IFREG, &trust).map_err(with_cure)?;
+    Ok(Place::File { path: path.to_owned(), file })
+}
+
+/// What is to be done about a log file that cannot be trusted.
+fn with_cure(untrusted: Untrusted) -> Untrusted {
+    let cure = match untrusted {
+        Untrusted::Missing(_) => "make that directory, root's",
+        Untrusted::Exhausted(_) => "close some descriptors",
+        Untrusted::Changeable(..) | Untrusted::Because(_) => {
+            "the file and every directory above it must be root's, without links, and writable by root only"
+        }
+    };
+    untrusted.reworded(|clause| format!("log_file: {clause}; {cure}"))
 }
 
 /// One line, whole or not at all: what a full disk left of it is taken back.
-fn append(file: &OwnedFd, bytes: &[u8]) -> bool {
+fn append(file: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
     let wanted = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    let Ok(written) = write(file, bytes) else { return false };
-    let written = i64::try_from(written).unwrap_or(0);
+    let written = i64::try_from(write(file, bytes)?).unwrap_or(0);
     if written == wanted {
-        return true;
+        return Ok(());
     }
-    let Ok(copy) = file.try_clone() else { return false };
+    let copy = file.try_clone().map_err(|_| Errno::EMFILE)?;
     // Others append at the same time; the lock is root's alone, for the file is.
     if let Ok(locked) = Flock::lock(copy, FlockArg::LockExclusiveNonblock) {
         let end = lseek(&*locked, 0, Whence::SeekCur).unwrap_or(0);
@@ -162,5 +212,5 @@ fn append(file: &OwnedFd, bytes: &[u8]) -> bool {
             let _ = ftruncate(&*locked, end - written);
         }
     }
-    false
+    Err(Errno::ENOSPC)
 }

@@ -32,7 +32,7 @@ const MOST_OF_CALLER: u64 = 64 << 20;
 /// What a file is called that was set aside: nobody touches it any more.
 const ASIDE: &str = "aside.";
 /// What a file is called until it is whole.
-const NEW: &str = "new.";
+pub(super) const NEW: &str = "new.";
 /// What the lock is called that a caller's settling holds; its uid follows.
 const SETTLING: &str = "settling.";
 /// What a run's file is called before there is an entry; its caller's uid, pid and birth follow.
@@ -86,8 +86,19 @@ impl StateDir {
     /// [`Reason::State`].
     pub(crate) fn open(root: &Root, rule: &StateRule) -> Result<Self, Stop> {
         let path = &rule.directory;
-        let refuse = |why: &str| state(format!("{path} {why}; it must be root's alone (0700)"));
-        let because = |untrusted: Untrusted| state(untrusted.clause().to_owned());
+        let refuse = |why: &str| {
+            state(format!("state_dir: {path} {why}; it must be a directory of root's alone (0700)"))
+        };
+        let because = |untrusted: Untrusted| {
+            let cure = match untrusted {
+                Untrusted::Missing(_) => "make it, root's",
+                Untrusted::Exhausted(_) => "close some descriptors",
+                Untrusted::Changeable(..) | Untrusted::Because(_) => {
+                    "it must be root's, and so must every directory above it"
+                }
+            };
+            state(format!("state_dir: {}; {cure}", untrusted.clause()))
+        };
         let trust = Trust::default();
         let (parent, name) = trusted::open_parent(root, path, &trust).map_err(because)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -134,9 +145,14 @@ impl StateDir {
         self.directory.as_fd()
     }
 
+    /// Whether what is written in it has to survive a loss of power.
+    pub(super) const fn syncs(&self) -> bool {
+        self.sync
+    }
+
     /// That a file of it cannot be used.
     pub(super) fn unusable(&self, name: &str, errno: Errno) -> Stop {
-        state(format!("{}/{name}: {}", self.path, errno.desc()))
+        state(format!("{}/{name}: {}", self.path, with_cure(errno)))
     }
 
     /// That this caller may have one more run.
@@ -157,7 +173,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::ArgumentsTooLong`]; [`Reason::TooManyRuns`]; [`Reason::State`].
-    fn has_room_for(&self, caller: &Person, length: usize) -> Result<(), Stop> {
+    pub(super) fn has_room_for(&self, caller: &Person, length: usize) -> Result<(), Stop> {
         if length > MOST_AT_BEGIN {
             let sentence = "your environment is too large to be written down for the epilogue";
             return Err(Stop::new(Reason::ArgumentsTooLong, sentence)
@@ -200,7 +216,7 @@ impl StateDir {
         let nanoseconds = since.map_or(0, |d| d.as_nanos());
         let name = format!("{mine}{}.{}.{nanoseconds:x}", entry.target.uid, entry.glexec.pid);
         let failed =
-            |what: &str, e: Errno| state(format!("{}/{name}: {what}: {}", self.path, e.desc()));
+            |what: &str, e: Errno| state(format!("{}/{name}: {what}: {}", self.path, with_cure(e)));
         let hidden = format!("{NEW}{name}");
         let flags =
             OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
@@ -660,12 +676,12 @@ pub(super) fn whole(kind: i32) -> libc::flock {
     }
 }
 
-fn lock(file: &OwnedFd) -> Result<(), Errno> {
+pub(super) fn lock(file: &OwnedFd) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_SETLK(&whole(libc::F_WRLCK))).map(drop)
 }
 
 /// Writes all of it, in as many steps as the kernel wants.
-fn write_all(file: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
+pub(super) fn write_all(file: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
     while !rest.is_empty() {
         match write(file, rest) {
             Ok(0) => return Err(Errno::ENOSPC),
@@ -718,6 +734,18 @@ fn read(file: &OwnedFd) -> Result<Story, Unreadable> {
 
 fn state(detail: String) -> Stop {
     Stop::new(Reason::State, "the state directory cannot be used; see the log").detail(detail)
+}
+
+/// What went wrong with a file of the directory, and what is to be done about it.
+fn with_cure(errno: Errno) -> String {
+    let cure = if matches!(errno, Errno::ENOSPC | Errno::EDQUOT) {
+        "make room there"
+    } else if errno == Errno::EROFS {
+        "mount it for writing"
+    } else {
+        "`state_dir` must be on a local disk that root can write to"
+    };
+    format!("{}; {cure}", errno.desc())
 }
 
 /// The boot and the pid namespace this process is in.

@@ -10,7 +10,8 @@ pub enum Mode {
     /// Run the command.
     #[default]
     Run,
-    /// `--check`: everything up to the plan, nothing done.
+    /// `--check`: everything up to the plan, and what would be logged and written down is tried;
+    /// nothing is started.
     Rehearse,
     /// `--settle`: pay what is owed of the caller's own finished runs.
     Settle,

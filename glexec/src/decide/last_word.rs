@@ -40,18 +40,20 @@ impl EpilogueIdentity {
         Self { account: user.unwrap_or_else(root), gid: group.unwrap_or(Gid::from_raw(0)), trust }
     }
 
+    /// Whether the epilogue is trusted to this person.
+    pub(crate) fn meets(&self, person: &Person) -> bool {
+        self.trust.user.is_some_and(|uid| uid.as_raw() == person.uid)
+            || self.trust.group.is_some_and(|gid| person.gids.contains(&gid.as_raw()))
+    }
+
     /// Neither caller nor target may be the one the epilogue is trusted to.
     ///
     /// # Errors
     /// [`Reason::EpilogueIdentity`].
     pub(crate) fn keep_apart(&self, caller: &Person, target: &Person) -> Result<(), Stop> {
-        let is = |person: &Person| {
-            self.trust.user.is_some_and(|uid| uid.as_raw() == person.uid)
-                || self.trust.group.is_some_and(|gid| person.gids.contains(&gid.as_raw()))
-        };
-        let who = if is(caller) {
+        let who = if self.meets(caller) {
             format!("caller {}", caller.name)
-        } else if is(target) {
+        } else if self.meets(target) {
             format!("target {}", target.name)
         } else {
             return Ok(());
@@ -173,6 +175,11 @@ pub(crate) fn add_epilogue(
 }
 
 impl EpilogueRule {
+    /// Whether it has an environment of its own.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.environment == EpilogueEnvironment::Own
+    }
+
     /// The epilogue as it is to be run.
     pub(crate) fn epilogue(
         &self,
@@ -191,7 +198,7 @@ impl EpilogueRule {
 }
 
 /// Where an epilogue with an environment of its own finds programs.
-const ROOTS_PATH: &[u8] = b"/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const ROOTS_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// All variables of the epilogue that are known before it is due.
 pub(crate) fn environment(
@@ -208,9 +215,10 @@ pub(crate) fn environment(
             payload.iter().filter(|entry| !temporary(entry)).cloned().collect()
         }
         // Whatever a caller may have chosen, some program that root starts obeys it.
-        EpilogueEnvironment::Own => {
-            of_account(&identity.account).into_iter().chain(entry(b"PATH", ROOTS_PATH)).collect()
-        }
+        EpilogueEnvironment::Own => of_account(&identity.account)
+            .into_iter()
+            .chain(entry(b"PATH", ROOTS_PATH.as_bytes()))
+            .collect(),
     };
     out.extend(told.iter().cloned());
     out

@@ -79,6 +79,18 @@ pub(crate) fn judge(
         .hint("ask the site to map this account"))
 }
 
+/// That a pool is a list of names and nothing more.
+pub(crate) fn no_account_exists(accounts: &[String]) -> Stop {
+    let first = accounts.first().map(String::as_str).unwrap_or_default();
+    let count = accounts.len();
+    let sentence = "none of the accounts you could be mapped to exists here";
+    Stop::new(Reason::TargetUnknown, sentence)
+        .detail(format!(
+            "none of the {count} accounts of the pool ({first}, ...) exists; create them, or correct `accounts` in [mapping]"
+        ))
+        .hint("the site has to create them")
+}
+
 fn pick(row: &StaticRow, wanted: Option<&str>) -> Result<String, Stop> {
     let account = match wanted {
         Some(wanted) => row.accounts.iter().find(|a| *a == wanted),

@@ -79,6 +79,26 @@ fn interpreter(rest: &[u8]) -> Result<&str, &'static str> {
     }
 }
 
+/// The program that a script has env(1) look for along PATH; `None` where its first line does not
+/// begin with env, or does not say plainly.
+pub(crate) fn found_by_env(head: &[u8]) -> Option<&str> {
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?.trim_matches([' ', '\t']);
+    let (interpreter, word) = line.split_once([' ', '\t'])?;
+    if interpreter.rsplit('/').next() != Some("env") {
+        return None;
+    }
+    // The kernel makes one word of all that follows; env takes it apart after -S only.
+    let word = word.trim_matches([' ', '\t']);
+    let word = match word.strip_prefix("-S") {
+        Some(words) => {
+            words.split([' ', '\t']).find(|word| !word.is_empty() && !word.contains('='))?
+        }
+        None => word,
+    };
+    (!word.starts_with('-') && !word.contains(['=', '"', '\'', '\\', '$'])).then_some(word)
+}
+
 /// The machines whose programs this one's kernels run, as elf(5) numbers them; the second is the
 /// same processor with 32 bits.
 const MACHINES: Option<[u16; 2]> = if cfg!(target_arch = "x86_64") {
@@ -203,6 +223,27 @@ fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_env_looks_for_is_known_where_the_line_says_it_plainly() {
+        for (line, name) in [
+            ("#!/usr/bin/env python3\nrest", Some("python3")),
+            ("#! /usr/bin/env \t perl ", Some("perl")),
+            ("#!/usr/bin/env -S python3 -u\n", Some("python3")),
+            ("#!/usr/bin/env -S A=1 python3 -u\n", Some("python3")),
+            // One word, as the kernel hands it over: env finds none of that name.
+            ("#!/usr/bin/env python3 -u\n", Some("python3 -u")),
+            ("#!/usr/bin/env\n", None),
+            ("#!/usr/bin/env -i python3\n", None),
+            ("#!/usr/bin/env A=1\n", None),
+            ("#!/usr/bin/env -S 'a b'\n", None),
+            ("#!/bin/sh env\n", None),
+            ("#!/usr/bin/genv x\n", None),
+            ("\x7fELF", None),
+        ] {
+            assert_eq!(found_by_env(line.as_bytes()), name, "{line:?}");
+        }
+    }
     use proptest::prelude::*;
 
     #[test]

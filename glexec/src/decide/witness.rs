@@ -30,4 +30,7 @@ pub(crate) trait Sink {
     /// Sends one line whole or not at all, and says which. `patience` is how long a reader that
     /// sleeps is waited for; zero never waits.
     fn deliver(&self, bytes: &[u8], patience: Duration) -> bool;
+
+    /// Why it did not take the last one: one clause that names the place and says what to do.
+    fn trouble(&self) -> String;
 }

@@ -59,6 +59,11 @@ pub(super) fn begin(plan: &Plan, id: Option<&[u8]>) -> String {
     line + quote + &tail + &cut(id, 1024)
 }
 
+/// The line of a rehearsal: who could run as whom.
+pub(super) fn rehearsal(plan: &Plan) -> String {
+    format!("rehearsal: {}", identities(plan))
+}
+
 /// The line at the end of a lingering run; `code` is glexec's own.
 pub(super) fn end(plan: &Plan, ended: &Ended, code: u8) -> String {
     let (caller, target) = (plan.caller.shown_name(), plan.target.name());

@@ -7,5 +7,5 @@ mod teller;
 mod voice;
 
 pub(crate) use rehearsal::rehearsal;
-pub(crate) use teller::Teller;
+pub(crate) use teller::{Teller, not_logged};
 pub(crate) use voice::{paths, print, version};

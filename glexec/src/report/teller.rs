@@ -17,9 +17,19 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a line may take that says why nothing ran.
 const SHORT: Duration = Duration::from_millis(250);
 
+/// That a line without which nothing runs, or the log itself, could not be had; `detail` names the
+/// place and what to do.
+pub(crate) fn not_logged(detail: impl Into<String>) -> Stop {
+    Stop::new(Reason::Audit, "the run could not be logged (audit); nothing was started")
+        .detail(detail)
+        .hint("tell the site: glexec-admin check says which log takes no line")
+}
+
 /// Tells the log, the caller and the status stream.
 pub(crate) struct Teller<'s> {
     rule: RefCell<LogRule>,
+    /// Syslog, for what the site's own log does not take.
+    early: &'s dyn Sink,
     log: Cell<&'s dyn Sink>,
     status: Cell<Option<&'s dyn Sink>>,
     caller: RefCell<String>,
@@ -33,6 +43,7 @@ impl<'s> Teller<'s> {
     pub(crate) fn new(log: &'s dyn Sink, caller: String) -> Self {
         Self {
             rule: RefCell::default(),
+            early: log,
             log: Cell::new(log),
             status: Cell::new(None),
             caller: RefCell::new(caller),
@@ -65,11 +76,30 @@ impl<'s> Teller<'s> {
     /// [`Reason::Audit`].
     pub(crate) fn begin(&self, plan: &Plan) -> Result<(), Stop> {
         let line = audit::begin(plan, self.id.borrow().as_deref());
-        if self.send(Level::Notice, &line, (&audit::fields(plan, "begin"), PATIENCE)) {
+        self.attest(&line, &audit::fields(plan, "begin"))
+    }
+
+    /// The line of a rehearsal. Short, whatever the command: it may be asked for without end.
+    ///
+    /// # Errors
+    /// As [`Teller::begin`].
+    pub(crate) fn rehearsed(&self, plan: &Plan) -> Result<(), Stop> {
+        self.attest(&audit::rehearsal(plan), &audit::fields(plan, "rehearsal"))
+    }
+
+    /// That somebody looked whether the log takes a line, as the begin of a run has to be one.
+    ///
+    /// # Errors
+    /// As [`Teller::begin`].
+    pub(crate) fn looked_after(&self, line: &str) -> Result<(), Stop> {
+        self.attest(line, &vec![("GLEXEC_EVENT", "check".to_owned())])
+    }
+
+    fn attest(&self, line: &str, fields: &Fields) -> Result<(), Stop> {
+        if self.send(Level::Notice, line, (fields, PATIENCE)) {
             return Ok(());
         }
-        Err(Stop::new(Reason::Audit, "the run could not be logged (audit); nothing was started")
-            .detail("the begin line could not be delivered within a second"))
+        Err(not_logged(self.log.get().trouble()))
     }
 
     /// The line at the end of a run, and the last record.
@@ -96,7 +126,11 @@ impl<'s> Teller<'s> {
         };
         let fields =
             vec![("GLEXEC_EVENT", "stopped".to_owned()), ("GLEXEC_REASON", word.to_owned())];
-        self.send(level, &line, (&fields, SHORT));
+        if !self.send(level, &line, (&fields, SHORT)) {
+            // Else nobody would ever learn it.
+            let dressed = audit::dressed(&LogRule::default(), level, &line, &fields);
+            self.early.deliver(&dressed, Duration::ZERO);
+        }
         if let Some(line) = self.complaint(stop).filter(|_| !stop.said) {
             voice::complain(&line);
         }
