@@ -142,6 +142,36 @@ impl<'p> Lookups<'p> {
         Ok(found.collect())
     }
 
+    /// Whether there is more than the files, so that the helper is asked.
+    pub(crate) const fn asks_helper(&self) -> bool {
+        matches!(self.source, Source::Helper(_))
+    }
+
+    /// An account as it would call, with the names of its groups; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Reason::Accounts`].
+    pub(crate) fn as_caller(&mut self, name: &str) -> Result<Option<(Caller, Vec<String>)>, Stop> {
+        self.ask(&[Question::User(name.to_owned())])?;
+        let Some(account) = self.account(name) else { return Ok(None) };
+        self.ask(&[Question::GroupsOf(name.to_owned())])?;
+        let groups = self.groups_of(&account)?;
+        self.caller(KernelIds { uid: account.uid, gid: account.gid, groups }, true).map(Some)
+    }
+
+    /// The names of a group's members; `None` where there is no such group.
+    ///
+    /// # Errors
+    /// [`Reason::Accounts`].
+    pub(crate) fn members(&mut self, group: &str) -> Result<Option<Vec<String>>, Stop> {
+        self.ask(&[Question::Group(group.to_owned()), Question::MembersOf(group.to_owned())])?;
+        let Database { passwd, groups } = &self.database;
+        let Some(gid) = database::group_by_name(groups, group) else { return Ok(None) };
+        let members = database::members_of(passwd, groups, gid).into_iter();
+        let names = members.filter_map(|uid| database::account_by_uid(passwd, uid));
+        Ok(Some(names.map(|account| account.name).collect()))
+    }
+
     /// The supplementary groups of an account: those that list it, without its own.
     fn groups_of(&self, account: &Account) -> Result<Vec<Gid>, Stop> {
         let all = database::groups_of(&self.database.groups, &account.name, account.gid);

@@ -199,6 +199,32 @@ fn a_group_of_the_users_counts_in_a_rehearsal() {
 }
 
 #[test]
+fn who_is_not_root_is_told_so_by_ps_and_sweep() {
+    let site = clean();
+    for what in ["ps", "sweep"] {
+        let ran = site.program(["/usr/sbin/glexec-admin", what]).by("pilot").run();
+        let said = ran.exited(2).error();
+        assert!(said.contains(&format!("{what} is for root only; call it as root")), "{said}");
+        assert!(!said.contains("setuid"), "{said}");
+    }
+}
+
+#[test]
+fn a_check_of_the_node_rehearses_as_a_member_where_only_a_group_is_mapped() {
+    let site = clean();
+    let text = site.read(CONFIG).replace("\"pilot\"", "\"@grid\"");
+    let text = text.replace("user_white_list", "group_white_list = [\"grid\"]\n#user_white_list");
+    site.config(&text);
+    let shown = check(&site, &[]).exited(0).output();
+    assert!(shown.contains("as pilot: 0: -> payload1"), "{shown}");
+    // Nothing that `check` itself looks at is wrong, and every run fails.
+    site.shell("mount -t tmpfs tmpfs /home && chmod 4755 /usr/sbin/glexec && setfacl -m g:grid:- /usr/sbin/glexec").by("root").run().exited(0);
+    let ran = check(&site, &[]);
+    let shown = ran.exited(1).output();
+    assert!(shown.contains("ERROR") && shown.contains("cannot be executed by pilot"), "{shown}");
+}
+
+#[test]
 fn only_root_rehearses_as_somebody_else() {
     let site = clean();
     let words = ["/usr/sbin/glexec-admin", "rehearse-as", "pilot"];

@@ -1,20 +1,17 @@
 //! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
 use super::rehearse::Rehearsal;
-use super::{epilogue, grants, rehearse};
+use super::{advice, epilogue, grants, node, rehearse};
 use crate::act::root::Root;
-use crate::act::state::StateDir;
 use crate::contract::Reason;
 use crate::decide::config::{Config, Listed, Syntax};
 use crate::decide::stop::Stop;
 use crate::lookups::Lookups;
-use crate::{act, report, settings};
-use nix::unistd::AccessFlags;
+use crate::report;
+use crate::settings::{self, InForce};
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::io::Read as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 /// What is asked of a check.
@@ -30,7 +27,7 @@ pub(super) struct Asked {
 /// user is told of a rehearsal does not count.
 pub(super) fn run(asked: Asked) -> u8 {
     let mut findings = Findings::default();
-    let good = check(asked.config, &mut findings).is_ok() && findings.errors() == 0;
+    let good = check(&asked, &mut findings).is_ok() && findings.errors() == 0;
     let rehearsal = asked.user.map(|user| rehearse::as_user(&user));
     let text = if asked.json {
         // A program wants what is wrong; the grants of a large site are long.
@@ -92,25 +89,45 @@ impl Findings {
 
 const ERROR: &str = "ERROR";
 
-fn check(file: Option<PathBuf>, findings: &mut Findings) -> Result<(), Stop> {
+fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Stop> {
     let root = Root::without_rights();
-    let read = match &file {
-        Some(path) => read_any(path),
-        None => settings::read(&root),
+    let config = match &asked.config {
+        Some(path) => read_any(path).map(|config| (config, path.display().to_string())),
+        None => site_config(&root, findings),
     };
-    let config = read.inspect_err(|stop| findings.stop(stop))?;
-    let shown = file.map_or_else(|| "the site's".to_owned(), |path| path.display().to_string());
+    let (config, shown) = config.inspect_err(|stop| findings.stop(stop))?;
     findings.line("config", &format!("{shown}: understood"));
     config.notices.iter().for_each(|notice| findings.line("notice", notice));
+    node::proc_file_system(&config, findings);
     white_lists(&config, findings);
+    node::log(&config, findings);
     let lookups = Lookups::open(&root, None, config.account_source);
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
     let targets = grants::mapping(&config, &mut lookups, findings);
-    state(&root, &config, findings);
-    hand_over(&config, findings);
+    // A prolog asks for every job, and can do without what is no fault of the node's.
+    if asked.user.is_none() || !asked.json {
+        advice::check(&config, &mut lookups, findings);
+    }
+    node::state(&root, &config, findings);
+    node::hand_over(&config, findings);
     epilogue::check(&root, &config, (&mut lookups, &targets), findings);
-    installation(&config, findings);
+    node::installation(&config, lookups.asks_helper(), findings);
+    if asked.user.is_none() && asked.config.is_none() && findings.errors() == 0 {
+        node::run_of_somebody(&config, &mut lookups, findings);
+    }
     Ok(())
+}
+
+/// The configuration in force, and its file.
+fn site_config(root: &Root, findings: &mut Findings) -> Result<(Config, String), Stop> {
+    let InForce { config, file, idle } = settings::in_force(root)?;
+    if idle {
+        findings.warn(&format!(
+            "{} is not read, because {file} is there; remove one of them",
+            settings::ORIGINAL
+        ));
+    }
+    Ok((config, file.to_owned()))
 }
 
 /// A file that is not in force yet: whoever it belongs to.
@@ -152,71 +169,4 @@ fn shown(entry: &Listed) -> String {
         Listed::Name(name) => name.clone(),
         Listed::Pool(prefix) => format!("{prefix}<digits>"),
     }
-}
-
-/// Where runs are remembered, and what is owed now.
-fn state(root: &Root, config: &Config, findings: &mut Findings) {
-    let needed = config.epilogue.is_some()
-        || !config.mapping.pools.is_empty()
-        || !config.hand_over.is_empty();
-    if !needed || config.log_only {
-        return;
-    }
-    if !nix::unistd::Uid::effective().is_root() {
-        return findings.warn("not root: the state directory was not looked at");
-    }
-    match StateDir::open(root, &config.state).and_then(|directory| directory.entries()) {
-        Ok(entries) => {
-            if let Err(errno) =
-                nix::unistd::access(config.state.directory.as_str(), AccessFlags::W_OK)
-            {
-                let (directory, why) = (&config.state.directory, errno.desc());
-                findings.error(&format!("{directory} cannot be written to: {why} (state)"));
-            }
-            let aside = entries.iter().filter(|name| name.starts_with("aside.")).count();
-            let (directory, runs) = (&config.state.directory, entries.len());
-            findings.line("state", &format!("{directory}: {runs} entries; see glexec-admin ps"));
-            if aside > 0 {
-                findings
-                    .warn(&format!("{aside} owed epilogues are set aside; see glexec-admin ps"));
-            }
-        }
-        Err(stop) => findings.stop(&stop),
-    }
-}
-
-/// Handing directories over counts on the kernel's rule for hard links (proc_sys_fs(5)).
-fn hand_over(config: &Config, findings: &mut Findings) {
-    const RULE: &str = "/proc/sys/fs/protected_hardlinks";
-    if config.hand_over.is_empty() {
-        return;
-    }
-    findings.line("hand_over", &config.hand_over.join(", "));
-    let mut value = String::new();
-    let file = std::fs::OpenOptions::new().read(true).open(RULE);
-    let read = file.and_then(|file| file.take(16).read_to_string(&mut value));
-    if read.is_err() || value.trim() != "1" {
-        findings.warn("hand_over without fs.protected_hardlinks = 1: set it with sysctl");
-    }
-}
-
-fn installation(config: &Config, findings: &mut Findings) {
-    const PROGRAM: &str = "/usr/sbin/glexec";
-    let Ok(meta) = std::fs::symlink_metadata(PROGRAM) else {
-        return findings.warn(&format!("{PROGRAM} is not there"));
-    };
-    let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
-    findings.line("program", &format!("{PROGRAM} owner {owner} mode {mode:04o}"));
-    let setuid = owner == 0 && mode & 0o4000 != 0;
-    if !setuid && !config.log_only {
-        findings.error(&format!("{PROGRAM} is not setuid root; every run ends with 202"));
-    }
-    if setuid && config.log_only {
-        findings.error("log_only = true with a setuid program: every run ends with 202");
-    }
-    if mode & 0o022 != 0 {
-        findings.error(&format!("{PROGRAM} is writable by others than its owner"));
-    }
-    let helpers = OsStr::new(act::helper::DIRECTORY).as_bytes();
-    findings.line("helpers", &String::from_utf8_lossy(helpers));
 }

@@ -4,7 +4,11 @@ use super::check::Findings;
 use crate::act::root::Root;
 use crate::act::trusted::{self, Untrusted};
 use crate::act::{self, helper};
-use crate::decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept};
+use crate::contract::Reason;
+use crate::decide::advice::callers;
+use crate::decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept, Listed};
+use crate::decide::entry::Person;
+use crate::decide::last_word::{EpilogueIdentity, ROOTS_PATH};
 use crate::decide::names::is_obeyed;
 use crate::decide::target::Target;
 use crate::decide::trust::{Stranger, Trust};
@@ -33,6 +37,7 @@ pub(super) fn check(
     let seconds = rule.timeout.as_secs();
     findings.line("epilogue", &format!("{} as {name}, gid {gid}, at most {seconds} s", rule.path));
     let is_roots = identity.account.uid.is_root();
+    keep_apart(&identity, config, (&mut *lookups, targets), findings);
     if rule.environment == EpilogueEnvironment::Payload {
         callers_words(config, rule, name, findings);
         payloads_path(root, (&config.path, &identity.trust), targets, findings);
@@ -47,10 +52,58 @@ pub(super) fn check(
         findings.line("epilogue", &format!("is started with {}: trusted, too", interpreter.path));
     }
     interpreter(rule.environment, is_roots, &program.head, findings);
+    let path = if rule.is_apart() { ROOTS_PATH } else { config.path.as_str() };
+    let found = act::epilogue::finds_its_interpreter(root, (&rule.path, &program), path);
+    if let Err(stop) = found {
+        findings.stop(&stop);
+    }
     if !Uid::effective().is_root() {
         findings.warn("not root: whether the epilogue's identity can be taken was not tried");
     } else if let Err(stop) = act::epilogue::try_identity(root, &epilogue, &program) {
         findings.stop(&stop);
+    }
+}
+
+/// A caller or a target that the epilogue is trusted to has no run: 202. An error only where nobody
+/// is left.
+fn keep_apart(
+    identity: &EpilogueIdentity,
+    config: &Config,
+    (lookups, targets): (&mut Lookups<'_>, &[Target]),
+    findings: &mut Findings,
+) {
+    if identity.trust.user.is_none() && identity.trust.group.is_none() {
+        return;
+    }
+    let mut names: Vec<&str> = callers(config).into_iter().map(|(_, name)| name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let known = names.iter().filter_map(|name| lookups.as_caller(name).ok().flatten());
+    let people: Vec<Person> = known.map(|(caller, _)| caller.person()).collect();
+    let of_targets: Vec<Person> = targets.iter().map(Target::person).collect();
+    let by_name = |entry: &Listed| matches!(entry, Listed::Name(_));
+    let others = !config.group_white_list.is_empty() || !config.user_white_list.iter().all(by_name);
+    for (what, all) in [("caller", &people), ("target", &of_targets)] {
+        let mut met: Vec<&str> = all
+            .iter()
+            .filter(|person| identity.meets(person))
+            .map(|person| person.name.as_str())
+            .collect();
+        let nobody_left = met.len() == all.len() && (what == "target" || !others);
+        met.sort_unstable();
+        met.dedup();
+        let Some(first) = met.first() else { continue };
+        let more =
+            if met.len() > 1 { format!(" and {} more", met.len() - 1) } else { String::new() };
+        let text = format!(
+            "{what} {first}{more}: is epilogue_user or in epilogue_group and could change the epilogue, and its runs end with 202; give the epilogue an identity of its own ({})",
+            Reason::EpilogueIdentity.word()
+        );
+        if nobody_left {
+            findings.error(&text);
+        } else {
+            findings.warn(&text);
+        }
     }
 }
 

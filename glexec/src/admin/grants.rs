@@ -1,10 +1,11 @@
 //! Who is mapped to whom, and whether that would be admitted.
 
 use super::check::Findings;
-use crate::decide::config::{Config, Means, RowCaller};
-use crate::decide::policy::Granted;
+use crate::decide::config::{Config, Means, PoolRow, RowCaller};
+use crate::decide::policy::{Granted, no_account_exists};
 use crate::decide::target::Target;
 use crate::lookups::Lookups;
+use std::collections::HashSet;
 
 /// Rows of every method that is asked; each account looked up as a run would. Gives the targets.
 pub(super) fn mapping(
@@ -37,7 +38,7 @@ pub(super) fn mapping(
     }
     for pool in &mapping.pools {
         let caller = format!("{} (one of {})", shown(&pool.caller), pool.accounts.len());
-        for account in &pool.accounts {
+        for account in &existing(pool, lookups, findings) {
             let granted = Granted { account: account.clone(), groups: None };
             targets.extend(account_line(config, lookups, (&caller, &granted), findings));
             ways_out(account, findings);
@@ -47,6 +48,36 @@ pub(super) fn mapping(
         timers_of_users(findings);
     }
     targets
+}
+
+/// The accounts of a pool that exist. Of the others, however many they are, there is one line: runs
+/// go on with those that are left.
+fn existing(pool: &PoolRow, lookups: &mut Lookups<'_>, findings: &mut Findings) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let known = match lookups.uids(&pool.accounts) {
+        Ok(known) => known,
+        Err(stop) => {
+            findings.stop(&stop);
+            return Vec::new();
+        }
+    };
+    if known.is_empty() {
+        findings.stop(&no_account_exists(&pool.accounts));
+        return Vec::new();
+    }
+    let known: HashSet<String> = known.into_iter().map(|(name, _)| name).collect();
+    let missing: Vec<&str> =
+        pool.accounts.iter().map(String::as_str).filter(|name| !known.contains(*name)).collect();
+    if !missing.is_empty() {
+        let (count, all) = (missing.len(), pool.accounts.len());
+        let more = if count > SHOWN { ", ..." } else { "" };
+        let first = missing.get(..SHOWN.min(count)).unwrap_or_default().join(", ");
+        findings.warn(&format!(
+            "{count} of the {all} pool accounts of {} do not exist ({first}{more}); create them, or take them out of `accounts`",
+            shown(&pool.caller)
+        ));
+    }
+    pool.accounts.iter().filter(|name| known.contains(*name)).cloned().collect()
 }
 
 fn shown(caller: &RowCaller) -> String {

@@ -1,8 +1,10 @@
 //! `glexec-admin`: what the administrator asks of a node. Not setuid.
 
+mod advice;
 mod check;
 mod epilogue;
 mod grants;
+mod node;
 mod rehearse;
 mod runs;
 

@@ -1,7 +1,7 @@
 //! `glexec-admin check --as USER`: what a run of somebody's would do, asked of glexec itself as
 //! that user.
 
-use crate::contract::{ADMIN_MUST_ACT, Record};
+use crate::contract::{ADMIN_MUST_ACT, Reason, Record};
 use crate::hook::{Answer, Tool, rehearse};
 use nix::unistd::{User, initgroups, setgid, setuid};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::time::Duration;
 
-const GLEXEC: &str = "/usr/sbin/glexec";
+const GLEXEC: &str = super::node::PROGRAM;
 /// A rehearsal reads files and, at most, asks the account helper, which has limits of its own.
 const LIMIT: Duration = Duration::from_secs(20);
 /// The subcommand by which this program becomes the user.
@@ -18,6 +18,9 @@ pub(super) const AS_USER: &str = "rehearse-as";
 /// Why there is no answer says nothing of the configuration, which `check` has looked at itself: a
 /// user who has as many processes as a user may have cannot even be rehearsed for.
 const NO_ANSWER: &str = "no-answer";
+
+/// That the user may not even execute it, which is the installation's fault.
+const NOT_EXECUTABLE: &str = "not-executable";
 
 /// What glexec answered.
 #[derive(Debug, Serialize)]
@@ -47,8 +50,22 @@ impl Rehearsal {
         Self { code: ADMIN_MUST_ACT.into(), reason, sentence: Some(sentence), target: None }
     }
 
-    /// For a person.
+    /// What the site has to mend before anybody's run can work, where that is what was answered.
+    pub(super) fn site_fault(&self) -> Option<String> {
+        let passing = [Reason::TooManyRuns, Reason::NoFreeAccount, Reason::EpilogueIdentity];
+        let word = self.reason.as_deref().unwrap_or_default();
+        let of_one = word == NO_ANSWER || passing.iter().any(|reason| reason.word() == word);
+        (self.code == i32::from(ADMIN_MUST_ACT) && !of_one)
+            .then(|| format!("{} ({word})", self.sentence.as_deref().unwrap_or("no sentence")))
+    }
+
+    /// For a person, as one line.
     pub(super) fn text(&self) -> String {
+        format!("{:<12} {}\n", "rehearsal", self.told())
+    }
+
+    /// Code, target or sentence, and the reason.
+    pub(super) fn told(&self) -> String {
         let Self { code, reason, sentence, target } = self;
         let said = match (target, sentence) {
             (Some(target), _) => {
@@ -58,7 +75,7 @@ impl Rehearsal {
             (None, None) => "no answer".to_owned(),
         };
         let reason = reason.as_ref().map(|word| format!(" ({word})")).unwrap_or_default();
-        format!("{:<12} {code}: {said}{reason}\n", "rehearsal")
+        format!("{code}: {said}{reason}")
     }
 }
 
@@ -120,6 +137,19 @@ pub(super) fn become_user(user: &str) -> Result<String, String> {
         return Err(format!("cannot become {user} (root can): {}", errno.desc()));
     }
     let records = rehearse(Path::new(GLEXEC), Vec::new(), LIMIT);
-    let records = records.map_err(|error| format!("{GLEXEC} cannot be executed: {error}"))?;
+    let records = match records {
+        Ok(records) => records,
+        // The user's own limits.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) => {
+            return Err(format!("{GLEXEC} cannot be started: {error}"));
+        }
+        Err(error) => vec![Record::Refused {
+            code: ADMIN_MUST_ACT,
+            reason: NOT_EXECUTABLE.to_owned(),
+            sentence: format!(
+                "{GLEXEC} cannot be executed by {user}: {error}; chmod 4755 it, and a+x every directory above it"
+            ),
+        }],
+    };
     Ok(records.iter().map(Record::line).collect())
 }

@@ -11,6 +11,7 @@ use crate::decide::text::escaped;
 use crate::report::print;
 use crate::settings;
 use crate::sweep::{Became, Row, Wanted, in_a_process_apart};
+use nix::unistd::Uid;
 use serde::Serialize;
 use std::time::SystemTime;
 
@@ -86,6 +87,7 @@ fn age(since: u64) -> String {
 }
 
 fn rows() -> Result<Vec<Shown>, Stop> {
+    roots_only("ps")?;
     let root = Root::without_rights();
     let config = settings::read(&root)?;
     let directory = StateDir::open(&root, &config.state)?;
@@ -143,11 +145,17 @@ pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
 fn paid(wanted: &Wanted) -> Result<Vec<Row>, Stop> {
     // As in glexec itself: whoever calls this leaves nothing in the process that an epilogue
     // could stumble over.
+    roots_only("sweep")?;
     let privilege = threshold()?.rights.map_err(powerless)?;
-    if !privilege.caller().is_root() {
-        return Err(powerless(Reason::NotSetuid));
-    }
     in_a_process_apart(&privilege, None, wanted)
+}
+
+/// The state directory is root's alone.
+fn roots_only(what: &str) -> Result<(), Stop> {
+    if Uid::current().is_root() && Uid::effective().is_root() {
+        return Ok(());
+    }
+    Err(Stop::new(Reason::Usage, format!("{what} is for root only; call it as root")))
 }
 
 /// Where there are no rows there is no header.

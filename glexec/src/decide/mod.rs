@@ -1,6 +1,7 @@
 //! Decides: facts in, a plan out. No I/O, no clock, no environment, no unsafe.
 #![forbid(unsafe_code)]
 
+pub(crate) mod advice;
 pub(crate) mod cgroups;
 pub(crate) mod config;
 pub(crate) mod database;
