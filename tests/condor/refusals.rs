@@ -35,6 +35,11 @@ fn with_a_pilot_refusals_and_a_broken_configuration_are_held_and_do_not_loop() {
     pool.file(CONFIG, &good, 0o644);
     for (breaks, mends, word) in [
         ("chmod 755 /var/lib/glexec", "chmod 700 /var/lib/glexec", "state directory"),
+        (
+            "mount -t tmpfs -o size=8k,mode=0700 tmpfs /var/lib/glexec && ! head -c 65536 /dev/zero 2>/dev/null > /var/lib/glexec/x",
+            "umount /var/lib/glexec",
+            "state directory",
+        ),
         ("chmod 777 /usr/libexec/site", "chmod 755 /usr/libexec/site", "epilogue"),
         ("chmod 755 /usr/sbin/glexec", "chmod 4755 /usr/sbin/glexec", "glexec"),
         ("mv /usr/sbin/glexec /root/", "mv /root/glexec /usr/sbin/", "cannot be started"),
@@ -43,6 +48,10 @@ fn with_a_pilot_refusals_and_a_broken_configuration_are_held_and_do_not_loop() {
         held(&pool, "other", (202, &["glexec on pool", word]));
         assert!(pool.shell("root", mends).status.success(), "{mends}");
     }
+    let to_file = "[glexec]\nlog_destination = \"file\"\nlog_file = \"/var/log/none/log\"";
+    pool.file(CONFIG, &good.replacen("[glexec]", to_file, 1), 0o644);
+    held(&pool, "other", (202, &["glexec on pool", "could not be logged (audit)"]));
+    pool.file(CONFIG, &good, 0o644);
     pool.file("/etc/glexec-condor.toml", "[preparation]\n", 0o644);
     held(&pool, "other", (202, &["/etc/glexec-condor.toml:1", "preparation"]));
 }

@@ -20,6 +20,7 @@ mod ends;
 mod environment;
 mod epilogue;
 mod epilogue_trust;
+mod fault_table;
 mod hand_over;
 mod hostage;
 mod hostile_start;

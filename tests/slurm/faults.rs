@@ -70,6 +70,42 @@ fn an_epilogue_replaced_under_a_running_job_drains_the_node_and_is_owed() {
 }
 
 #[test]
+fn a_node_that_could_neither_log_nor_write_down_a_run_is_drained_before_a_job_is_lost() {
+    let cluster = Cluster::start(Shape::default());
+    let to_file = "log_destination = \"file\"\nlog_file = \"/var/log/glexec/log\"";
+    let full = |directory: &str| {
+        format!(
+            "mount -t tmpfs -o size=8k,mode=0700 tmpfs {directory} && ! head -c 65536 /dev/zero 2>/dev/null > {directory}/log && chmod 600 {directory}/log"
+        )
+    };
+    for (lines, breaks, mends, part) in [
+        (
+            to_file,
+            "rmdir /var/log/glexec".to_owned(),
+            "mkdir -m 700 /var/log/glexec",
+            "/var/log/glexec does not exist",
+        ),
+        (
+            to_file,
+            full("/var/log/glexec"),
+            "umount /var/log/glexec",
+            "/var/log/glexec/log takes no line",
+        ),
+        ("", full("/var/lib/glexec"), "umount /var/lib/glexec", "make room there"),
+    ] {
+        cluster.configure(lines);
+        cluster.root(&breaks).exited(0);
+        let id = cluster.sbatch("", &task("echo ran; exit 5"));
+        let reason = drained(&cluster);
+        assert!(reason.contains(part), "{part}: {reason}");
+        assert!(!cluster.printed(id).contains("ran"), "{}", cluster.printed(id));
+        cluster.root(mends).exited(0);
+        resume(&cluster);
+        assert_eq!(cluster.ended(id).exit_code(), "5:0", "{}", cluster.logs());
+    }
+}
+
+#[test]
 fn the_hooks_own_file_is_named_too() {
     let cluster = Cluster::start(Shape::default());
     cluster.site().file("/etc/glexec-slurm.toml", "[prolog]\ntime_limti = 3\n", 0o644);
