@@ -28,6 +28,29 @@ fn mpis_descriptor_reaches_the_payload() {
 }
 
 #[test]
+fn a_task_on_a_terminal_of_slurms_reads_what_is_typed() {
+    let glexec = "terminal = \"share\"".to_owned();
+    let cluster = Cluster::start(Shape { glexec, ..Shape::default() });
+    let payload = "echo ready; read word; tty >/dev/null && echo typed-$word-$(id -un); exit 23";
+    let step = format!("srun --pty {LIBEXEC}/glexec-slurm-task sh -c '{payload}'");
+    cluster.site().file("/home/pilot/step.sh", format!("{step}\n"), 0o755);
+    // Terminals that users may open, whatever the host's /dev/pts is.
+    cluster
+        .root("mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts")
+        .exited(0);
+    let ran = cluster.by(
+        "pilot",
+        "cd /home/pilot; mkfifo typed; : >typescript
+         timeout 60 script -qefc 'sh /home/pilot/step.sh' typescript <typed & exec 3>typed
+         for i in $(seq 600); do grep -q ready typescript && break; sleep 0.05; done
+         echo word >&3; wait $!; echo code=$?; cat typescript",
+    );
+    let told = ran.output();
+    assert!(told.contains("typed-word-") && told.contains("code=23"), "{told}\n{}", ran.error());
+    assert!(!told.contains("typed-word-pilot"), "{told}");
+}
+
+#[test]
 fn the_target_has_a_directory_of_its_own_until_the_job_ends() {
     let hooks = "[scratch]\nbase = \"/var/lib/scratch\"\n".to_owned();
     let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
