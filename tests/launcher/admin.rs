@@ -199,6 +199,20 @@ fn a_group_of_the_users_counts_in_a_rehearsal() {
 }
 
 #[test]
+fn a_log_daemon_that_hangs_is_found_by_check_as_by_a_run() {
+    let site = clean();
+    site.hang_log(true);
+    // Its queue has room for some lines.
+    let full = (0..100).any(|_| site.glexec(["true"]).run().code() == 202);
+    assert!(full, "the queue is never full");
+    let ran = check(&site, &[]);
+    let shown = ran.exited(1).output();
+    let found = shown.lines().find(|line| line.starts_with("ERROR"));
+    let found = found.is_some_and(|line| line.contains("who listens at /dev/log takes no line"));
+    assert!(found, "{shown}");
+}
+
+#[test]
 fn who_is_not_root_is_told_so_by_ps_and_sweep() {
     let site = clean();
     for what in ["ps", "sweep"] {

@@ -342,6 +342,7 @@ fn of_the_configuration() -> Vec<Row> {
     ]
 }
 
+/// Pool accounts are the row's own: of the usual ones processes of other tests may be there.
 fn of_the_mapping() -> Vec<Row> {
     let mapped =
         |fault, reason, mapping, part| Row { mapping, ..fatal(fault, reason, "true", part) };
@@ -371,25 +372,26 @@ fn of_the_mapping() -> Vec<Row> {
             "none of the 99 accounts of the pool (spirit01, ...) exists",
         ),
         Row {
-            mapping: "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[060-070]\"\n",
+            mapping: "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"wisp[1-9]\"\n",
+            plant: "for n in 1 2 3; do echo wisp$n:x:4351$n:43510::/:/bin/sh >> /etc/passwd; done",
             ..warned(
                 "a pool of which some accounts do not exist",
                 "",
-                "6 of the 11 pool accounts of pilot do not exist (work065, work066, work067, work068, work069, ...)",
+                "6 of the 9 pool accounts of pilot do not exist (wisp4, wisp5, wisp6, wisp7, wisp8, ...)",
             )
         },
         Row {
-            mapping: "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[001-002]\"\n",
-            plant: "echo work001:100000:65536 > /etc/subuid",
+            mapping: "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"wisp[5-6]\"\n",
+            plant: "for n in 5 6; do echo wisp$n:x:4351$n:43510::/:/bin/sh >> /etc/passwd; done; echo 43515:100000:65536 > /etc/subuid",
             ..warned(
                 "sub-uids of pool accounts",
                 "",
-                "/etc/subuid gives sub-uids to 1 pool accounts (work001",
+                "/etc/subuid gives sub-uids to 1 pool accounts (43515",
             )
         },
         Row {
-            mapping: "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[001-001]\"\n",
-            plant: "setpriv --reuid=43001 --clear-groups sleep 60 >/dev/null 2>&1 &",
+            mapping: "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"wisp[7-7]\"\n",
+            plant: "echo wisp7:x:43517:43510::/:/bin/sh >> /etc/passwd; setpriv --reuid=43517 --clear-groups sleep 60 >/dev/null 2>&1 & until grep -q 43517 /proc/$!/status; do sleep 0.01; done",
             ..own("a pool that is in use", Reason::NoFreeAccount, |site| {
                 site.glexec(["true"]).with_status().run()
             })
