@@ -200,3 +200,22 @@ fn check_shows_the_pool_and_warns_of_ways_out_of_it() {
     let shown = check().exited(1).output();
     assert!(shown.contains("none of the 26 accounts of the pool"), "{shown}");
 }
+
+#[test]
+fn where_nobody_has_the_account_no_process_is_looked_at() {
+    let site = pool(4, "epilogue = \"/usr/libexec/site/epilogue\"");
+    // Of an earlier run of the tests, or on its way out.
+    let begin = Instant::now();
+    while (1..=4).any(|n| !site.processes_of(WORK + n).is_empty()) {
+        assert!(begin.elapsed() < Duration::from_secs(30), "the accounts are never free");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let strace = ["/usr/bin/strace", "-f", "-qq", "-o", "/tmp/trace", "-u", "pilot"];
+    let words = strace.iter().copied().chain(["/usr/sbin/glexec", "/bin/true"]);
+    site.program(words).by("root").run().exited(0);
+    let trace = site.read("/tmp/trace");
+    assert!(trace.contains("getpriority(PRIO_USER, 4300"), "the kernel was asked: {trace}");
+    let listings: Vec<&str> = trace.lines().filter(|line| line.contains("\"/proc\", O_")).collect();
+    assert!(listings.is_empty(), "{listings:#?}");
+    assert_eq!(site.epilogues().len(), 1);
+}

@@ -129,7 +129,6 @@ fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Stop> {
 /// Whether any process is of this uid, real, effective or saved. A glexec that has taken the uid
 /// for a look, with root's saved uid and the caller's real one, is not the account's.
 fn has_process(root: &Root, uid: Uid) -> Result<bool, Errno> {
-    // Who has it as effective uid alone runs a program that was set to it, and could at any time.
     if remains::is_nobody(root, uid) {
         return Ok(false);
     }

@@ -8,7 +8,6 @@ use super::identity::assume_effective;
 use super::process::{self, stat_of};
 use super::root::Root;
 use super::sys::{self, Side};
-use crate::contract::Ending;
 use crate::decide::entry::{Birth, Story};
 use crate::decide::procfs::Stat;
 use nix::errno::Errno;
@@ -289,10 +288,7 @@ pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
     let found = left.len();
     let until = Instant::now() + UNKILLABLE;
     while !left.is_empty() && Instant::now() < until {
-        // Who is left shows at the next look.
-        let _ = with_rights_over(root, uid, || {
-            u8::from(sys::signal_every_process_of_euid(libc::SIGKILL).is_err())
-        });
+        kill_all(root, uid);
         wait_for_all(held(left.iter()), Instant::now() + Duration::from_millis(100));
         let Ok(again) = of_account() else { return (found, 1) };
         left = again;
@@ -300,36 +296,37 @@ pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
     (found.max(left.len()), left.len())
 }
 
-/// Whether no process has this real or saved uid, by the kernel's own word: a look at every process
-/// in /proc takes 15 ms where there are a thousand. A zombie counts as a process. False where it
+/// Whether no process has this real uid, by the kernel's own word: a look at every process in /proc
+/// takes 15 ms where there are a thousand. Who has it as effective and saved uid alone runs a program
+/// that is set to it, and could begin that at any time. A zombie counts as a process. False where it
 /// cannot be told.
-pub(super) fn is_nobody(root: &Root, uid: Uid) -> bool {
+pub(super) fn is_nobody(_root: &Root, uid: Uid) -> bool {
     // Much hangs on it: two calls have to say so.
-    let asked = with_rights_over(root, uid, || {
-        let none = || sys::signal_every_process_of_euid(0) == Err(Errno::ESRCH);
-        u8::from(!(none() && none()))
-    });
-    asked == Some(0)
+    let none = || sys::has_process_of(uid) == Ok(false);
+    none() && none()
 }
 
-/// In a child: what `work` does with an effective uid alone. The child's real and saved uid are
-/// nobody's, so it reaches none of root's, and nothing of the account reaches it. Gives `work`'s
-/// exit code; `None` where it has not come to it.
-fn with_rights_over(root: &Root, uid: Uid, work: impl Fn() -> u8) -> Option<u8> {
+/// In a child: KILL to every process whose real or saved uid is this one. The child's own real
+/// and saved uid are nobody's, so it hits none of root's, and nothing of the account hits it.
+fn kill_all(root: &Root, uid: Uid) {
     const NOBODYS: [u32; 2] = [u32::MAX - 1, 65_533];
-    const NOT_DONE: u8 = 127;
-    let child = match sys::fork().ok()? {
-        Side::Child => {
-            let apart = NOBODYS.into_iter().find(|apart| *apart != uid.as_raw());
-            let became = apart.map(|apart| assume_effective(root, Uid::from_raw(apart), uid));
-            sys::exit_now(if matches!(became, Some(Ok(()))) { work() } else { NOT_DONE })
+    match sys::fork() {
+        Ok(Side::Child) => {
+            for apart in NOBODYS {
+                let who = Uid::from_raw(apart);
+                if apart != uid.as_raw() && assume_effective(root, who, uid).is_ok() {
+                    sys::kill_every_process_of_euid();
+                    break;
+                }
+            }
+            sys::exit_now(0)
         }
-        Side::Parent(child) => child,
-    };
-    sys::wait_for_end(child).ok()?;
-    match family::reap(child) {
-        Some((Ending::Exited(code), _)) if code != NOT_DONE => Some(code),
-        Some(_) | None => None,
+        Ok(Side::Parent(child)) => {
+            let _ = sys::wait_for_end(child);
+            family::reap(child);
+        }
+        // Who is left shows at the next look.
+        Err(_) => {}
     }
 }
 
@@ -363,6 +360,15 @@ mod tests {
         let epilogue = Birth { pid: 999, start: 5 };
         let phases = vec![Phase::Attempt { number: 1, at: 0, epilogue, within: false }];
         Story { entry, phases }
+    }
+
+    #[test]
+    fn who_has_processes_is_told_by_the_kernel() {
+        let own = nix::unistd::getuid();
+        let root = Root::without_rights();
+        assert!(!is_nobody(&root, Uid::from_raw(0)), "there always is one of root's");
+        assert!(!is_nobody(&root, own));
+        assert!(is_nobody(&root, Uid::from_raw(3_999_999_999)));
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub(super) use files::{
 };
 pub(crate) use processes::exit_now;
 pub(super) use processes::{
-    Block, Side, Waited, execute, execute_descriptor, fork, fork_sharing_descriptors, pidfd,
-    take_environment, wait, wait_for_end,
+    Block, Side, Waited, execute, execute_descriptor, fork, fork_sharing_descriptors,
+    has_process_of, pidfd, take_environment, wait, wait_for_end,
 };
 pub(super) use settings::{
     Limit, Resource, capabilities, clear_inheritable, control, control_with, file_system_ids,
@@ -27,6 +27,6 @@ pub(super) use settings::{
     reset_priority, set_gids, set_groups, set_uids, timer_slack,
 };
 pub(super) use signals::{
-    LAST_SIGNAL, kill, set_disposition, set_mask, signal_descriptor, signal_every_process_of_euid,
+    LAST_SIGNAL, kill, kill_every_process_of_euid, set_disposition, set_mask, signal_descriptor,
     signal_pidfd, stop_timers,
 };

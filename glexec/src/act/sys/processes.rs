@@ -2,7 +2,7 @@
 
 use super::new_descriptor;
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -145,6 +145,25 @@ pub(in crate::act) fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Wa
         system_us: us(used.ru_stime),
         max_rss_kib: u64::try_from(used.ru_maxrss).unwrap_or(0),
     }))
+}
+
+/// Whether there is a process, a zombie included, of this pid namespace whose real uid this is. The
+/// kernel answers by its own books (getpriority(2), `PRIO_USER`), and asks for no right.
+///
+/// # Errors
+/// getpriority(2)'s but ESRCH; EINVAL for root, of which there always is one.
+pub(in crate::act) fn has_process_of(uid: Uid) -> Result<bool, Errno> {
+    if uid.is_root() {
+        return Err(Errno::EINVAL);
+    }
+    // The call itself gives 1 to 40; the library's function could give -1 for a nice value.
+    // SAFETY: numbers only.
+    let nice = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_USER, uid.as_raw()) };
+    match Errno::result(nice) {
+        Ok(_) => Ok(true),
+        Err(Errno::ESRCH) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Waits, for as long as it takes, until a child of ours has ended; it is not reaped.

@@ -61,15 +61,11 @@ pub(in crate::act) fn kill(pid: i32, signal: c_int) -> Result<(), Errno> {
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
-/// A signal, or with 0 none, to every process that this one may signal, itself and init left out
-/// (kill(2), pid -1). For a child of `remains` alone, which has just given up every right but those
-/// over one uid.
-///
-/// # Errors
-/// ESRCH where there is none.
-pub(in crate::act) fn signal_every_process_of_euid(signal: i32) -> Result<(), Errno> {
+/// KILL to every process that this one may signal, itself and init left out (kill(2), pid -1).
+/// For a child of `remains` alone, which has just given up every right but those over one uid.
+pub(in crate::act) fn kill_every_process_of_euid() {
     // SAFETY: numbers only.
-    Errno::result(unsafe { libc::kill(-1, signal) }).map(drop)
+    unsafe { libc::kill(-1, libc::SIGKILL) };
 }
 
 #[cfg(test)]
