@@ -136,6 +136,16 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_does_not_say_that_its_files_are_transferred_shares_them() {
+        let sandbox = Path::new("/e/dir_1");
+        let domain = Some("node".to_owned());
+        let starter = Starter { is_roots: false, sandbox, domain };
+        for text in ["", "Owner = \"x\"\n", "ShouldTransferFiles = undefined\n"] {
+            assert!(asks(&Ad::parse(text), &starter).is_some(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn roots_starter_does_what_the_owner_may_but_no_programs() {
         let roots = |text: &str| {
             let sandbox = Path::new("/e/dir_1");

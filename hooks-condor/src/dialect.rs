@@ -235,9 +235,13 @@ mod tests {
 
     #[test]
     fn the_starters_own_is_known_and_the_jobs_is_not() {
-        for name in
-            ["CONDOR_INHERIT", "CONDOR_PRIVATE_INHERIT", "CONDOR_PRIVATE_SHARED_PORT_COOKIE"]
-        {
+        for name in [
+            "CONDOR_INHERIT",
+            "CONDOR_PRIVATE_INHERIT",
+            "CONDOR_PRIVATE_SHARED_PORT_COOKIE",
+            "_CONDOR_PRIVATE_SHARED_PORT_COOKIE",
+            "_CONDOR_EXECUTE",
+        ] {
             assert!(is_secret(OsStr::new(name)), "{name}");
         }
         for name in [KEY, "_CONDOR_ANCESTOR_7", "CONDOR_CONFIG", "_CONDOR_JOB_AD", "PATH"] {

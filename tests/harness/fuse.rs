@@ -43,6 +43,14 @@ impl Sleepy {
     /// Mounts one at this directory of the site, which is made.
     pub fn mount(site: &Site, directory: &str) -> Self {
         site.directory(directory, (0, 0), 0o755);
+        Self::of(site, directory, 0)
+    }
+
+    /// Mounts one at a directory that is there or is made, as this user's.
+    pub fn of(site: &Site, directory: &str, owner: u32) -> Self {
+        if !site.path(directory).exists() {
+            site.directory(directory, (owner, owner), 0o755);
+        }
         let namespace = site.namespace().try_clone().expect("a copy");
         let flushes = Arc::new(AtomicU32::new(0));
         let (counted, place) = (Arc::clone(&flushes), directory.to_owned());
@@ -62,7 +70,7 @@ impl Sleepy {
             mount(from, place.as_str(), kind, MsFlags::empty(), Some(options.as_str()))
                 .expect("a FUSE mount");
             mounted.send(()).expect("a test");
-            serve(device, &end, &counted);
+            serve(device, &end, (&counted, owner));
         });
         told.recv_timeout(Duration::from_secs(30)).expect("a FUSE mount");
         Self { flushes, server: Some((stop, server)) }
@@ -88,7 +96,7 @@ impl Drop for Sleepy {
 }
 
 /// Until `end` ends. What is not answered by then fails, for the connection ends with `device`.
-fn serve(mut device: File, end: &OwnedFd, flushes: &AtomicU32) {
+fn serve(mut device: File, end: &OwnedFd, (flushes, owner): (&AtomicU32, u32)) {
     let mut room = vec![0u8; 1 << 20];
     loop {
         let mut ready = [
@@ -121,11 +129,11 @@ fn serve(mut device: File, end: &OwnedFd, flushes: &AtomicU32) {
             LOOKUP if &request[HEADER..] == b"f\0" => {
                 let mut out = vec![0u8; 40];
                 out[..8].copy_from_slice(&2u64.to_ne_bytes());
-                out.extend(attributes(2));
+                out.extend(attributes(2, owner));
                 (0, out)
             }
             LOOKUP => (-libc::ENOENT, Vec::new()),
-            GETATTR | SETATTR => (0, [vec![0u8; 16], attributes(node)].concat()),
+            GETATTR | SETATTR => (0, [vec![0u8; 16], attributes(node, owner)].concat()),
             OPEN => (0, vec![0u8; 16]),
             WRITE => {
                 let mut out = vec![0u8; 8];
@@ -151,12 +159,14 @@ fn of_glexec(pid: u32) -> bool {
 }
 
 /// `struct fuse_attr` of the top directory (1) or of its file.
-fn attributes(node: u64) -> Vec<u8> {
+fn attributes(node: u64, owner: u32) -> Vec<u8> {
     let mut out = node.to_ne_bytes().to_vec();
     out.resize(60, 0);
     let mode = if node == 1 { 0o40755u32 } else { 0o100_666 };
     out.extend(mode.to_ne_bytes());
     out.extend(1u32.to_ne_bytes());
+    out.extend(owner.to_ne_bytes());
+    out.extend(owner.to_ne_bytes());
     out.resize(88, 0);
     out
 }

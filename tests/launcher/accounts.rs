@@ -67,7 +67,11 @@ fn the_helper_is_run_with_the_callers_rights_and_a_clean_environment() {
     let ran = call.run();
     assert!(matches!(ran.code, Some(202 | 203)), "{ran:#?}");
     let saw = site.epilogues().remove(0);
-    assert!(saw.uids.iter().all(|uid| *uid != 0), "{saw:#?}");
+    // The caller's in all but the real uid, so that the caller may not trace it.
+    let busy = harness::accounts::named("busy");
+    assert_eq!(saw.uids, [65_534, busy.uid, busy.uid, busy.uid]);
+    assert_eq!(saw.gids, [busy.gid; 4]);
+    assert_eq!(saw.groups, busy.groups);
     assert_eq!(saw.capabilities[1..3], [0, 0]);
     assert!(
         saw.environment.iter().all(|e| !e.starts_with("LD_") && !e.starts_with("GLEXEC_")),
@@ -75,6 +79,44 @@ fn the_helper_is_run_with_the_callers_rights_and_a_clean_environment() {
         saw.environment
     );
     assert!(saw.descriptors.keys().all(|fd| *fd <= 2), "{:?}", saw.descriptors);
+    // For root it runs as nobody.
+    std::fs::remove_file(site.path(harness::SAW)).unwrap();
+    site.glexec(["true"]).by("root").run();
+    let saw = site.epilogues().remove(0);
+    assert_eq!((saw.uids, saw.gids), (vec![65_533, 65_534, 65_534, 65_534], vec![65_534; 4]));
+    assert_eq!(saw.groups, [0; 0]);
+}
+
+#[test]
+fn a_right_answer_is_believed_of_a_trusted_helper_that_succeeds_and_is_brief_and_of_no_other() {
+    let site = Site::with("account_source = \"nss\"");
+    let (helper, real) = ("/usr/libexec/glexec/glexec-accounts", "/usr/libexec/glexec/real");
+    std::fs::rename(site.path(helper), site.path(real)).unwrap();
+    let answers = |then: &str| format!("#!/bin/sh\n{real} \"$@\" || exit 1\n{then}\n");
+    let run = || site.glexec(["actor", "exit", "7"]).with_status().run();
+    site.file(helper, answers("exit 0"), 0o755);
+    run().exited(7);
+    site.file(helper, answers("exit 1"), 0o755);
+    run().stopped(Reason::Accounts);
+    // 17 MiB of a comment.
+    site.file(helper, answers("head -c 17825792 /dev/zero | tr '\\0' '#'"), 0o755);
+    run().stopped(Reason::Accounts);
+    site.file(helper, answers("head -c 1000000 /dev/zero | tr '\\0' '#'"), 0o755);
+    run().exited(7);
+    site.file(helper, answers("exit 0"), 0o755);
+    for (mode, owner) in [(0o757, (0, 0)), (0o775, (0, harness::accounts::PILOT))] {
+        site.own(helper, owner);
+        site.mode(helper, mode);
+        run().stopped(Reason::Accounts);
+    }
+    site.own(helper, (harness::accounts::OTHER, 0));
+    site.mode(helper, 0o755);
+    run().stopped(Reason::Accounts);
+    site.own(helper, (0, 0));
+    site.mode("/usr/libexec/glexec", 0o777);
+    run().stopped(Reason::Accounts);
+    site.mode("/usr/libexec/glexec", 0o755);
+    run().exited(7);
 }
 
 #[test]

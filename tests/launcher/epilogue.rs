@@ -147,6 +147,89 @@ fn an_epilogue_that_hangs_is_ended_and_so_is_what_it_left_behind() {
     }
 }
 
+#[test]
+fn an_epilogue_whose_time_is_up_hears_term_with_its_group_and_has_its_grace() {
+    let script = "#!/bin/sh\ncd /var/lib/site\n\
+        trap 'echo term >> log; sleep 1; echo end >> log; exit 0' TERM\n\
+        sh -c 'trap \"echo group >> log\" TERM; while :; do sleep 0.05; done' &\n\
+        while :; do sleep 0.05; done\n";
+    let lines = "epilogue_timeout = 1\nkill_grace = 3";
+    let site = Site::with_epilogue_script(script, lines);
+    let ran = site.glexec(["actor", "exit", "42"]).with_status().run();
+    ran.exited(202);
+    assert_eq!(result(&ran), ("timeout".to_owned(), None));
+    let log = site.read("/var/lib/site/log");
+    let at = |word: &str| log.lines().position(|line| line == word);
+    assert!(at("term") < at("end") && at("term").is_some(), "{log}");
+    assert!(at("group") < at("end") && at("group").is_some(), "with it, not after it: {log}");
+    assert_eq!(names(&site), [""; 0], "its group had KILL afterwards");
+    // One that is stopped hears it, too.
+    let site = Site::with_epilogue_script(
+        "#!/bin/sh\ntrap 'echo heard >> /var/lib/site/log; exit 0' TERM\nkill -STOP $$\n\
+         while :; do sleep 0.05; done\n",
+        lines,
+    );
+    site.glexec(["actor", "exit", "42"]).run().exited(202);
+    assert_eq!(site.read("/var/lib/site/log"), "heard\n");
+}
+
+#[test]
+fn an_epilogue_that_is_silent_is_timed_out_though_its_output_is_waited_for() {
+    let lines = "epilogue_output = \"log\"\nepilogue_timeout = 1\nkill_grace = 1";
+    let site = Site::with_epilogue_script("#!/bin/sh\necho hello\nexec sleep 300\n", lines);
+    let start = Instant::now();
+    site.glexec(["actor", "exit", "42"]).run().exited(202);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn two_terms_of_root_shorten_the_epilogues_own_grace() {
+    let script = "#!/bin/sh\ntrap '' TERM\necho > /var/lib/site/up\nwhile :; do sleep 0.05; done\n";
+    let site = Site::with_epilogue_script(script, "epilogue_timeout = 1\nkill_grace = 25");
+    let start = Instant::now();
+    let running = site.glexec(["actor", "exit", "42"]).with_status().start();
+    until("the epilogue runs", || site.path("/var/lib/site/up").exists());
+    for _ in 0..2 {
+        running.signal_by("root", libc::SIGTERM).unwrap();
+        // Two that are pending are one.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    running.wait().exited(202);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+fn an_epilogue_dies_with_its_glexec() {
+    let script = "#!/bin/sh\necho $$ > /var/lib/site/pid\nexec sleep 300\n";
+    let site = Site::with_epilogue_script(script, "");
+    let running = site.glexec(["actor", "exit", "42"]).with_status().start();
+    let pid = || site.read("/var/lib/site/pid").trim().parse::<i32>().ok();
+    until("the epilogue runs", || pid().is_some());
+    let pid = pid().unwrap();
+    assert!(harness::Process::of(pid).is_some());
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    until("it is dead, without any sweep", || {
+        harness::Process::of(pid).is_none_or(|process| process.is_zombie())
+    });
+}
+
+#[test]
+fn the_epilogue_and_what_it_starts_die_of_a_sigpipe() {
+    let script = "#!/bin/sh\ngrep SigIgn /proc/self/status > /var/lib/site/ignored\n";
+    let site = Site::with_epilogue_script(script, "");
+    site.glexec(["true"]).run().exited(0);
+    assert_eq!(site.read("/var/lib/site/ignored"), format!("SigIgn:\t{}\n", "0".repeat(16)));
+}
+
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !happened() {
+        assert!(Instant::now() < deadline, "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn names(site: &Site) -> Vec<String> {
     site.processes().into_iter().filter_map(|p| harness::Process::of(p).map(|p| p.name)).collect()
 }

@@ -27,7 +27,7 @@ fn trusted(site: &Site, what: &str) {
 
 #[test]
 fn an_epilogue_that_others_can_change_is_untrusted() {
-    for mode in [0o775, 0o777, 0o757, 0o1777, 0o722] {
+    for mode in [0o775, 0o777, 0o757, 0o1777, 0o1757, 0o722] {
         let site = Site::with_epilogue("");
         trusted(&site, "as installed");
         let site = Site::with_epilogue("");
@@ -51,7 +51,7 @@ fn an_epilogue_that_others_can_change_is_untrusted() {
 fn every_directory_on_the_way_counts_and_a_sticky_bit_excuses_nothing() {
     for directory in ["/usr/libexec/site", "/usr/libexec", "/usr", "/"] {
         for (mode, owner) in
-            [(0o777, (0, 0)), (0o1777, (0, 0)), (0o775, (0, PILOT)), (0o755, (PILOT, 0))]
+            [(0o777, (0, 0)), (0o1757, (0, 0)), (0o775, (0, PILOT)), (0o755, (PILOT, 0))]
         {
             let site = Site::with_epilogue("");
             site.own(directory, owner);

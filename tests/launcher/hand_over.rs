@@ -189,6 +189,8 @@ fn only_a_directory_of_the_callers_own_is_handed_over_and_to_one_run() {
     call(&site, "true").with_status().run().exited(201).stopped(Reason::HandOver);
     running.wait().exited(0);
     call(&site, "true").run().exited(0);
+    let locks = names(&site, STATE).into_iter().filter(|name| name.starts_with("handed."));
+    assert_eq!(locks.count(), 0, "none stays locked");
     assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT));
     assert_eq!(owner(&site, "/var/lib/site/scratch/others"), (OTHER, OTHER));
 }
@@ -243,6 +245,68 @@ fn what_a_killed_glexec_had_is_given_back_by_a_sweep_and_nothing_in_its_place() 
             call(&site, "true").run().exited(0);
         }
     }
+}
+
+#[test]
+fn a_directory_that_is_somebody_elses_by_now_is_not_given_back() {
+    let site = prepared(Site::with_epilogue("hand_over = [\"D\"]"));
+    let running = call(&site, "echo up; exec sleep 300").with_status().start();
+    running.says("up");
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    site.own(DIRECTORY, (OTHER, OTHER));
+    sweep(&site).exited(0);
+    assert_eq!(owner(&site, DIRECTORY), (OTHER, OTHER));
+    assert_eq!(owner(&site, &format!("{DIRECTORY}/f")), (PAYLOAD1, PAYLOAD1));
+    assert_eq!(site.epilogues().len(), 1);
+}
+
+#[test]
+fn what_is_mounted_below_a_directory_keeps_its_owner() {
+    let site = site();
+    let (below, file) = (format!("{DIRECTORY}/mounted"), format!("{DIRECTORY}/mounted/f"));
+    site.directory(&below, (PILOT, PILOT), 0o755);
+    let mount = format!(
+        "mount -t tmpfs -o mode=755,uid={PILOT},gid={PILOT} tmpfs {below} && \
+         echo x > {file} && chown {PILOT}:{PILOT} {file}"
+    );
+    site.shell(&mount).by("root").run().exited(0);
+    let ran = call(&site, "stat -c %u mounted mounted/f f").run();
+    assert_eq!(ran.exited(0).output(), format!("{PILOT}\n{PILOT}\n{PAYLOAD1}\n"));
+    assert_eq!(owner(&site, &file), (PILOT, PILOT));
+}
+
+#[test]
+fn two_variables_may_name_one_directory() {
+    let site = prepared(Site::with("hand_over = [\"D\", \"E\"]"));
+    let ran = call(&site, "stat -c %u f").env("E", &format!("{DIRECTORY}/")).run();
+    assert_eq!(ran.exited(0).output(), format!("{PAYLOAD1}\n"));
+    assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT));
+}
+
+#[test]
+fn a_directory_that_a_user_serves_is_not_handed_over_and_is_asked_nothing() {
+    let site = Site::with_epilogue("hand_over = [\"D\"]");
+    let scratch = "/var/lib/site/scratch";
+    let served = harness::Sleepy::of(&site, &format!("{scratch}/served"), PILOT);
+    let ran = site.glexec(["true"]).env("D", &format!("{scratch}/served")).with_status().run();
+    ran.stopped(Reason::HandOver).exited(201);
+    assert!(ran.error().contains("a file system that a user serves"), "{ran:#?}");
+    drop(served);
+    // Nor does a sweep ask one that is there by now.
+    let site = prepared(Site::with_epilogue("hand_over = [\"D\"]"));
+    let running = call(&site, "echo up; exec sleep 300").with_status().start();
+    running.says("up");
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    let served = harness::Sleepy::of(&site, scratch, PILOT);
+    let ran = sweep(&site);
+    let text = ran.exited(1).output();
+    assert!(text.contains("a file system that a user serves is mounted on the way"), "{text}");
+    drop(served);
+    site.shell(&format!("umount {scratch}")).by("root").run().exited(0);
+    sweep(&site).exited(0);
+    assert_eq!(owner(&site, DIRECTORY), (PILOT, PILOT));
 }
 
 /// Changes the tree under glexec's hands for as long as it lives.

@@ -447,7 +447,13 @@ fn a_file_system_that_never_answers_a_close_keeps_no_epilogue_from_running() {
         assert_eq!(open.display().to_string(), "/dev/null", "descriptor {fd}");
     }
     sleepy.is_waited_for(1);
+    // Who waits for it is the caller's, and nobody's straggler; so is the messenger.
+    let beside = crate::messenger::helpers(&site, glexec);
+    assert!(beside.len() >= 2, "{beside:?}");
+    assert!(beside.iter().all(|process| process.uids == [PILOT; 4]), "{beside:?}");
     running.control = None;
+    let left = running.record(|record| matches!(record, Record::Stragglers { .. }));
+    assert!(matches!(left, Record::Stragglers { found: 0, .. }), "{left:?}");
     until("the epilogue has run", || site.epilogues().len() == 1);
     until("the run has ended", || running.has_ended());
     assert_eq!(runs(&site), [""; 0], "and it is paid");

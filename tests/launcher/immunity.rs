@@ -1,5 +1,8 @@
 //! Who may signal a lingering glexec: nobody but root where an epilogue is owed.
 
+use crate::bracket::{all_four, status};
+use crate::messenger::descriptors;
+use harness::accounts::PILOT;
 use harness::{Process, Running, Site};
 use nix::errno::Errno;
 use std::time::Duration;
@@ -156,4 +159,53 @@ fn a_lingering_glexec_holds_nothing_of_the_callers() {
     assert_eq!(field("CapInh:"), "0000000000000000");
     assert_eq!(field("CapAmb:"), "0000000000000000");
     running.wait().exited(0);
+}
+
+#[test]
+fn none_of_the_callers_descriptors_is_open_in_a_lingering_glexec_or_in_its_mirror() {
+    let owed = format!("epilogue = \"{}\"", harness::EPILOGUE);
+    for lines in ["", &owed] {
+        for mirrored in [false, true] {
+            let what = format!("{lines}, with a mirror: {mirrored}");
+            let site = Site::with(lines);
+            let (read, write) = nix::unistd::pipe().unwrap();
+            let mut call =
+                site.glexec(["sleep", "300"]).within("/home/pilot").with_status().with_control();
+            for number in 10..25 {
+                call = call.passing(number, std::fs::File::open("/etc/passwd").unwrap());
+            }
+            call = call.passing(25, write);
+            if mirrored {
+                call = call.with_child(Duration::from_secs(300));
+            }
+            let running = call.start();
+            let (glexec, _) = running.started();
+            assert_eq!(glexec != running.pid(), mirrored, "{what}");
+            // Nobody has it any more: neither glexec, nor its mirror, nor the payload.
+            assert_eq!(nix::unistd::read(&read, &mut [0]), Ok(0), "{what}");
+            for pid in [glexec, running.pid()] {
+                let open = descriptors(pid);
+                let files: Vec<_> = open.values().filter(|to| to.ends_with("/passwd")).collect();
+                assert!(files.is_empty(), "{what}: {open:?}");
+                assert!((0..=2).all(|fd| open[&fd] == "/dev/null"), "{what}: {open:?}");
+                let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+                assert_eq!(cwd.display().to_string(), "/", "{what}");
+            }
+            let of_the_mirror = if lines.is_empty() { PILOT } else { 0 };
+            if mirrored {
+                assert_eq!(status(running.pid(), "Uid"), all_four(of_the_mirror), "{what}");
+            }
+            let may = running.signal_by("pilot", 0);
+            assert_eq!(may.is_ok(), lines.is_empty(), "{what}: {may:?}");
+            running.order("KILL");
+            running.wait().exited(137);
+        }
+    }
+    let site = Site::with("linger = false");
+    let mut call = site.glexec(["actor", "look"]);
+    for number in 10..25 {
+        call = call.passing(number, std::fs::File::open("/etc/passwd").unwrap());
+    }
+    let seen = call.run().look().descriptors;
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [0, 1, 2], "{seen:?}");
 }

@@ -62,16 +62,33 @@ fn what_a_caller_writes_stays_within_its_line_and_its_quotes() {
         .env("GLEXEC_NOTE", forged);
     let ran = call.run();
     ran.exited(3);
-    for line in site.raw_log() {
+    let raw = site.raw_log();
+    assert!(raw.len() >= 2, "a begin and an end: {ran:#?}");
+    for line in raw {
         assert!(
             !line.iter().any(|b| *b < 0x20 || *b == 0x7f),
             "{}",
             String::from_utf8_lossy(&line)
         );
     }
-    let lines = ran.log.iter().filter(|l| l.contains("real_user(root)")).count();
-    assert!(lines <= 1, "{ran:#?}");
+    let lines: Vec<&String> = ran.log.iter().filter(|l| l.contains("real_user(root)")).collect();
+    assert_eq!(lines.len(), 1, "{ran:#?}");
+    // Within the quotes: each of its own is escaped, and so is the backslash before the last one.
+    let after = lines[0].split_once("args: \"").unwrap().1;
+    let end = ends_at(after).unwrap_or_else(|| panic!("{after}"));
+    let quoted = &after[..end];
+    assert!(quoted.contains("real_user(root)") && quoted.contains(" ok "), "{after}");
     assert!(!ran.log.iter().any(|l| l.starts_with("<13>Jan")), "{ran:#?}");
+}
+
+/// Where a quoted text ends: at a quote without a backslash that is none of the text's own.
+fn ends_at(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.char_indices().find_map(|(at, character)| {
+        let ends = character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        ends.then_some(at)
+    })
 }
 
 #[test]
@@ -80,9 +97,14 @@ fn bytes_that_are_no_text_are_escaped() {
     let site = Site::new();
     let word = std::ffi::OsString::from_vec(vec![0xff, 0xfe, b'a', 0x80, 0x01]);
     site.glexec(["actor", "argv"]).words([word]).run().exited(0);
-    for line in site.raw_log() {
-        assert!(std::str::from_utf8(&line).is_ok(), "{}", String::from_utf8_lossy(&line));
+    let raw = site.raw_log();
+    for line in &raw {
+        assert!(std::str::from_utf8(line).is_ok(), "{}", String::from_utf8_lossy(line));
     }
+    // None of them is lost.
+    let told = raw.iter().filter_map(|line| std::str::from_utf8(line).ok());
+    let told = told.filter(|line| line.contains("\\xff\\xfea\\x80\\x01")).count();
+    assert_eq!(told, 1, "{:#?}", site.log());
 }
 
 #[test]
@@ -102,6 +124,9 @@ fn a_long_line_is_cut_at_8_kib_and_says_how_long_it_was() {
         "its full length: …{}",
         &begin[begin.len() - 200..]
     );
+    // What is cut is closed: what follows is not the caller's.
+    let quotes = begin.matches('"').count();
+    assert!(quotes >= 2 && quotes % 2 == 0, "{quotes} quotes: …{}", &begin[begin.len() - 200..]);
 }
 
 #[test]

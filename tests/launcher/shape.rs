@@ -193,6 +193,12 @@ fn nothing_is_executed_as_root_but_the_epilogue() {
     assert_eq!(paths.first(), Some(&GLEXEC));
     assert!(paths.len() == 3, "glexec, payload, epilogue: {execs:#?}");
     assert!(paths[1].ends_with("/true"), "{execs:#?}");
+    // As whom: the caller, the target, root.
+    let calls = crate::bracket::traced(&site, &["true"]);
+    let done = calls.iter().filter(|call| call.text.ends_with("= 0"));
+    let execs: Vec<_> = done.filter(|call| call.is(&["execve", "execveat"])).collect();
+    let euids: Vec<u32> = execs.iter().map(|call| call.euid).collect();
+    assert_eq!(euids, [harness::accounts::PILOT, harness::accounts::PAYLOAD1, 0], "{execs:#?}");
 }
 
 #[test]

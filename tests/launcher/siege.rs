@@ -12,13 +12,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A pipe that is locked for as long as this lives.
-struct Locked {
+pub(crate) struct Locked {
     peer: Option<UnixStream>,
     splicer: Option<JoinHandle<()>>,
 }
 
 impl Locked {
-    fn new(pipe: OwnedFd) -> Self {
+    pub(crate) fn new(pipe: OwnedFd) -> Self {
         let (idle, peer) = UnixStream::pair().unwrap();
         let splicer = std::thread::spawn(move || raw::splice(idle.as_raw_fd(), pipe.as_raw_fd()));
         std::thread::sleep(Duration::from_millis(50));

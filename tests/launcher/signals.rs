@@ -59,13 +59,14 @@ fn after_any_signal_of_root_the_epilogue_has_run_once_and_the_payload_is_gone() 
 fn a_term_is_followed_by_cont_so_that_a_stopped_payload_hears_it() {
     let site = Site::new();
     let running = site
-        .glexec(["sh", "-c", "trap 'exit 7' TERM; echo ready; kill -STOP $$; sleep 5; exit 1"])
+        .glexec(["sh", "-c", "trap 'exit 7' TERM; echo ready; kill -STOP $$; sleep 300; exit 1"])
         .with_status()
         .start();
     running.says("ready");
     let (_, payload) = running.started();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while Process::of(payload).is_some_and(|p| p.state != 'T') && Instant::now() < deadline {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Process::of(payload).is_some_and(|p| p.state != 'T') {
+        assert!(Instant::now() < deadline, "it is never stopped");
         std::thread::sleep(Duration::from_millis(2));
     }
     running.signal_by("pilot", libc::SIGTERM).unwrap();
@@ -116,6 +117,18 @@ fn a_payload_that_signals_its_parent_does_not_hear_itself() {
         ran.exited(42);
         assert_eq!(ran.output(), "", "{caller}");
     }
+}
+
+#[test]
+fn a_signal_to_a_mirror_reaches_the_payload() {
+    let site = Site::new();
+    let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done";
+    let call = site.glexec(["sh", "-c", script]).with_status();
+    let running = call.with_child(Duration::from_secs(300)).start();
+    running.says("ready");
+    assert_ne!(running.started().0, running.pid(), "the run is another process");
+    running.signal_by("pilot", libc::SIGTERM).unwrap();
+    running.wait().exited(7);
 }
 
 #[test]

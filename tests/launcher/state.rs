@@ -501,6 +501,9 @@ fn files_that_are_none_of_ours_are_reported_and_kept() {
     put("run.1.readable", text.as_bytes(), 0o644);
     put("run.1.foreign", text.as_bytes(), 0o600);
     site.own(&format!("{STATE}/run.1.foreign"), (PILOT, 0));
+    put("run.1.linked", text.as_bytes(), 0o600);
+    let second = site.path(&format!("{STATE}/linked"));
+    std::fs::hard_link(site.path(&format!("{STATE}/run.1.linked")), second).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", site.path(&format!("{STATE}/run.1.link"))).unwrap();
     site.directory(&format!("{STATE}/run.1.directory"), (0, 0), 0o700);
     site.program(["/usr/bin/mkfifo", "-m", "600", &format!("{STATE}/run.1.fifo")]).by("root").run();
@@ -516,6 +519,7 @@ fn files_that_are_none_of_ours_are_reported_and_kept() {
         "readable",
         "foreign",
         "link",
+        "linked",
         "directory",
         "fifo",
     ] {

@@ -69,13 +69,47 @@ fn a_daemon_that_heeds_term_is_ended_by_term_within_the_grace() {
     assert_eq!(counts(&site), [Vec::<String>::new()]);
 }
 
+/// Waits in a payload until what it has started last is stopped.
+const STOPPED: &str = "until grep -q '^State:.T' /proc/$!/status; do sleep 0.02; done";
+
 #[test]
-fn stopped_stragglers_are_ended_too() {
-    let site = Site::with_epilogue_script(COUNTING, "kill_grace = 1");
-    let script =
-        "setsid sh -c 'kill -STOP $$; sleep 9' </dev/null >/dev/null 2>&1 & sleep 0.3; exit 5";
-    site.glexec(["sh", "-c", script]).run().exited(5);
-    assert_eq!(counts(&site), [Vec::<String>::new()]);
+fn stopped_stragglers_hear_their_term_and_are_ended_where_they_do_not_heed_it() {
+    let site = Site::with_epilogue_script(COUNTING, "kill_grace = 20");
+    let daemon =
+        "trap 'echo heard >> /tmp/heard; exit 0' TERM; kill -STOP $$; while :; do sleep 0.02; done";
+    let script = format!("setsid sh -c \"$1\" </dev/null >/dev/null 2>&1 & {STOPPED}; exit 5");
+    let start = Instant::now();
+    site.glexec(["sh", "-c", &script, "sh", daemon]).run().exited(5);
+    assert_eq!(site.read("/tmp/heard"), "heard\n");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    site.settings(&format!("epilogue = \"{EPILOGUE}\"\nkill_grace = 1"));
+    let deaf = format!(
+        "setsid sh -c 'trap \"\" TERM; kill -STOP $$; sleep 300' </dev/null >/dev/null 2>&1 & {STOPPED}; exit 5"
+    );
+    site.glexec(["sh", "-c", &deaf]).run().exited(5);
+    assert_eq!(counts(&site), [Vec::<String>::new(), Vec::new()]);
+}
+
+#[test]
+fn orphans_that_have_ended_do_not_pile_up_while_the_payload_runs() {
+    let site = Site::new();
+    let script = "for (1..60) { if (!fork) { fork; exit 0 } } 1 while wait > 0; \
+        $| = 1; print \"done\\n\"; sleep 300";
+    let call = site.glexec(["/usr/bin/perl", "-e", script]).with_status().with_control();
+    let running = call.start();
+    let (glexec, payload) = running.started();
+    running.says("done");
+    let orphans = || {
+        let all = harness::processes(accounts::PAYLOAD1).into_iter();
+        all.filter(|process| process.parent == glexec && process.pid != payload).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while orphans() > 0 {
+        assert!(Instant::now() < deadline, "{} orphans", orphans());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    running.order("KILL");
+    running.wait().exited(137);
 }
 
 #[test]
@@ -164,6 +198,52 @@ fn a_glexec_within_a_payload_gets_its_own_time_to_run_its_epilogue() {
         .collect();
     assert_eq!(who, [Some("payload2".to_owned()), Some("payload1".to_owned())], "inner first");
     assert!(site.read(EPILOGUE).starts_with("#!"));
+}
+
+/// Two runs, one in the other's payload, and an epilogue that sleeps longer than the outer grace.
+fn nested(lines: &str) -> Site {
+    let script = "#!/bin/sh\necho begin $GLEXEC_EPILOG_TARGET_USER >> /var/lib/site/log\n\
+        [ $GLEXEC_EPILOG_TARGET_USER = payload1 ] || sleep 4\n\
+        echo end $GLEXEC_EPILOG_TARGET_USER >> /var/lib/site/log\n";
+    let lines =
+        format!("{lines}\nepilogue_timeout = 60\nuser_white_list = [\"pilot\", \"payload1\"]");
+    let site = Site::with_epilogue_script(script, &lines);
+    let text = site.read(harness::CONFIG)
+        + "\n[[mapping.static]]\ncaller = \"payload1\"\naccount = \"payload2\"\n";
+    site.config(&text);
+    site
+}
+
+const INNER_FIRST: &str = "begin payload2\nend payload2\nbegin payload1\nend payload1\n";
+
+#[test]
+fn a_nested_run_whose_payload_ignores_term_comes_to_the_end_of_its_epilogue() {
+    for grace in [1, 0] {
+        let site = nested(&format!("kill_grace = {grace}"));
+        let inner = "trap \"\" TERM; echo up > /tmp/up; while :; do sleep 0.05; done";
+        let script = format!(
+            "setsid /usr/sbin/glexec sh -c '{inner}' </dev/null >/dev/null 2>&1 & \
+             while [ ! -e /tmp/up ]; do sleep 0.02; done; exit 5"
+        );
+        let start = Instant::now();
+        let call = site.glexec(["sh", "-c", &script]).with_status();
+        call.within_time(Duration::from_secs(120)).run().exited(5);
+        assert_eq!(site.read("/var/lib/site/log"), INNER_FIRST, "{grace}");
+        // What is below it had KILL after the outer grace, not when the inner run's time was up.
+        assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn the_order_kill_ends_a_nested_run_and_spares_its_epilogue() {
+    let site = nested("kill_grace = 1");
+    let script = "/usr/sbin/glexec sh -c 'echo up; exec sleep 300' & sleep 300";
+    let call = site.glexec(["sh", "-c", script]).with_status().with_control();
+    let running = call.within_time(Duration::from_secs(60)).start();
+    running.says("up");
+    running.order("KILL");
+    running.wait().exited(137);
+    assert_eq!(site.read("/var/lib/site/log"), INNER_FIRST);
 }
 
 #[test]

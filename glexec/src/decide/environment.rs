@@ -173,6 +173,9 @@ mod tests {
         let mut want = vec!["COLORTERM=truecolor"];
         want.extend(TARGETS);
         assert_eq!(composed(&raw, names), want);
+        for zone in ["/tmp/evil", "Europe/../../../tmp/evil", "%s"] {
+            assert_eq!(composed(&[&format!("TZ={zone}")], names), TARGETS, "{zone}");
+        }
         let fine = composed(&["TZ=Europe/Amsterdam", "LANG=C.UTF-8"], names);
         assert_eq!(
             fine.get(..2),

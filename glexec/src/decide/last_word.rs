@@ -295,6 +295,41 @@ mod tests {
     }
 
     #[test]
+    fn a_jobs_keys_are_short_and_of_plain_characters_or_are_not_told() {
+        use crate::decide::config::Syntax;
+        let text = b"[glexec]\njob_variables = [\"A\", \"B\", \"C\", \"D\", \"E\"]\n";
+        let config = Config::parse(text, Syntax::Toml).unwrap();
+        let (long, longest) = (format!("A={}", "x".repeat(257)), format!("B={}", "x".repeat(256)));
+        let raw = [long.as_str(), &longest, "C=4711.0@node#1", "D=a b", "E=$(x)", "F=1"];
+        let raw = raw.iter().map(|entry| CString::new(*entry).unwrap()).collect();
+        let told = job(&config, &Environ::read(raw));
+        let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["B", "C"]);
+    }
+
+    #[test]
+    fn who_could_change_the_epilogue_is_neither_caller_nor_target() {
+        let account = |uid| Account {
+            name: String::new(),
+            uid: Uid::from_raw(uid),
+            gid: Gid::from_raw(uid),
+            home: "/".into(),
+            shell: "/".into(),
+        };
+        let person = |uid, gids: &[u32]| Person { name: String::new(), uid, gids: gids.to_vec() };
+        let by_user = EpilogueIdentity::new(Some(account(7)), None);
+        let by_group = EpilogueIdentity::new(None, Some(Gid::from_raw(8)));
+        let (other, user, member) = (person(1, &[1, 2]), person(7, &[1]), person(1, &[1, 8]));
+        for (identity, one) in [(&by_user, &user), (&by_group, &member)] {
+            assert!(identity.keep_apart(&other, &other).is_ok());
+            assert!(identity.keep_apart(one, &other).is_err());
+            assert!(identity.keep_apart(&other, one).is_err());
+        }
+        assert!(by_user.keep_apart(&member, &member).is_ok());
+        assert!(by_group.keep_apart(&user, &user).is_ok());
+    }
+
+    #[test]
     fn a_death_by_signal_is_told_as_128_and_n() {
         let ending = Ok(Ending::Killed { signal: 9, core: false });
         let told = Late { ending, ..Late::LONGEST }.variables();

@@ -112,6 +112,7 @@ mod tests {
     fn root_and_the_no_change_ids_are_never_targets() {
         assert!(admitted(1000, 1000, &[5], 100));
         assert!(admitted(4_000_000_000, 4_000_000_000, &[], 100));
+        assert!(admitted(100, 100, &[], 100), "the least that may be");
         for (uid, gid, groups) in [
             (0, 100, &[][..]),
             (u32::MAX, 100, &[]),

@@ -168,6 +168,8 @@ mod tests {
             (0, 9, 0o775, false, false),
             (0, 0, 0o777, false, false),
             (0, 0, 0o1777, false, false),
+            (0, 0, 0o1757, false, false),
+            (0, 8, 0o1757, false, false),
             (0, 8, 0o777, false, false),
         ] {
             let component = component(uid, gid, mode, None);
@@ -199,6 +201,12 @@ mod tests {
         assert!(!judge(&[(8, 2, 9)]), "another group");
         assert!(!judge(&[(4, 2, u32::MAX)]), "the owning group, which is not trusted");
         assert!(component(0, 5, 0o770, Some(vec![1, 2, 3])).judge(&trust).is_err());
+        let mut of_another_version = acl(&[(1, 7, u32::MAX)]).unwrap();
+        of_another_version[0] = 3;
+        assert!(component(0, 5, 0o770, Some(of_another_version)).judge(&trust).is_err());
+        let mut cut = acl(&[(1, 7, u32::MAX)]).unwrap();
+        cut.pop();
+        assert!(component(0, 5, 0o770, Some(cut)).judge(&trust).is_err());
     }
 
     #[test]

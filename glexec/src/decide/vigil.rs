@@ -193,6 +193,9 @@ mod tests {
         for n in [9, 18, 19] {
             assert_eq!(vigil(None).hear(Event::Order(n), None), Action::Everybody(n));
         }
+        let mut killed = vigil(None);
+        killed.hear(Event::Order(9), None);
+        assert_eq!(killed.hear(Event::TimeUp, None), Action::GiveUp, "and is not waited for");
         assert_eq!(vigil(None).hear(Event::Order(15), None), Action::Term(None));
         assert_eq!(vigil(None).hear(Event::Order(10), None), Action::Forward(10));
     }

@@ -181,7 +181,7 @@ mod tests {
         let at = |name: &str| from.path().join(name);
         fs::create_dir_all(at("-d/ü e/f")).unwrap();
         for (name, mode) in
-            [("a b", 0o600), ("-rf", 0o755), ("new\nline", 0o640), ("-d/ü e/x", 0o4711)]
+            [("a b", 0o666), ("-rf", 0o755), ("new\nline", 0o640), ("-d/ü e/x", 0o4711)]
         {
             fs::write(at(name), name.repeat(20_000)).unwrap();
             fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
@@ -197,7 +197,8 @@ mod tests {
         for name in ["a b", "-rf", "new\nline", "-d/ü e/x", "-d/ü e"] {
             let (old, new) =
                 (fs::metadata(at(name)).unwrap(), fs::metadata(to.path().join(name)).unwrap());
-            assert_eq!(new.mode() & 0o7777, old.mode() & 0o777, "{name:?}");
+            // But for what would let others write.
+            assert_eq!(new.mode() & 0o7777, old.mode() & 0o755, "{name:?}");
             assert_eq!((new.mtime(), new.mtime_nsec()), (old.mtime(), old.mtime_nsec()));
         }
         assert_eq!(fs::read(to.path().join("link")).unwrap(), "-d/ü e/x".repeat(20_000).as_bytes());
@@ -260,6 +261,23 @@ mod tests {
         let (to, result) = unpacked(&forged(&entries), rules);
         assert_eq!(result.unwrap().links, 1);
         assert!(to.path().join("a/x").is_file() && !to.path().join("proxy").exists());
+    }
+
+    #[test]
+    fn a_forged_stream_is_not_nested_without_end() {
+        let nested = |depth: usize| {
+            let head = || Head { name: "d".into(), mode: 0o755, modified: (0, 0) };
+            let mut bytes = Vec::new();
+            begin(&mut bytes).unwrap();
+            (0..depth).for_each(|_| Entry::Directory(head()).put(&mut bytes).unwrap());
+            (0..depth).for_each(|_| Entry::Up.put(&mut bytes).unwrap());
+            Entry::End.put(&mut bytes).unwrap();
+            let (to, result) = unpacked(&bytes, Rules::default());
+            remove(to.path()).unwrap();
+            result.is_ok()
+        };
+        assert!(nested(DEEPEST));
+        assert!(!nested(DEEPEST + 1));
     }
 
     #[test]
