@@ -3,7 +3,7 @@
 
 use crate::siege::Locked;
 use harness::accounts::{PAYLOAD1, PILOT};
-use harness::{EPILOGUE, GLEXEC, Process, Ran, Running, Site};
+use harness::{EPILOGUE, GLEXEC, Process, Ran, Running, Site, raw};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -143,17 +143,21 @@ fn the_session_of_a_lost_epilogue_is_ended_where_it_knows_of_the_run_and_not_oth
 #[test]
 fn what_is_left_of_a_lost_payload_hears_term_in_a_sweep_stopped_or_not() {
     let site = Site::with_epilogue("kill_grace = 20");
-    let heeds = |name: &str, then: &str| {
+    let heeds = |name: &str| {
         format!(
-            "(trap 'sleep 0.3; echo {name} >> /tmp/heard; exit 0' TERM; echo > /tmp/{name}; {then} \
+            "(trap 'sleep 0.3; echo {name} >> /tmp/heard; exit 0' TERM; \
+             sh -c 'echo $PPID' > /tmp/{name}.new; mv /tmp/{name}.new /tmp/{name}; \
              while :; do sleep 0.05; done) & "
         )
     };
-    let payload = heeds("runs", "")
-        + &heeds("stopped", "kill -STOP $(exec sh -c 'echo $PPID');")
-        + "until [ -e /tmp/runs ] && grep -q '^State:.T' /proc/$!/status; do sleep 0.02; done; \
-           echo up; sleep 300";
+    let payload = heeds("runs")
+        + &heeds("stopped")
+        + "while ! [ -e /tmp/runs -a -e /tmp/stopped ]; do sleep 0.02; done; echo up; sleep 300";
     lost(&site, &payload);
+    // Stopped from outside: a group that is orphaned with a stopped process in it has a HUP.
+    let stopped: i32 = site.read("/tmp/stopped").trim().parse().unwrap();
+    raw::kill(stopped, libc::SIGSTOP).unwrap();
+    until("it is stopped", || Process::of(stopped).is_some_and(|process| process.state == 'T'));
     let start = Instant::now();
     admin(&site, &["sweep", "--now"]).exited(0);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
