@@ -5,6 +5,8 @@ use crate::messenger::descriptors;
 use harness::accounts::PILOT;
 use harness::{Process, Running, Site};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 const SIGNALS: [i32; 6] =
@@ -182,6 +184,8 @@ fn none_of_the_callers_descriptors_is_open_in_a_lingering_glexec_or_in_its_mirro
             let (glexec, _) = running.started();
             assert_eq!(glexec != running.pid(), mirrored, "{what}");
             // Nobody has it any more: neither glexec, nor its mirror, nor the payload.
+            let mut ended = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut ended, 10_000u16), Ok(1), "{what}: somebody has it still");
             assert_eq!(nix::unistd::read(&read, &mut [0]), Ok(0), "{what}");
             for pid in [glexec, running.pid()] {
                 let open = descriptors(pid);
