@@ -252,6 +252,9 @@ mod tests {
         let refused = Held { records, glexec: Some(Ending::Exited(203)), orphaned: false };
         let end = task(&refused, SignalExit::Reraise);
         assert_eq!((end.ending, end.sentence), (Ending::Exited(203), None));
+        // Who has said why it refused has said all, however it ended.
+        let killed = Held { glexec: Some(Ending::Killed { signal: 9, core: false }), ..refused };
+        assert_eq!(task(&killed, SignalExit::Reraise).sentence, None);
     }
 
     fn checked(json: &str) -> Fitness {
@@ -275,6 +278,8 @@ mod tests {
             r#"{"usable":false,"findings":[{"name":"WARNING","text":"w"},{"name":"ERROR","text":"/etc/x is bad"}]}"#,
         );
         assert_eq!(broken, Fitness::Unfit("/etc/x is bad".to_owned()));
+        let without_a_word = checked(r#"{"usable":false,"findings":[]}"#);
+        assert!(matches!(without_a_word, Fitness::Unfit(_)));
         let good = checked(
             r#"{"usable":true,"findings":[],"rehearsal":{"code":0,"target":{"name":"p","uid":5,"gid":6}}}"#,
         );

@@ -14,7 +14,7 @@ use std::process::{Command, ExitStatus, Stdio};
 /// Where the digits are.
 const MARK: &[u8] = b"GLEXEC-MUTANT:";
 /// How long the tests that are named for an edit may take: one that hangs has been noticed.
-const NAMED: &str = "400";
+const NAMED: &str = "240";
 /// How long everything may take.
 const WHOLE: &str = "1800";
 

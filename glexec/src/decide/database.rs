@@ -242,7 +242,7 @@ mod tests {
         user1:x:1000:100:Some One:/home/user1:/bin/sh\n\
         user1:x:2000:100::/home/second:/bin/sh\n\
         bad:x:-1:100::/h:/bin/sh\nbad2:x:4294967295:1::/h:/s\nbad3:x:0x0:1::/h:/s\n\
-        nul\0:x:77:77::/h:/s\n+nis:x:5:5::/h:/s\nlast:x:4000000000:5::/h:/s";
+        nul\0:x:77:77::/h:/s\n+nis:x:5:5::/h:/s\nzeros:x:0012:5::/h:/s\nlast:x:4000000000:5::/h:/s";
 
     #[test]
     fn the_first_line_of_a_whole_name_or_number_counts() {
@@ -282,6 +282,7 @@ mod tests {
             "bad2",
             "bad3",
             "nul",
+            "zeros",
             "+nis",
             "../root",
         ] {
