@@ -108,14 +108,18 @@ fn a_signal_to_the_whole_group_is_heard_once() {
 
 #[test]
 fn a_payload_that_signals_its_parent_does_not_hear_itself() {
-    let site = Site::with("");
-    // Without an epilogue glexec keeps the caller's real uid: another uid may not signal it, but
-    // a payload of root's caller may. Either way nothing comes back.
-    let script = "trap 'echo echo; exit 9' TERM; kill -TERM $PPID 2>/dev/null; sleep 0.2; exit 42";
-    for caller in ["pilot", "root"] {
+    let site = Site::with("user_white_list = [\"pilot\", \"payload1\"]");
+    let text = site.read(harness::CONFIG)
+        + "\n[[mapping.static]]\ncaller = \"payload1\"\naccount = \"payload1\"\n";
+    site.config(&text);
+    // Without an epilogue glexec keeps the caller's real uid: another uid may not signal it, but a
+    // caller that is its own target may. Either way nothing comes back.
+    let script = "trap 'echo echo; exit 9' TERM; kill -TERM $PPID 2>/dev/null && echo sent; \
+        sleep 0.3; exit 42";
+    for (caller, output) in [("pilot", ""), ("payload1", "sent\n")] {
         let ran = site.glexec(["sh", "-c", script]).by(caller).run();
         ran.exited(42);
-        assert_eq!(ran.output(), "", "{caller}");
+        assert_eq!(ran.output(), output, "{caller}");
     }
 }
 
@@ -134,11 +138,19 @@ fn a_signal_to_a_mirror_reaches_the_payload() {
 #[test]
 fn a_payload_that_left_its_group_still_hears() {
     let site = Site::new();
-    let script = "use POSIX; setpgid(0,0); POSIX::setsid(); $SIG{TERM} = sub { exit 7 }; $| = 1; print \"ready\\n\"; sleep 5; exit 1";
-    let running = site.glexec(["perl", "-e", script]).with_status().start();
-    running.says("ready");
-    running.signal_by("pilot", libc::SIGTERM).unwrap();
-    running.wait().exited(7);
+    // It leads its group, so it can only go over to another one; somebody may stay in the first.
+    for stays in ["", "if (!($a = fork)) { sleep 300; exit }"] {
+        let script = format!(
+            "use POSIX; {stays} if (!($b = fork)) {{ setpgid(0, 0); sleep 300; exit }} \
+             setpgid($b, $b); setpgid(0, $b) or die; \
+             $SIG{{TERM}} = sub {{ kill 'KILL', $b; kill 'KILL', $a if $a; exit 7 }}; \
+             $| = 1; print getpgrp() == $$ ? \"still\" : \"ready\", \"\\n\"; sleep 300; exit 1"
+        );
+        let running = site.glexec(["perl", "-e", &script]).with_status().start();
+        running.says("ready");
+        running.signal_by("pilot", libc::SIGTERM).unwrap();
+        running.wait().exited(7);
+    }
 }
 
 #[test]

@@ -143,6 +143,11 @@ fn a_named_descriptor_must_be_an_open_pipe_or_socket_above_2_and_not_named_twice
     ] {
         bad(words);
     }
+    // One that goes in both directions, too.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let call = site.glexec(["--status-fd=7", "--control-fd=7", "true"]).passing(7, theirs);
+    call.run().exited(201).said_one_sentence();
+    drop(ours);
 }
 
 #[test]
