@@ -108,5 +108,7 @@ mod tests {
         assert!(cont.is_ours(true, own) && !cont.is_ours(false, own));
         assert!(!Signal::read(&info(18, 0, 5, 0)).unwrap().is_ours(true, own));
         assert!(Signal::read(&info(17, 1, 5, 1000)).unwrap().is_ours(false, own));
+        let sent = Signal::read(&info(17, 0, 5, 1000)).unwrap();
+        assert!(!sent.is_ours(false, own), "a CHLD that somebody sends is no child's end");
     }
 }
