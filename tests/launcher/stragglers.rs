@@ -227,7 +227,15 @@ fn a_nested_run_whose_payload_ignores_term_comes_to_the_end_of_its_epilogue() {
         );
         let start = Instant::now();
         let call = site.glexec(["sh", "-c", &script]).with_status();
-        call.within_time(Duration::from_secs(120)).run().exited(5);
+        let running = call.within_time(Duration::from_secs(120)).start();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !site.read("/var/lib/site/log").contains("begin payload2") {
+            assert!(Instant::now() < deadline, "the inner epilogue does not begin");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Whatever wakes the outer run meanwhile: the inner one's epilogue is none of its payload.
+        running.signal_by("root", libc::SIGUSR1).unwrap();
+        running.wait().exited(5);
         assert_eq!(site.read("/var/lib/site/log"), INNER_FIRST, "{grace}");
         // What is below it had KILL after the outer grace, not when the inner run's time was up.
         assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
