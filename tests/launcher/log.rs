@@ -229,13 +229,21 @@ fn a_log_file_that_cannot_be_trusted_or_written_stops_the_run() {
     site.directory("/var/log/glexec", (42_001, 42_001), 0o755);
     stops(&site, "in a user's directory");
 
+    for (mode, owner) in [(0o666, (0, 0)), (0o620, (0, 42_001)), (0o600, (42_001, 0))] {
+        let site = Site::with(file);
+        site.file("/var/log/glexec/log", "", 0o600);
+        site.own("/var/log/glexec/log", owner);
+        site.mode("/var/log/glexec/log", mode);
+        stops(&site, "a file that others can change");
+    }
+
     let site = Site::with(file);
-    let full = "mount -t tmpfs -o size=4k,mode=0700 tmpfs /var/log/glexec && head -c 4096 /dev/zero > /var/log/glexec/log; chmod 600 /var/log/glexec/log";
+    let full = "mount -t tmpfs -o size=4k,mode=0700 tmpfs /var/log/glexec && head -c 4090 /dev/zero > /var/log/glexec/log; chmod 600 /var/log/glexec/log";
     site.shell(full).by("root").run().exited(0);
     stops(&site, "a full disk");
     assert_eq!(
         std::fs::metadata(site.path("/var/log/glexec/log")).unwrap().len(),
-        4096,
+        4090,
         "no half line"
     );
 }
