@@ -1,23 +1,23 @@
-//! Carrying the plan out, and the desk from which everybody is told: log, status stream.
+//! Carrying the plan out, and the outputs: log and status stream.
 
-use crate::act::channel::Failure;
+use crate::act::caller_descriptors::{self, Orders, StatusStream};
+use crate::act::descriptor_proxy::DescriptorProxy;
+use crate::act::event_loop::code_of;
+use crate::act::exec_status::Failure;
 use crate::act::leases::Lease;
-use crate::act::linger::{Charge, Open, Rest, linger};
-use crate::act::messenger::Messenger;
-use crate::act::named::{self, Orders, StatusStream};
 use crate::act::payload::replace;
-use crate::act::relay::code_of;
 use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
 use crate::act::state::StateDir;
-use crate::act::{leads_terminal_group, mirror, needs_proc};
+use crate::act::supervisor::{Open, Rest, RunContext, linger};
+use crate::act::{leads_terminal_group, needs_proc, status_proxy};
 use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
 use crate::decide::config::{CgroupRule, Config, EpilogueFailure, LogRule, Stragglers};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Linger, Plan};
-use crate::decide::stop::Stop;
-use crate::decide::witness::{Level, Sink, Witness as _};
-use crate::report::{Teller, not_logged, paths, version};
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::{Level, Reporter as _, Sink};
+use crate::report::{SiteReporter, not_logged, paths, version};
 use crate::sweep::{Became, Wanted, in_a_process_apart, pairs};
 use crate::{Walk, settings};
 use nix::unistd::{Pid, Uid};
@@ -27,15 +27,15 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// What is open for telling.
-pub(crate) struct Desk<'p> {
+pub(crate) struct Outputs<'p> {
     privilege: Option<&'p Privilege>,
     early: Post<'p>,
     log: OnceCell<Post<'p>>,
     status: OnceCell<StatusStream>,
 }
 
-impl<'p> Desk<'p> {
-    /// A desk for the time before there is a configuration.
+impl<'p> Outputs<'p> {
+    /// The outputs for the time before there is a configuration.
     pub(crate) fn new(privilege: Option<&'p Privilege>) -> Self {
         let early = Post::syslog(privilege);
         Self { privilege, early, log: OnceCell::new(), status: OnceCell::new() }
@@ -53,13 +53,13 @@ impl<'p> Desk<'p> {
     pub(crate) fn take_named<'d>(
         &'d self,
         invocation: &Invocation,
-        teller: &Teller<'d>,
-    ) -> Result<Option<Orders>, Stop> {
+        reporter: &SiteReporter<'d>,
+    ) -> Result<Option<Orders>, Refusal> {
         // They are opened anew by way of /proc.
-        let (status, orders) = named::take(invocation, self.privilege)
+        let (status, orders) = caller_descriptors::take(invocation, self.privilege)
             .map_err(|stop| needs_proc(false).err().unwrap_or(stop))?;
         if let Some(status) = status {
-            teller.use_status(self.status.get_or_init(|| status));
+            reporter.use_status(self.status.get_or_init(|| status));
         }
         Ok(orders)
     }
@@ -68,10 +68,14 @@ impl<'p> Desk<'p> {
     ///
     /// # Errors
     /// [`Reason::Audit`].
-    pub(crate) fn open_log<'d>(&'d self, rule: &LogRule, teller: &Teller<'d>) -> Result<(), Stop> {
+    pub(crate) fn open_log<'d>(
+        &'d self,
+        rule: &LogRule,
+        reporter: &SiteReporter<'d>,
+    ) -> Result<(), Refusal> {
         let log = Post::open(self.privilege, rule);
         let log = log.map_err(|untrusted| not_logged(untrusted.clause()))?;
-        teller.use_log(rule, self.log.get_or_init(|| log));
+        reporter.use_log(rule, self.log.get_or_init(|| log));
         Ok(())
     }
 
@@ -85,7 +89,7 @@ impl<'p> Desk<'p> {
 ///
 /// # Errors
 /// [`Reason::Usage`] where that is for root only, [`Reason::NotAvailable`] for what is to come.
-pub(crate) fn answer(mode: Mode) -> Result<Option<String>, Stop> {
+pub(crate) fn answer(mode: Mode) -> Result<Option<String>, Refusal> {
     match mode {
         Mode::Run | Mode::Rehearse | Mode::Settle => Ok(None),
         Mode::Help => Ok(Some(usage_text())),
@@ -95,12 +99,12 @@ pub(crate) fn answer(mode: Mode) -> Result<Option<String>, Stop> {
             ("GLEXEC_ORIGINAL_CONFIG_FILE", settings::ORIGINAL),
             ("GLEXEC_HELPER_DIRECTORY", crate::act::helper::DIRECTORY),
         ]))),
-        Mode::Paths => Err(Stop::new(Reason::Usage, "-V is for root only")),
+        Mode::Paths => Err(Refusal::new(Reason::Usage, "-V is for root only")),
     }
 }
 
 /// Why there is no root, as a sentence for those who can act.
-pub(crate) fn powerless(reason: Reason) -> Stop {
+pub(crate) fn powerless(reason: Reason) -> Refusal {
     let (sentence, hint) = if reason == Reason::NoNewPrivs {
         let sentence = "glexec is called with no_new_privs, which takes its setuid bit away";
         (sentence, "switch off no_new_privs for this job")
@@ -112,13 +116,13 @@ pub(crate) fn powerless(reason: Reason) -> Stop {
     } else {
         ("glexec is not installed setuid root", "the site has to: owner root, mode 4755")
     };
-    Stop::new(reason, sentence).hint(hint)
+    Refusal::new(reason, sentence).hint(hint)
 }
 
 /// The threshold itself failed: there are no rights, and only the usual places to tell it.
-pub(crate) fn refuse_without_rights(stop: &Stop) -> u8 {
-    let desk = Desk::new(None);
-    Teller::new(desk.early(), Uid::current().to_string()).stopped(stop)
+pub(crate) fn refuse_without_rights(stop: &Refusal) -> u8 {
+    let outputs = Outputs::new(None);
+    SiteReporter::new(outputs.early(), Uid::current().to_string()).stopped(stop)
 }
 
 /// `--settle`: has what is owed of the caller's own finished runs paid whose job keys match. Who
@@ -128,9 +132,9 @@ pub(crate) fn refuse_without_rights(stop: &Stop) -> u8 {
 /// # Errors
 /// [`Reason::Usage`] for words that are no keys; those of the process that settles;
 /// [`Reason::State`] where something is still owed.
-pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: &[OsString]) -> Result<u8, Stop> {
+pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: &[OsString]) -> Result<u8, Refusal> {
     if job.is_empty() {
-        let usage = Stop::new(Reason::Usage, "--settle needs the job's keys");
+        let usage = Refusal::new(Reason::Usage, "--settle needs the job's keys");
         return Err(usage.hint("--settle KEY=VALUE..."));
     }
     pairs(job)?;
@@ -154,10 +158,10 @@ pub(crate) fn settle(walk: &Walk<'_>, config: &Config, job: &[OsString]) -> Resu
     };
     let (paid, live) = (count(|b| b == Became::Paid), count(|b| b == Became::Live));
     let owed = count(Became::is_owed);
-    walk.teller.status(&Record::Settled { paid, live, owed });
+    walk.reporter.status(&Record::Settled { paid, live, owed });
     match owed {
         0 => Ok(0),
-        count => Err(Stop::new(Reason::State, format!("{count} runs still owe something"))
+        count => Err(Refusal::new(Reason::State, format!("{count} runs still owe something"))
             .hint("the log says why; the site has to act")),
     }
 }
@@ -170,12 +174,12 @@ pub(crate) fn out(
     walk: &Walk<'_>,
     plan: &Plan,
     (orders, lease): (Option<Orders>, Option<Lease>),
-) -> Result<u8, Stop> {
+) -> Result<u8, Refusal> {
     // In the order in which a process closes them that only stands by: an account's lock first.
     let mut kept: Vec<RawFd> = lease.iter().flat_map(Lease::numbers).collect();
-    kept.extend(walk.desk.numbers());
+    kept.extend(walk.outputs.numbers());
     kept.extend(&plan.keep_fds);
-    let open = Open { orders, status: walk.desk.status.get(), kept };
+    let open = Open { orders, status: walk.outputs.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
             let (ended, rest) = through(walk, plan, (rules, privilege, lease.as_ref()), open)?;
@@ -184,25 +188,25 @@ pub(crate) fn out(
             if let Some(result) = ended.epilogue_failure() {
                 let number = result.number().map(|n| format!(" {n}")).unwrap_or_default();
                 let text = format!("the epilogue failed: {}{number}", result.word());
-                walk.teller.log(Level::Error, &text);
+                walk.reporter.log(Level::Error, &text);
             }
-            walk.teller.end(plan, &ended, code);
+            walk.reporter.end(plan, &ended, code);
             lease.iter().for_each(Lease::touch);
-            if let Some(ledger) = rest.ledger.filter(|_| ended.is_paid()) {
-                if let Err(errno) = ledger.remove() {
+            if let Some(record) = rest.record.filter(|_| ended.is_paid()) {
+                if let Err(errno) = record.remove() {
                     let text = format!("the paid entry could not be removed: {}", errno.desc());
-                    walk.teller.log(Level::Error, &text);
+                    walk.reporter.log(Level::Error, &text);
                 }
             }
-            walk.desk.status.get().into_iter().for_each(StatusStream::close);
-            rest.messenger.into_iter().for_each(Messenger::leave);
+            walk.outputs.status.get().into_iter().for_each(StatusStream::close);
+            rest.descriptor_proxy.into_iter().for_each(DescriptorProxy::leave);
             Ok(code)
         }
         // To leave its terminal a group leader has to fork, and then to end as the payload did.
         (Launch::Replace, Ok(privilege)) if plan.detach_terminal && leads_terminal_group() => {
             let (ended, _) = through(walk, plan, (&PLAIN, privilege, None), open)?;
             match ended.ending {
-                Ok(ending) => mirror::end_like(ending),
+                Ok(ending) => status_proxy::end_like(ending),
                 Err(code) => Ok(code),
             }
         }
@@ -229,21 +233,22 @@ fn through(
     plan: &Plan,
     (linger_rules, privilege, lease): (&Linger, &Privilege, Option<&Lease>),
     open: Open<'_>,
-) -> Result<(Ended, Rest), Stop> {
-    let charge = Charge { plan, linger: linger_rules, restore: walk.restore, privilege, lease };
-    linger(&charge, open, walk.teller)
+) -> Result<(Ended, Rest), Refusal> {
+    let context =
+        RunContext { plan, linger: linger_rules, restore: walk.restore, privilege, lease };
+    linger(&context, open, walk.reporter)
 }
 
 /// Becomes the payload. What comes back is a failure.
 fn become_it(walk: &Walk<'_>, plan: &Plan, root: Root) -> u8 {
-    let (teller, pid) = (walk.teller, Pid::this().as_raw());
+    let (reporter, pid) = (walk.reporter, Pid::this().as_raw());
     let (target, run_id) = (plan.target.name().to_owned(), plan.run_id.clone());
-    teller.status(&Record::Started { glexec_pid: pid, payload_pid: pid, target, run_id });
+    reporter.status(&Record::Started { glexec_pid: pid, payload_pid: pid, target, run_id });
     let failure: Failure = replace(root, plan, walk.restore);
     let code = code_of(failure);
     let text = format!("the payload was not started: {} exit_code={code}", failure.told());
-    teller.log(Level::Warning, &text);
-    teller.status(&Record::not_started(code));
-    teller.finished(code);
+    reporter.log(Level::Warning, &text);
+    reporter.status(&Record::not_started(code));
+    reporter.finished(code);
     code
 }

@@ -17,22 +17,22 @@ mod sweep;
 
 pub use admin::admin;
 
+use act::find_command::{LookupRights, Sought};
 use act::leases::{self, Lease};
-use act::probe::{Looker, Sought};
 use act::root::{Privilege, Root};
 use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
-use carry::Desk;
+use carry::Outputs;
 use contract::{Mode, Reason, Record};
 use decide::config::{Config, EpilogueRule};
 use decide::plan::{Launch, Plan, Request};
 use decide::policy::{Grant, Granted};
-use decide::stop::Stop;
-use decide::witness::{Level, Witness as _};
-use decide::{last_word, plan, policy};
+use decide::refusal::Refusal;
+use decide::reporter::{Level, Reporter as _};
+use decide::{epilogue_environment, plan, policy};
 use lookups::Lookups;
 use nix::unistd::Uid;
-use report::Teller;
+use report::SiteReporter;
 
 /// The setuid program: from the first breath to the one exit byte.
 pub fn run() -> ! {
@@ -46,34 +46,34 @@ pub fn run() -> ! {
 
 fn begun(born: Inherited) -> u8 {
     let Inherited { words, environment, restore, trouble, rights } = born;
-    let desk = Desk::new(rights.as_ref().ok());
-    let teller = Teller::new(desk.early(), Uid::current().to_string());
-    let walk = Walk { desk: &desk, teller: &teller, rights: &rights, restore: &restore };
+    let outputs = Outputs::new(rights.as_ref().ok());
+    let reporter = SiteReporter::new(outputs.early(), Uid::current().to_string());
+    let walk = Walk { outputs: &outputs, reporter: &reporter, rights: &rights, restore: &restore };
     let request = observe::request(words, environment);
     let done = request.and_then(|request| walk.go(request, trouble));
-    done.unwrap_or_else(|stop| teller.stopped(&stop))
+    done.unwrap_or_else(|stop| reporter.stopped(&stop))
 }
 
 /// One run, and what it works with.
 struct Walk<'w> {
-    desk: &'w Desk<'w>,
-    teller: &'w Teller<'w>,
+    outputs: &'w Outputs<'w>,
+    reporter: &'w SiteReporter<'w>,
     rights: &'w Result<Privilege, Reason>,
     restore: &'w Restore,
 }
 
 impl Walk<'_> {
     /// threshold → request → caller → config → judge → account → plan → carry out.
-    fn go(&self, request: Request, trouble: Option<Stop>) -> Result<u8, Stop> {
+    fn go(&self, request: Request, trouble: Option<Refusal>) -> Result<u8, Refusal> {
         if let Some(answer) = carry::answer(request.invocation.mode)? {
             return Ok(u8::from(!report::print(&answer)));
         }
-        let orders = self.desk.take_named(&request.invocation, self.teller)?;
+        let orders = self.outputs.take_named(&request.invocation, self.reporter)?;
         if let Some(trouble) = trouble {
             return Err(trouble);
         }
         let config = self.config().inspect_err(|_| self.open_log_all_the_same())?;
-        self.desk.open_log(&config.log, self.teller)?;
+        self.outputs.open_log(&config.log, self.reporter)?;
         self.tell_notices(&config, &request);
         act::needs_proc(config.linger && !config.log_only)?;
         if request.invocation.mode == Mode::Settle {
@@ -83,18 +83,18 @@ impl Walk<'_> {
         let (plan, lease) = self.plan(&config, request)?;
         if rehearsed {
             self.could_be_written_down(&config, &plan)?;
-            self.teller.rehearsed(&plan)?;
+            self.reporter.rehearsed(&plan)?;
             let (uid, gid) = (plan.target.uid().as_raw(), plan.target.gid().as_raw());
             let target = plan.target.name().to_owned();
-            self.teller.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
+            self.reporter.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
-        self.teller.begin(&plan)?;
+        self.reporter.begin(&plan)?;
         carry::out(self, &plan, (orders, lease))
     }
 
     /// Who asks before a job starts must not be told yes where the run itself would be told no.
-    fn could_be_written_down(&self, config: &Config, plan: &Plan) -> Result<(), Stop> {
+    fn could_be_written_down(&self, config: &Config, plan: &Plan) -> Result<(), Refusal> {
         let owes = matches!(&plan.launch, Launch::Linger(linger) if linger.state.is_some());
         if !owes && !plan.of_pool {
             return Ok(());
@@ -103,18 +103,18 @@ impl Walk<'_> {
     }
 
     /// Root for as long as the value lives; in log-only mode what rights there are.
-    fn root(&self) -> Result<Root, Stop> {
+    fn root(&self) -> Result<Root, Refusal> {
         self.rights.as_ref().map_or_else(|_| Ok(Root::without_rights()), Privilege::raise)
     }
 
     /// The configuration. Without root's rights it only counts where it asks for no more.
-    fn config(&self) -> Result<Config, Stop> {
+    fn config(&self) -> Result<Config, Refusal> {
         let config = settings::read(&self.root()?);
         match (self.rights, config) {
             (Ok(_), Ok(config)) if config.log_only => {
                 let detail =
                     "`log_only = true` and glexec is installed setuid root: undo one of them";
-                Err(Stop::configuration(Reason::ConfigMalformed, detail))
+                Err(Refusal::configuration(Reason::ConfigMalformed, detail))
             }
             // Root by a user namespace of the caller's own: root's files are not root's there.
             (Ok(_), Err(stop))
@@ -134,7 +134,7 @@ impl Walk<'_> {
     fn open_log_all_the_same(&self) {
         let rule = self.root().ok().and_then(|root| settings::log_rule(&root));
         if let Some(rule) = rule {
-            let _ = self.desk.open_log(&rule, self.teller);
+            let _ = self.outputs.open_log(&rule, self.reporter);
         }
     }
 
@@ -142,21 +142,21 @@ impl Walk<'_> {
         let dropped = request.environ.dropped;
         if dropped > 0 {
             let text = format!("{dropped} malformed or doubled entries of the environment dropped");
-            self.teller.log(Level::Info, &text);
+            self.reporter.log(Level::Info, &text);
         }
-        config.notices.iter().for_each(|notice| self.teller.log(Level::Info, notice));
+        config.notices.iter().for_each(|notice| self.reporter.log(Level::Info, notice));
         if policy::admits_everybody(config) {
-            self.teller.log(Level::Warning, "a white list admits everybody (\"*\")");
+            self.reporter.log(Level::Warning, "a white list admits everybody (\"*\")");
         }
     }
 
     /// Who, as whom, what, where, and what is owed afterwards.
-    fn plan(&self, config: &Config, request: Request) -> Result<(Plan, Option<Lease>), Stop> {
+    fn plan(&self, config: &Config, request: Request) -> Result<(Plan, Option<Lease>), Refusal> {
         let root = self.root()?;
         let mut lookups = Lookups::open(&root, self.rights.as_ref().ok(), config.account_source)?;
         let ids = observe::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
-        self.teller.know(caller.shown_name(), request.environ.get("GLEXEC_ID"));
+        self.reporter.know(caller.shown_name(), request.environ.get("GLEXEC_ID"));
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let wanted = request.environ.get("GLEXEC_TARGET_USER").map(String::from_utf8_lossy);
         let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
@@ -165,23 +165,23 @@ impl Walk<'_> {
         let (granted, lease) = self.granted((&root, config), (&mut lookups, grant), leased)?;
         let source = lookups.source();
         let text = format!("mapped to {}; accounts are looked up in {source}", granted.account);
-        self.teller.log(Level::Debug, &text);
+        self.reporter.log(Level::Debug, &text);
         let target = lookups.target(&granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
         let candidates = plan::candidates(&request, &config.path)?;
         let given = plan::given(config, &request.environ, caller.uid() == target.uid());
         let looker = match self.rights {
             Ok(privilege) if !config.log_only && plan::within(&given, &candidates) => {
-                Looker::Caller(privilege.caller())
+                LookupRights::Caller(privilege.caller())
             }
-            _ if config.log_only => Looker::Own,
-            _ => Looker::Target(&target),
+            _ if config.log_only => LookupRights::Own,
+            _ => LookupRights::Target(&target),
         };
         let mut directories = plan::directories(config, &request, (&caller, &target));
         // What is handed over may be entered later.
         let looked_at = if given.is_empty() { directories.as_slice() } else { &[] };
         let sought = Sought { commands: &candidates, directories: looked_at };
-        let (command, closed) = act::probe::find(&root, looker, sought)?;
+        let (command, closed) = act::find_command::find(&root, looker, sought)?;
         directories.drain(..closed.min(directories.len()));
         let environ = request.environ.clone();
         let mut plan = plan::lay(config, request, (caller, target), (command, directories))?;
@@ -191,14 +191,18 @@ impl Walk<'_> {
         }
         if let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) {
             let identity = lookups.epilogue(&root, rule)?;
-            plan = last_word::add_epilogue(plan, config, identity, &environ)?;
+            plan = epilogue_environment::add_epilogue(plan, config, identity, &environ)?;
         }
         if let Some(epilogue) = plan.epilogue() {
             let program = act::epilogue::open(&root, epilogue)?;
             // With the payload's PATH it may look where others than root can hold up who looks.
             if config.epilogue.as_ref().is_some_and(EpilogueRule::is_apart) {
                 let what = (epilogue.path.as_str(), &program);
-                act::epilogue::finds_its_interpreter(&root, what, last_word::ROOTS_PATH)?;
+                act::epilogue::finds_its_interpreter(
+                    &root,
+                    what,
+                    epilogue_environment::ROOTS_PATH,
+                )?;
             }
             act::epilogue::try_identity(&root, epilogue, &program)?;
         }
@@ -211,7 +215,7 @@ impl Walk<'_> {
         (root, config): (&Root, &Config),
         (lookups, grant): (&mut Lookups<'_>, Grant),
         (caller, rehearsed): (Uid, bool),
-    ) -> Result<(Granted, Option<Lease>), Stop> {
+    ) -> Result<(Granted, Option<Lease>), Refusal> {
         let accounts = match grant {
             Grant::Account(granted) => return Ok((granted, None)),
             Grant::Pool(accounts) => accounts,
@@ -220,7 +224,7 @@ impl Walk<'_> {
         if known.len() < accounts.len() {
             let missing = accounts.len() - known.len();
             let text = format!("{missing} of {} pool accounts do not exist here", accounts.len());
-            self.teller.log(Level::Warning, &text);
+            self.reporter.log(Level::Warning, &text);
         }
         if known.is_empty() {
             return Err(policy::no_account_exists(&accounts));

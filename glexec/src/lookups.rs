@@ -6,10 +6,10 @@ use crate::act::{helper, program};
 use crate::contract::Reason;
 use crate::decide::config::{AccountSource, EpilogueRule};
 use crate::decide::database::{self, Database, Question};
+use crate::decide::epilogue_environment::EpilogueIdentity;
 use crate::decide::facts::{Account, Caller, KernelIds};
-use crate::decide::last_word::EpilogueIdentity;
 use crate::decide::policy::Granted;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use crate::decide::target::Target;
 use crate::decide::trust::Stranger;
 use crate::{observe, settings};
@@ -42,7 +42,7 @@ impl<'p> Lookups<'p> {
         root: &Root,
         privilege: Option<&'p Privilege>,
         source: AccountSource,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, Refusal> {
         let ask = match source {
             AccountSource::Files => false,
             AccountSource::Nss => true,
@@ -64,7 +64,7 @@ impl<'p> Lookups<'p> {
         }
     }
 
-    fn ask(&mut self, questions: &[Question]) -> Result<(), Stop> {
+    fn ask(&mut self, questions: &[Question]) -> Result<(), Refusal> {
         let Source::Helper(privilege) = self.source else { return Ok(()) };
         if questions.is_empty() {
             return Ok(());
@@ -82,7 +82,7 @@ impl<'p> Lookups<'p> {
         &mut self,
         ids: KernelIds,
         with_groups: bool,
-    ) -> Result<(Caller, Vec<String>), Stop> {
+    ) -> Result<(Caller, Vec<String>), Refusal> {
         let gids: Vec<Gid> = if with_groups { ids.groups.clone() } else { Vec::new() };
         let mut questions = vec![Question::Uid(ids.uid), Question::Gid(ids.gid)];
         questions.extend(gids.iter().copied().map(Question::Gid));
@@ -100,7 +100,7 @@ impl<'p> Lookups<'p> {
     /// # Errors
     /// [`Reason::TargetUnknown`], [`Reason::TargetNotAdmitted`], [`Reason::Accounts`]; a
     /// configuration fault where the row names a group that does not exist.
-    pub(crate) fn target(&mut self, grant: &Granted, min_uid: u32) -> Result<Target, Stop> {
+    pub(crate) fn target(&mut self, grant: &Granted, min_uid: u32) -> Result<Target, Refusal> {
         let name = &grant.account;
         let mut questions = vec![Question::User(name.clone())];
         match &grant.groups {
@@ -110,7 +110,7 @@ impl<'p> Lookups<'p> {
         self.ask(&questions)?;
         let account = self.account(name).ok_or_else(|| {
             let sentence = format!("the mapped account '{name}' does not exist here");
-            Stop::new(Reason::TargetUnknown, sentence)
+            Refusal::new(Reason::TargetUnknown, sentence)
                 .hint("the site has to create it, or to map you to another")
         })?;
         let groups = match &grant.groups {
@@ -133,7 +133,7 @@ impl<'p> Lookups<'p> {
     ///
     /// # Errors
     /// [`Reason::Accounts`].
-    pub(crate) fn uids(&mut self, names: &[String]) -> Result<Vec<(String, Uid)>, Stop> {
+    pub(crate) fn uids(&mut self, names: &[String]) -> Result<Vec<(String, Uid)>, Refusal> {
         let questions: Vec<_> = names.iter().cloned().map(Question::User).collect();
         self.ask(&questions)?;
         let known = database::uids_by_name(&self.database.passwd, names.iter().map(String::as_str));
@@ -151,7 +151,10 @@ impl<'p> Lookups<'p> {
     ///
     /// # Errors
     /// [`Reason::Accounts`].
-    pub(crate) fn as_caller(&mut self, name: &str) -> Result<Option<(Caller, Vec<String>)>, Stop> {
+    pub(crate) fn as_caller(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<(Caller, Vec<String>)>, Refusal> {
         self.ask(&[Question::User(name.to_owned())])?;
         let Some(account) = self.account(name) else { return Ok(None) };
         self.ask(&[Question::GroupsOf(name.to_owned())])?;
@@ -163,7 +166,7 @@ impl<'p> Lookups<'p> {
     ///
     /// # Errors
     /// [`Reason::Accounts`].
-    pub(crate) fn members(&mut self, group: &str) -> Result<Option<Vec<String>>, Stop> {
+    pub(crate) fn members(&mut self, group: &str) -> Result<Option<Vec<String>>, Refusal> {
         self.ask(&[Question::Group(group.to_owned()), Question::MembersOf(group.to_owned())])?;
         let Database { passwd, groups } = &self.database;
         let Some(gid) = database::group_by_name(groups, group) else { return Ok(None) };
@@ -173,7 +176,7 @@ impl<'p> Lookups<'p> {
     }
 
     /// The supplementary groups of an account: those that list it, without its own.
-    fn groups_of(&self, account: &Account) -> Result<Vec<Gid>, Stop> {
+    fn groups_of(&self, account: &Account) -> Result<Vec<Gid>, Refusal> {
         let all = database::groups_of(&self.database.groups, &account.name, account.gid);
         let all = all.ok_or_else(|| {
             unreadable(&format!("account {} is in more groups than a process may be", account.name))
@@ -190,7 +193,7 @@ impl<'p> Lookups<'p> {
         &mut self,
         root: &Root,
         rule: &EpilogueRule,
-    ) -> Result<EpilogueIdentity, Stop> {
+    ) -> Result<EpilogueIdentity, Refusal> {
         let user = rule.user.iter().cloned().map(Question::User);
         let members = rule.group.iter().cloned().map(Question::MembersOf);
         self.ask(&user.chain(members).collect::<Vec<_>>())?;
@@ -198,7 +201,7 @@ impl<'p> Lookups<'p> {
             self.account(name).ok_or_else(|| {
                 let what = "does not exist; create the account or remove the key";
                 let detail = format!("epilogue_user '{name}' {what}");
-                Stop::configuration(Reason::EpilogueIdentity, detail)
+                Refusal::configuration(Reason::EpilogueIdentity, detail)
             })
         });
         let group = rule.group.as_ref().map(|name| self.group(name, "epilogue_group"));
@@ -220,7 +223,7 @@ impl<'p> Lookups<'p> {
     }
 
     /// Whether the account of this uid is in the group.
-    fn is_in_group(&mut self, uid: Uid, group: Gid) -> Result<bool, Stop> {
+    fn is_in_group(&mut self, uid: Uid, group: Gid) -> Result<bool, Refusal> {
         self.ask(&[Question::Uid(uid)])?;
         let Some(account) = database::account_by_uid(&self.database.passwd, uid) else {
             return Ok(false);
@@ -234,14 +237,15 @@ impl<'p> Lookups<'p> {
         database::account_by_name(&self.database.passwd, name)
     }
 
-    fn group(&self, name: &str, key: &str) -> Result<Gid, Stop> {
+    fn group(&self, name: &str, key: &str) -> Result<Gid, Refusal> {
         database::group_by_name(&self.database.groups, name).ok_or_else(|| {
             let detail = format!("`{key}` names group '{name}', which does not exist");
-            Stop::configuration(Reason::ConfigMalformed, detail)
+            Refusal::configuration(Reason::ConfigMalformed, detail)
         })
     }
 }
 
-fn unreadable(detail: &str) -> Stop {
-    Stop::new(Reason::Accounts, "the account database cannot be read; see the log").detail(detail)
+fn unreadable(detail: &str) -> Refusal {
+    Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
+        .detail(detail)
 }

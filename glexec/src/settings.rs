@@ -5,7 +5,7 @@ use crate::act::trusted::{self, Untrusted};
 use crate::contract::Reason;
 use crate::decide::config::{Config, LogRule, Syntax};
 use crate::decide::database::account_by_name;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use crate::decide::trust::Trust;
 
 /// Ours.
@@ -32,7 +32,7 @@ pub(crate) struct InForce {
 ///
 /// # Errors
 /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`], [`Reason::ConfigMalformed`].
-pub(crate) fn read(root: &Root) -> Result<Config, Stop> {
+pub(crate) fn read(root: &Root) -> Result<Config, Refusal> {
     let source = Source::open(root)?;
     let mut config = parse(&source.text, source.file, source.syntax)?;
     if source.of_account {
@@ -47,7 +47,7 @@ pub(crate) fn read(root: &Root) -> Result<Config, Stop> {
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) fn in_force(root: &Root) -> Result<InForce, Stop> {
+pub(crate) fn in_force(root: &Root) -> Result<InForce, Refusal> {
     let file = Source::open(root)?.file;
     let idle = file == OURS && nix::sys::stat::lstat(ORIGINAL).is_ok();
     Ok(InForce { config: read(root)?, file, idle })
@@ -69,7 +69,7 @@ struct Source {
 }
 
 impl Source {
-    fn open(root: &Root) -> Result<Self, Stop> {
+    fn open(root: &Root) -> Result<Self, Refusal> {
         match text(root, OURS, &Trust::default()) {
             Ok(text) => Ok(Self { text, file: OURS, syntax: Syntax::Toml, of_account: false }),
             Err(Untrusted::Missing(_)) => Self::open_original(root),
@@ -77,14 +77,14 @@ impl Source {
         }
     }
 
-    fn open_original(root: &Root) -> Result<Self, Stop> {
+    fn open_original(root: &Root) -> Result<Self, Refusal> {
         let original =
             |text, of_account| Self { text, file: ORIGINAL, syntax: Syntax::Original, of_account };
         let untrusted = match text(root, ORIGINAL, &Trust::default()) {
             Ok(text) => return Ok(original(text, false)),
             Err(Untrusted::Missing(_)) => {
                 let detail = format!("neither {OURS} nor {ORIGINAL} exists; write one of them");
-                return Err(Stop::configuration(Reason::ConfigMissing, detail));
+                return Err(Refusal::configuration(Reason::ConfigMissing, detail));
             }
             Err(untrusted) => untrusted,
         };
@@ -106,17 +106,17 @@ fn text(root: &Root, path: &str, trust: &Trust) -> Result<Vec<u8>, Untrusted> {
 ///
 /// # Errors
 /// [`Reason::ConfigMalformed`] with line and column for the log.
-pub(crate) fn parse(text: &[u8], path: &str, syntax: Syntax) -> Result<Config, Stop> {
+pub(crate) fn parse(text: &[u8], path: &str, syntax: Syntax) -> Result<Config, Refusal> {
     Config::parse(text, syntax).map_err(|bad| {
         let detail = format!("{path}:{}:{}: {}", bad.line, bad.column, bad.sentence);
-        Stop::configuration(Reason::ConfigMalformed, detail)
+        Refusal::configuration(Reason::ConfigMalformed, detail)
     })
 }
 
-fn refused(untrusted: &Untrusted) -> Stop {
+fn refused(untrusted: &Untrusted) -> Refusal {
     if let Untrusted::Exhausted(clause) = untrusted {
         let sentence = "too many open files: no descriptor is left for glexec";
-        return Stop::new(Reason::Limits, sentence)
+        return Refusal::new(Reason::Limits, sentence)
             .detail(clause)
             .hint("close some, or raise RLIMIT_NOFILE where the job is started");
     }
@@ -129,18 +129,18 @@ fn refused(untrusted: &Untrusted) -> Stop {
             untrusted.clause().to_owned()
         }
     };
-    Stop::configuration(Reason::ConfigUntrusted, detail)
+    Refusal::configuration(Reason::ConfigUntrusted, detail)
 }
 
 /// /etc/passwd or /etc/group, whole.
 ///
 /// # Errors
 /// [`Reason::Accounts`].
-pub(crate) fn accounts_file(root: &Root, path: &str) -> Result<Vec<u8>, Stop> {
+pub(crate) fn accounts_file(root: &Root, path: &str) -> Result<Vec<u8>, Refusal> {
     trusted::open_file(root, path, &Trust::default())
         .and_then(|file| trusted::read(file, path, MOST_ACCOUNTS))
         .map_err(|untrusted| {
-            Stop::new(Reason::Accounts, "the account database cannot be read; see the log")
+            Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
                 .detail(untrusted.clause())
         })
 }

@@ -7,11 +7,11 @@ use crate::act::state::{Settling, StateDir, is_of_caller};
 use crate::act::sweep::{Settled, Sweep, Which};
 use crate::contract::Reason;
 use crate::decide::config::Config;
-use crate::decide::entry::{Birth, Payer, Story};
-use crate::decide::stop::Stop;
-use crate::decide::witness::Witness;
+use crate::decide::entry::{Birth, RecordedRun, Trigger};
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::Reporter;
 use crate::lookups::Lookups;
-use crate::report::Teller;
+use crate::report::SiteReporter;
 use crate::settings;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
@@ -46,8 +46,8 @@ pub(crate) fn sweep(
     root: &Root,
     (privilege, closers): (&Privilege, Vec<Birth>),
     (config, wanted): (&Config, &Wanted),
-    witness: &dyn Witness,
-) -> Result<Vec<(String, Settled)>, Stop> {
+    reporter: &dyn Reporter,
+) -> Result<Vec<(String, Settled)>, Refusal> {
     let job = pairs(&wanted.job)?;
     let directory = StateDir::open(root, &config.state)?;
     let identity = match &config.epilogue {
@@ -58,18 +58,18 @@ pub(crate) fn sweep(
         None => None,
     };
     let epilogue = config.epilogue.as_ref().zip(identity.as_ref());
-    let mut sweep = Sweep::new((root, &directory), epilogue, config.kill_grace, witness)?;
+    let mut sweep = Sweep::new((root, &directory), epilogue, config.kill_grace, reporter)?;
     sweep.asides = closers;
-    let is_wanted = |story: &Story| {
-        wanted.caller.is_none_or(|uid| story.entry.caller.uid == uid) && story.matches(&job)
+    let is_wanted = |recorded: &RecordedRun| {
+        wanted.caller.is_none_or(|uid| recorded.entry.caller.uid == uid) && recorded.matches(&job)
     };
     let until = wanted.wait.map(|wait| Instant::now() + wait);
     // Who asks for one job wants it done, not scheduled.
     let at_once = wanted.now || !job.is_empty();
     let payer = match (wanted.by_caller, at_once) {
-        (true, _) => Payer::Caller,
-        (false, true) => Payer::RootAtOnce,
-        (false, false) => Payer::Root,
+        (true, _) => Trigger::Caller,
+        (false, true) => Trigger::RootAtOnce,
+        (false, false) => Trigger::Root,
     };
     let mut rows = Vec::new();
     for name in &wanted.drop {
@@ -153,7 +153,7 @@ pub(crate) fn in_a_process_apart(
     privilege: &Privilege,
     lock: Option<&Settling>,
     wanted: &Wanted,
-) -> Result<Vec<Row>, Stop> {
+) -> Result<Vec<Row>, Refusal> {
     let apart = apart::start(privilege, lock, |root, closers| {
         told(&swept(root, (privilege, closers), (wanted, lock)))
     })?;
@@ -165,15 +165,15 @@ fn swept(
     root: &Root,
     (privilege, closers): (&Privilege, Vec<Birth>),
     (wanted, lock): (&Wanted, Option<&Settling>),
-) -> Result<Vec<Row>, Stop> {
+) -> Result<Vec<Row>, Refusal> {
     let config = settings::read(root)?;
     let early = Post::syslog(Some(privilege));
     let post = Post::open(Some(privilege), &config.log);
-    let teller = Teller::new(&early, Uid::current().to_string());
+    let reporter = SiteReporter::new(&early, Uid::current().to_string());
     if let Ok(post) = &post {
-        teller.use_log(&config.log, post);
+        reporter.use_log(&config.log, post);
     }
-    let settled = sweep(root, (privilege, closers), (&config, wanted), &teller)?;
+    let settled = sweep(root, (privilege, closers), (&config, wanted), &reporter)?;
     if let Some(lock) = lock {
         StateDir::open(root, &config.state)?.is_settled(lock);
     }
@@ -187,7 +187,7 @@ enum Answer {
     Stopped { reason: String, sentence: String, detail: Option<String> },
 }
 
-fn told(swept: &Result<Vec<Row>, Stop>) -> Vec<u8> {
+fn told(swept: &Result<Vec<Row>, Refusal>) -> Vec<u8> {
     let said = match swept {
         Ok(rows) => Answer::Rows(rows.clone()),
         Err(stop) => Answer::Stopped {
@@ -204,16 +204,18 @@ fn told(swept: &Result<Vec<Row>, Stop>) -> Vec<u8> {
 ///
 /// # Errors
 /// Why it has not paid; [`Reason::State`] where it says nothing that can be understood.
-fn heard(answer: &[u8]) -> Result<Vec<Row>, Stop> {
+fn heard(answer: &[u8]) -> Result<Vec<Row>, Refusal> {
     match serde_json::from_slice(answer) {
         Ok(Answer::Rows(rows)) => Ok(rows),
         Ok(Answer::Stopped { reason, sentence, detail }) => {
             let known = Reason::ALL.iter().find(|known| known.word() == reason);
-            let stop = Stop::new(known.copied().unwrap_or(Reason::State), sentence);
-            Err(detail.into_iter().fold(stop, Stop::detail))
+            let stop = Refusal::new(known.copied().unwrap_or(Reason::State), sentence);
+            Err(detail.into_iter().fold(stop, Refusal::detail))
         }
-        Err(e) => Err(Stop::new(Reason::State, "what is owed could not be settled; see the log")
-            .detail(format!("the process that settles: {e}"))),
+        Err(e) => {
+            Err(Refusal::new(Reason::State, "what is owed could not be settled; see the log")
+                .detail(format!("the process that settles: {e}")))
+        }
     }
 }
 
@@ -221,16 +223,16 @@ fn heard(answer: &[u8]) -> Result<Vec<Row>, Stop> {
 ///
 /// # Errors
 /// [`Reason::Usage`] for a word that is none.
-pub(crate) fn pairs(words: &[OsString]) -> Result<Vec<(&OsStr, &OsStr)>, Stop> {
+pub(crate) fn pairs(words: &[OsString]) -> Result<Vec<(&OsStr, &OsStr)>, Refusal> {
     words.iter().map(|word| pair(word)).collect()
 }
 
-fn pair(word: &OsStr) -> Result<(&OsStr, &OsStr), Stop> {
+fn pair(word: &OsStr) -> Result<(&OsStr, &OsStr), Refusal> {
     let bytes = word.as_bytes();
     let at = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
     let split = at.and_then(|at| Some((bytes.get(..at)?, bytes.get(at + 1..)?)));
     split.map(|(key, value)| (OsStr::from_bytes(key), OsStr::from_bytes(value))).ok_or_else(|| {
-        Stop::new(Reason::Usage, "a job's key is given as KEY=VALUE")
+        Refusal::new(Reason::Usage, "a job's key is given as KEY=VALUE")
             .hint("for instance SLURM_JOB_ID=4711")
     })
 }

@@ -4,7 +4,7 @@ use crate::dialect::{Ad, Attribute, KEY};
 use crate::hooks::{LONGEST_AD, complain, scratch};
 use crate::settings::{By, Settings, seconds};
 use crate::verdict;
-use glexec::hook::Tool;
+use glexec::hook::BoundedCommand;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::env::var_os;
 use std::ffi::OsString;
@@ -51,7 +51,7 @@ impl Chirp {
         for Attribute { name, value } in attributes {
             let limit = until.saturating_duration_since(Instant::now());
             let name = format!("{}{name}", rule.prefix);
-            let tool = Tool {
+            let tool = BoundedCommand {
                 program: &program,
                 words: vec![rule.by.word().into(), name.clone().into(), value.into()],
                 environment: environment.clone(),
@@ -59,7 +59,7 @@ impl Chirp {
                 limit,
                 end_it: true,
             };
-            let told = !limit.is_zero() && tool.ask().is_ok_and(|answer| answer.code == Some(0));
+            let told = !limit.is_zero() && tool.run().is_ok_and(|answer| answer.code == Some(0));
             if !told {
                 let need = match rule.by {
                     By::Delayed => "CHIRP_DELAYED_UPDATE_PREFIX must admit it",

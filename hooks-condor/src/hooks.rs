@@ -1,11 +1,11 @@
 //! One function for each program: from the process's environment to its exit code.
 
-use crate::beside::{self, Starter};
 use crate::chirp::{self, Chirp};
-use crate::copy::{self, Journey, Trip};
+use crate::copy::{self, CopyOutcome, SandboxCopy};
 use crate::dialect::{self, Ad, Attribute, Fate, KEY};
 use crate::record::{self, Record};
 use crate::settings::{Prepare, Settings, Way, seconds};
+use crate::unsupported::{self, Starter};
 use crate::verdict::{self, Admission};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use glexec::hook::{
@@ -60,7 +60,7 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
     let mut hold = held(&settings, words, journey.as_ref());
     hold.set.extend(lent.map(|copy| (chirp::VARIABLE.into(), copy.into())));
     let run = hold.run();
-    let trip = journey.map(Journey::end);
+    let trip = journey.map(SandboxCopy::end);
     chirp::take_back();
     match run {
         Ok(held) => ended(&settings, (&held, &chirp), trip.as_ref()),
@@ -76,16 +76,20 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
 }
 
 /// The sandbox sets out, where the site has it copied.
-fn copying(settings: &Settings) -> Option<Journey> {
+fn copying(settings: &Settings) -> Option<SandboxCopy> {
     let scratch = scratch().filter(|_| settings.sandbox.way == Way::Copy)?;
-    let journey = Journey::begin(settings, &scratch).unwrap_or_else(|sentence| {
+    let journey = SandboxCopy::begin(settings, &scratch).unwrap_or_else(|sentence| {
         not_run(&format!("{}: {sentence} (202)", node()));
         end_as(Ending::Exited(ADMIN_MUST_ACT))
     });
     Some(journey)
 }
 
-fn held<'a>(settings: &'a Settings, words: Vec<OsString>, journey: Option<&Journey>) -> Hold<'a> {
+fn held<'a>(
+    settings: &'a Settings,
+    words: Vec<OsString>,
+    journey: Option<&SandboxCopy>,
+) -> Hold<'a> {
     let temporary = match (var_os("GLEXEC_TMPDIR"), var_os("TMPDIR")) {
         (None, Some(directory)) => Some(("GLEXEC_TMPDIR".into(), directory)),
         _ => None,
@@ -98,14 +102,14 @@ fn held<'a>(settings: &'a Settings, words: Vec<OsString>, journey: Option<&Journ
     Hold {
         program: &settings.programs.glexec,
         words,
-        keep: journey.map(Journey::kept).into_iter().collect(),
-        set: temporary.into_iter().chain(journey.map(Journey::variable)).collect(),
+        keep: journey.map(SandboxCopy::kept).into_iter().collect(),
+        set: temporary.into_iter().chain(journey.map(SandboxCopy::variable)).collect(),
         unset: secrets.collect(),
     }
 }
 
 /// glexec has ended: everybody is told, and the job ends.
-fn ended(settings: &Settings, (held, chirp): (&Held, &Chirp), trip: Option<&Trip>) -> ! {
+fn ended(settings: &Settings, (held, chirp): (&Held, &Chirp), trip: Option<&CopyOutcome>) -> ! {
     let end = verdict::job(held, settings.wrapper.signal_exit, trip);
     // The stream has said it all; what is left would be taken for the job's output.
     scratch().and_then(|scratch| record::take(&scratch));
@@ -119,7 +123,7 @@ fn ended(settings: &Settings, (held, chirp): (&Held, &Chirp), trip: Option<&Trip
         complain(sentence);
     }
     match trip {
-        Some(Trip::Back(left)) if !left.is_nothing() => complain(&left.to_string()),
+        Some(CopyOutcome::Back(left)) if !left.is_nothing() => complain(&left.to_string()),
         _ => {}
     }
     end_as(end.ending)
@@ -196,7 +200,7 @@ fn beside(ad: &Ad) -> Option<Fate> {
         sandbox: &scratch().unwrap_or_default(),
         domain: machine.and_then(|machine| machine.text("FileSystemDomain")),
     };
-    beside::asks(ad, &starter).map(|what| verdict::not_by_glexec(&node(), &what))
+    unsupported::asks(ad, &starter).map(|what| verdict::not_by_glexec(&node(), &what))
 }
 
 /// Whether who called this hook can become the job's owner.

@@ -3,18 +3,18 @@
 //!
 //! `dialect` knows HTCondor's words, `beside` what a job must not ask of its starter, `verdict`
 //! decides, `settings` is the site's file, `record` is what an epilogue leaves for the hook after
-//! it, `chirp` the way to the job's ad; `copy` is the sandbox in two places, `freight` its way between them; `hooks` puts them
+//! it, `chirp` the way to the job's ad; `copy` is the sandbox in two places, `archive` its way between them; `hooks` puts them
 //! together, one function for each program.
 
-mod beside;
+mod archive;
 mod chirp;
 mod copy;
 mod dialect;
-mod freight;
 mod hooks;
 mod legacy;
 mod record;
 mod settings;
+mod unsupported;
 mod verdict;
 
 pub use copy::copy;

@@ -1,6 +1,6 @@
 //! From outcomes to what HTCondor is told. Pure, by tables.
 
-use crate::copy::Trip;
+use crate::copy::CopyOutcome;
 use crate::dialect::{Ad, Attribute, Fate};
 use crate::settings::SignalExit;
 use glexec::contract::{
@@ -24,7 +24,7 @@ pub(crate) struct JobEnd {
 ///
 /// Where the sandbox was copied, `trip` is how that went: files that are missing at either end are
 /// no good end of a job.
-pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&Trip>) -> JobEnd {
+pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&CopyOutcome>) -> JobEnd {
     let glexec = held.glexec.unwrap_or(Ending::Exited(ADMIN_MUST_ACT));
     let end = |ending, sentence| JobEnd { ending, sentence, not_run: None };
     let Some(payload) = held.payload() else {
@@ -38,11 +38,11 @@ pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&Trip>) -> JobEnd 
         return JobEnd { not_run: nothing_ran(held), ..end(shown(glexec, rule), None) };
     };
     match (faulty(payload, trip), held.failed_epilogue()) {
-        (Some(Trip::NotThere(sentence)), _) => {
+        (Some(CopyOutcome::NotThere(sentence)), _) => {
             let not_run = Some(format!("{sentence} (202 sandbox)"));
             JobEnd { not_run, ..end(Ending::Exited(ADMIN_MUST_ACT), None) }
         }
-        (Some(Trip::NotBack(sentence)), _) => {
+        (Some(CopyOutcome::NotBack(sentence)), _) => {
             let sentence = format!("{sentence}; the payload's exit code was {}", payload.code());
             end(Ending::Exited(ADMIN_MUST_ACT), Some(sentence))
         }
@@ -59,9 +59,9 @@ pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&Trip>) -> JobEnd 
 }
 
 /// A copying that failed; what a killed payload made is nobody's fault.
-fn faulty(payload: Ending, trip: Option<&Trip>) -> Option<&Trip> {
+fn faulty(payload: Ending, trip: Option<&CopyOutcome>) -> Option<&CopyOutcome> {
     let exited = matches!(payload, Ending::Exited(_));
-    trip.filter(|trip| exited && !matches!(trip, Trip::Back(_)))
+    trip.filter(|trip| exited && !matches!(trip, CopyOutcome::Back(_)))
 }
 
 fn shown(ending: Ending, rule: SignalExit) -> Ending {
@@ -113,17 +113,17 @@ pub(crate) fn anew(told: Vec<Attribute>, ad: &Ad, prefix: &str) -> Vec<Attribute
 }
 
 /// What a run tells the job's ad.
-pub(crate) fn attributes(held: &Held, trip: Option<&Trip>) -> Vec<Attribute> {
+pub(crate) fn attributes(held: &Held, trip: Option<&CopyOutcome>) -> Vec<Attribute> {
     if let Some((code, reason, sentence)) = held.refused() {
         return refused(code, reason, sentence).into();
     }
     let mut all = Vec::new();
     match held.payload().and_then(|payload| faulty(payload, trip)) {
-        Some(Trip::NotThere(sentence)) => {
+        Some(CopyOutcome::NotThere(sentence)) => {
             return refused(ADMIN_MUST_ACT, "sandbox", sentence).into();
         }
-        Some(Trip::NotBack(sentence)) => all.push(Attribute::text("Sandbox", sentence)),
-        Some(Trip::Back(_)) | None => {}
+        Some(CopyOutcome::NotBack(sentence)) => all.push(Attribute::text("Sandbox", sentence)),
+        Some(CopyOutcome::Back(_)) | None => {}
     }
     all.extend(held.target().map(|name| Attribute::text("TargetUser", name)));
     if let Some(payload) = held.payload() {
@@ -294,9 +294,9 @@ mod tests {
         let all = [
             attributes(
                 &held(SEGV, Some(EpilogueResult::Ok), 0),
-                Some(&Trip::NotBack(String::new())),
+                Some(&CopyOutcome::NotBack(String::new())),
             ),
-            attributes(&held(SEGV, None, 0), Some(&Trip::NotThere(String::new()))),
+            attributes(&held(SEGV, None, 0), Some(&CopyOutcome::NotThere(String::new()))),
             refused(203, "", "").into(),
         ];
         assert!(all.iter().flatten().all(|attribute| ATTRIBUTES.contains(&attribute.name)));
@@ -323,7 +323,8 @@ mod tests {
     #[test]
     fn a_sandbox_that_did_not_come_through_is_no_good_end() {
         let fine = || held(Ending::Exited(0), Some(EpilogueResult::Ok), 0);
-        let (there, back) = (Trip::NotThere("no room".into()), Trip::NotBack("no room".into()));
+        let (there, back) =
+            (CopyOutcome::NotThere("no room".into()), CopyOutcome::NotBack("no room".into()));
         let end = job(&fine(), SignalExit::Reraise, Some(&there));
         assert_eq!(end.ending, Ending::Exited(202));
         assert_eq!(end.not_run.unwrap(), "no room (202 sandbox)");

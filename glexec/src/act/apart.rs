@@ -3,17 +3,17 @@
 //! but root's. Nothing in it can be made to wait for who asked, and nothing that was there before is
 //! ever signalled, waited for or counted.
 
-use super::channel::{self, Failure, Hearing, Step, Verdict};
 use super::clean;
-use super::family;
-use super::letgo;
+use super::close_descriptors;
+use super::descendants;
+use super::exec_status::{self, Failure, StatusReader, Step, Verdict};
 use super::process;
 use super::root::{Privilege, Root};
 use super::state::Settling;
 use super::sys::{self, Side};
 use crate::contract::{Ending, Reason};
 use crate::decide::entry::Birth;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2, read};
@@ -30,7 +30,7 @@ pub(crate) struct Apart {
     pid: Pid,
     /// What it has to say.
     answer: OwnedFd,
-    hearing: Hearing,
+    hearing: StatusReader,
 }
 
 /// Starts a process of root's own that does `work`, and then, as its caller again, gives what came
@@ -43,10 +43,10 @@ pub(crate) fn start(
     privilege: &Privilege,
     lock: Option<&Settling>,
     work: impl FnOnce(&Root, Vec<Birth>) -> Vec<u8>,
-) -> Result<Apart, Stop> {
+) -> Result<Apart, Refusal> {
     let errno = |e: Errno| failed(e.desc());
     let (answer, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
-    let (hearing, telling) = channel::pair().map_err(errno)?;
+    let (hearing, telling) = exec_status::pair().map_err(errno)?;
     match privilege.fork().map_err(errno)? {
         Side::Parent(pid) => Ok(Apart { pid, answer, hearing }),
         Side::Child => {
@@ -70,9 +70,9 @@ pub(crate) fn start(
 /// As long as something here may wait for the caller (a close), this process is the caller's.
 fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<(Root, Vec<Birth>), Failure> {
     privilege.lower_again().map_err(Failure::at(Step::Uid))?;
-    letgo::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
+    close_descriptors::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
     let (let_go, closers) =
-        letgo::let_go_of_standard(privilege).map_err(Failure::at(Step::Descriptors))?;
+        close_descriptors::let_go_of_standard(privilege).map_err(Failure::at(Step::Descriptors))?;
     let switched = |_| Failure { step: Step::Uid, errno: Errno::EPERM };
     let root = privilege.become_immune(&let_go).map_err(switched)?;
     clean::start(&root)?;
@@ -87,7 +87,7 @@ impl Apart {
     ///
     /// # Errors
     /// [`Reason::State`] where it failed, or answers too much.
-    pub(crate) fn answer(self) -> Result<Vec<u8>, Stop> {
+    pub(crate) fn answer(self) -> Result<Vec<u8>, Refusal> {
         sys::set_mask(0);
         let (mut answer, mut room) = (Vec::new(), vec![0u8; 65_536]);
         loop {
@@ -103,7 +103,7 @@ impl Apart {
         }
         // It has closed its answer, so it is about to end.
         sys::wait_for_end(self.pid).map_err(|e| failed(e.desc()))?;
-        match (self.hearing.verdict(), family::reap(self.pid)) {
+        match (self.hearing.verdict(), descendants::reap(self.pid)) {
             (Verdict::Failed(failure), _) => Err(failed(&failure.told())),
             (_, Some((Ending::Exited(0), _))) => Ok(answer),
             (_, Some((Ending::Exited(code), _))) => Err(failed(&format!("it exited {code}"))),
@@ -115,7 +115,7 @@ impl Apart {
     }
 }
 
-fn failed(why: &str) -> Stop {
-    Stop::new(Reason::State, "what is owed could not be settled; see the log")
+fn failed(why: &str) -> Refusal {
+    Refusal::new(Reason::State, "what is owed could not be settled; see the log")
         .detail(format!("the process that settles: {why}"))
 }

@@ -16,7 +16,7 @@
 //! syscall user dispatch, CPUID faulting, dumpable, `keep_caps`, process and thread keyring) is
 //! not here.
 
-use super::channel::{Failure, Step};
+use super::exec_status::{Failure, Step};
 use super::keyring;
 use super::process;
 use super::root::Root;

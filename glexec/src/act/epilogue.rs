@@ -1,33 +1,33 @@
 //! The epilogue: found trustworthy, started, watched to its end, and swept up after.
 
 use super::cgroups::Mounts;
-use super::channel::{self, Failure, Step, Telling, Verdict};
 use super::clean;
-use super::family::{self, Spared};
+use super::descendants::{self, Exempt};
+use super::exec_status::{self, Failure, StatusWriter, Step, Verdict};
 use super::helper;
 use super::identity::{Identity, assume};
 use super::keyring;
 use super::launch::leave_foreign;
-use super::linger::now;
 use super::output::Output;
 use super::payload::die_with;
 use super::process;
 use super::program::{self, Program};
 use super::root::Root;
-use super::state::Ledger;
-use super::stragglers::{self, Ears, Graces, UNKILLABLE};
+use super::state::RunRecord;
+use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
+use super::supervisor::now;
 use super::sys::{self, Block, Side};
 use super::trusted::Untrusted;
 use crate::contract::{Ending, EpilogueResult, Reason};
 use crate::decide::config::EpilogueOutput;
 use crate::decide::deadline::{Away, Deadline};
 use crate::decide::entry::Phase;
-use crate::decide::last_word::EpilogueIdentity;
+use crate::decide::epilogue_environment::EpilogueIdentity;
 use crate::decide::plan::Epilogue;
 use crate::decide::program::found_by_env;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::{Level, Reporter};
 use crate::decide::text::escaped;
-use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, stat};
@@ -46,7 +46,7 @@ const RETRY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`Reason::EpilogueUntrusted`], with file or directory for the log.
-pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<Program, Stop> {
+pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<Program, Refusal> {
     program::open(root, &epilogue.path, &epilogue.identity.trust).map_err(|untrusted| {
         let cure = match untrusted {
             Untrusted::Changeable(..) => {
@@ -56,7 +56,7 @@ pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<Program, Stop> {
             Untrusted::Exhausted(_) | Untrusted::Because(_) => "",
         };
         let detail = format!("epilogue: {}{cure}", untrusted.clause());
-        Stop::configuration(Reason::EpilogueUntrusted, detail)
+        Refusal::configuration(Reason::EpilogueUntrusted, detail)
     })
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn finds_its_interpreter(
     _root: &Root,
     (epilogue, program): (&str, &Program),
     path: &str,
-) -> Result<(), Stop> {
+) -> Result<(), Refusal> {
     let Some(name) = found_by_env(&program.head) else { return Ok(()) };
     let is_there = |file: &str| {
         stat(file).is_ok_and(|found| {
@@ -89,7 +89,7 @@ pub(crate) fn finds_its_interpreter(
         "epilogue: {epilogue} is started by env, which finds no '{}' in {path}; install it, or name the interpreter by its path",
         escaped(name.as_bytes())
     );
-    Err(Stop::configuration(Reason::EpilogueUntrusted, detail))
+    Err(Refusal::configuration(Reason::EpilogueUntrusted, detail))
 }
 
 /// Has a child take the epilogue's identity for good and look whether it can start it: what is
@@ -101,7 +101,7 @@ pub(crate) fn try_identity(
     root: &Root,
     epilogue: &Epilogue,
     program: &Program,
-) -> Result<(), Stop> {
+) -> Result<(), Refusal> {
     /// For a child that makes a few system calls, on a machine that is very busy.
     const PATIENCE: Duration = Duration::from_secs(20);
     let identity = &epilogue.identity;
@@ -114,9 +114,9 @@ pub(crate) fn try_identity(
             "epilogue_user and epilogue_group: uid {uid} with gid {gid} cannot run {}: {why}; give the epilogue another identity, or correct its permissions",
             epilogue.path
         );
-        Stop::configuration(Reason::EpilogueIdentity, detail)
+        Refusal::configuration(Reason::EpilogueIdentity, detail)
     };
-    let (hearing, telling) = channel::pair().map_err(|e| refuse(e.desc()))?;
+    let (hearing, telling) = exec_status::pair().map_err(|e| refuse(e.desc()))?;
     match sys::fork().map_err(|e| refuse(e.desc()))? {
         Side::Child => {
             let tried = assume(root, &as_planned(identity));
@@ -154,13 +154,13 @@ const fn as_planned(identity: &EpilogueIdentity) -> Identity<'_> {
 
 /// What the epilogue's run needs besides itself.
 #[derive(Debug)]
-pub(super) struct Stage<'a> {
-    pub(super) spared: Spared,
+pub(super) struct EpilogueContext<'a> {
+    pub(super) spared: Exempt,
     pub(super) graces: Graces,
     pub(super) environment: Vec<CString>,
     pub(super) epilogue: &'a Epilogue,
     /// The run's entry, where there is one.
-    pub(super) ledger: Option<&'a Ledger>,
+    pub(super) record: Option<&'a RunRecord>,
     /// Which attempt this is, from 1.
     pub(super) attempt: u32,
     /// Whether the caller's scheduler may end it.
@@ -169,12 +169,12 @@ pub(super) struct Stage<'a> {
     pub(super) safe: Option<&'a [u8]>,
 }
 
-impl Stage<'_> {
+impl EpilogueContext<'_> {
     /// Adds a phase to the entry; a clause where that failed.
-    fn note(&self, phase: &Phase, witness: &dyn Witness) {
-        if let Some(Err(errno)) = self.ledger.map(|ledger| ledger.add(phase)) {
+    fn note(&self, phase: &Phase, reporter: &dyn Reporter) {
+        if let Some(Err(errno)) = self.record.map(|record| record.add(phase)) {
             let text = format!("a phase could not be written down: {}", errno.desc());
-            witness.log(Level::Error, &text);
+            reporter.log(Level::Error, &text);
         }
     }
 }
@@ -182,9 +182,9 @@ impl Stage<'_> {
 /// Runs the epilogue to its end and ends what it leaves behind.
 pub(super) fn run(
     root: &Root,
-    ears: &mut Ears<'_>,
-    stage: &Stage<'_>,
-    witness: &dyn Witness,
+    events: &mut EventWait<'_>,
+    stage: &EpilogueContext<'_>,
+    reporter: &dyn Reporter,
 ) -> (EpilogueResult, Duration) {
     // The clock runs before there is anything to be timed.
     let start = Instant::now();
@@ -192,49 +192,49 @@ pub(super) fn run(
         let (number, at) = (stage.attempt, now());
         stage.note(
             &Phase::Failed { number, at, why: why.to_owned(), within: stage.within },
-            witness,
+            reporter,
         );
-        witness.log(Level::Error, &format!("the epilogue was not started: {why}"));
+        reporter.log(Level::Error, &format!("the epilogue was not started: {why}"));
         (EpilogueResult::NotStarted, start.elapsed())
     };
     let program = match open(root, stage.epilogue) {
         Ok(program) => program,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
-    let exposed = leave_foreign(root, stage.safe, witness).is_none();
+    let exposed = leave_foreign(root, stage.safe, reporter).is_none();
     // The caller may have filled the limit on processes that this one is under, too.
     let until = start + stage.epilogue.timeout;
     let (pid, child, mut output) = loop {
-        match launch(root, stage, &program, witness) {
+        match launch(root, stage, &program, reporter) {
             Ok(started) => break started,
-            Err(Errno::EAGAIN | Errno::ENOMEM) if Instant::now() < until && !*ears.hurry => {
-                ears.wait(&[], Instant::now() + RETRY);
+            Err(Errno::EAGAIN | Errno::ENOMEM) if Instant::now() < until && !*events.hurry => {
+                events.wait(&[], Instant::now() + RETRY);
             }
             Err(errno) => return not_started(errno.desc()),
         }
     };
     drop(program);
     let birth = process::own_birth(pid);
-    let seen = (stage, start, exposed, witness);
-    let End { result, owed } = watch(root, ears, (pid, &child, &mut output), seen);
+    let seen = (stage, start, exposed, reporter);
+    let End { result, owed } = watch(root, events, (pid, &child, &mut output), seen);
     let mut spared = stage.spared.clone();
-    if family::reap(pid).is_none() {
-        witness.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
+    if descendants::reap(pid).is_none() {
+        reporter.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
         spared.asides.extend(birth.ok());
     }
-    stragglers::clear(root, ears, (&spared, None), stage.graces);
-    output.finish(witness);
+    stragglers::clear(root, events, (&spared, None), stage.graces);
+    output.finish(reporter);
     match owed {
         Some(why) if result == EpilogueResult::NotStarted => not_started(&why),
         Some(why) => {
-            witness.log(Level::Error, &format!("the epilogue is owed: {why}"));
+            reporter.log(Level::Error, &format!("the epilogue is owed: {why}"));
             let (number, at) = (stage.attempt, now());
-            stage.note(&Phase::Failed { number, at, why, within: stage.within }, witness);
+            stage.note(&Phase::Failed { number, at, why, within: stage.within }, reporter);
             (result, start.elapsed())
         }
         None => {
             let (word, code) = (result.word().to_owned(), result.number());
-            stage.note(&Phase::Done { result: word, code }, witness);
+            stage.note(&Phase::Done { result: word, code }, reporter);
             (result, start.elapsed())
         }
     }
@@ -242,11 +242,11 @@ pub(super) fn run(
 
 fn launch(
     root: &Root,
-    stage: &Stage<'_>,
+    stage: &EpilogueContext<'_>,
     program: &Program,
-    witness: &dyn Witness,
-) -> Result<(Pid, channel::Hearing, Output), Errno> {
-    let (hearing, telling) = channel::pair()?;
+    reporter: &dyn Reporter,
+) -> Result<(Pid, exec_status::StatusReader, Output), Errno> {
+    let (hearing, telling) = exec_status::pair()?;
     let (ours, theirs) = match stage.epilogue.output {
         EpilogueOutput::Null => (None, None),
         EpilogueOutput::Log => {
@@ -257,17 +257,18 @@ fn launch(
         }
     };
     let parent = Pid::this();
-    let (latch, key) = channel::gate()?;
+    let (latch, key) = exec_status::gate()?;
     match sys::fork()? {
         Side::Parent(pid) => {
             if let Ok(epilogue) = process::own_birth(pid) {
                 let (number, at) = (stage.attempt, now());
-                stage.note(&Phase::Attempt { number, at, epilogue, within: stage.within }, witness);
+                stage
+                    .note(&Phase::Attempt { number, at, epilogue, within: stage.within }, reporter);
             }
             key.turn();
             Ok((pid, hearing, Output::new(ours)))
         }
-        Side::Child if latch.wait(key) != channel::Released::Go => {
+        Side::Child if latch.wait(key) != exec_status::Released::Go => {
             // What was not let go has not run, and is owed.
             telling.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
             sys::exit_now(127)
@@ -278,9 +279,9 @@ fn launch(
 
 fn become_epilogue(
     root: &Root,
-    stage: &Stage<'_>,
+    stage: &EpilogueContext<'_>,
     (program, output): (&Program, Option<&OwnedFd>),
-    (parent, telling): (Pid, &Telling),
+    (parent, telling): (Pid, &StatusWriter),
 ) -> ! {
     let path = CString::new(stage.epilogue.path.as_str()).unwrap_or_default();
     let argv = Block::new(std::iter::once(&path));
@@ -303,7 +304,7 @@ fn become_epilogue(
 
 fn prepare(
     root: &Root,
-    stage: &Stage<'_>,
+    stage: &EpilogueContext<'_>,
     output: Option<&OwnedFd>,
     parent: Pid,
 ) -> Result<(), Failure> {
@@ -346,7 +347,7 @@ struct Clock<'w> {
     /// Why its running out may say nothing of the epilogue.
     doubt: Option<String>,
     told: bool,
-    witness: &'w dyn Witness,
+    reporter: &'w dyn Reporter,
 }
 
 impl Clock<'_> {
@@ -389,18 +390,18 @@ impl Clock<'_> {
 
     fn tell(&mut self, text: &str) {
         if !std::mem::replace(&mut self.told, true) {
-            self.witness.log(Level::Notice, text);
+            self.reporter.log(Level::Notice, text);
         }
     }
 }
 
-type Child<'c> = (Pid, &'c channel::Hearing, &'c mut Output);
+type Child<'c> = (Pid, &'c exec_status::StatusReader, &'c mut Output);
 
 fn watch(
     root: &Root,
-    ears: &mut Ears<'_>,
+    events: &mut EventWait<'_>,
     (pid, hearing, output): Child<'_>,
-    (stage, start, exposed, witness): (&Stage<'_>, Instant, bool, &dyn Witness),
+    (stage, start, exposed, reporter): (&EpilogueContext<'_>, Instant, bool, &dyn Reporter),
 ) -> End {
     let pidfd = sys::pidfd(pid).ok();
     let mut clock = Clock {
@@ -409,7 +410,7 @@ fn watch(
         looked: Instant::now(),
         doubt: exposed.then(|| "others than root could have frozen it".to_owned()),
         told: false,
-        witness,
+        reporter,
     };
     let mut time = Time::Enough;
     let mut give_up = None;
@@ -419,10 +420,10 @@ fn watch(
         others.extend(pending.then(|| hearing.as_fd()));
         others.extend(pidfd.as_ref().map(|fd| fd.as_fd()));
         others.extend(output.as_fd());
-        ears.wait(&others, clock.deadline.next(Instant::now()));
+        events.wait(&others, clock.deadline.next(Instant::now()));
         drop(others);
-        output.drain(witness);
-        let ended = family::ended(pid);
+        output.drain(reporter);
+        let ended = descendants::ended(pid);
         // Asked after its end, the pipe says for certain what it may not have said before.
         if pending {
             let (still, why) = heard(hearing);
@@ -438,7 +439,7 @@ fn watch(
         }
         let now = Instant::now();
         clock.look(root, pid, now);
-        let hurry = time == Time::Asked && *ears.hurry;
+        let hurry = time == Time::Asked && *events.hurry;
         if !hurry && !clock.deadline.is_over(now) {
             continue;
         }
@@ -464,7 +465,7 @@ fn watch(
 }
 
 /// Whether a child is still on its way to its exec, and why it has not come there, where it failed.
-fn heard(hearing: &channel::Hearing) -> (bool, Option<String>) {
+fn heard(hearing: &exec_status::StatusReader) -> (bool, Option<String>) {
     match hearing.verdict() {
         Verdict::Pending => (true, None),
         Verdict::Gone => (false, None),

@@ -1,9 +1,9 @@
 //! Gives directories of the caller's to the target for a run, and back afterwards. That they go
 //! back is owed like an epilogue: what could not be given back stays written down.
 
-use super::linger::now;
 use super::root::Root;
-use super::state::{Ledger, StateDir, whole};
+use super::state::{RunRecord, StateDir, whole};
+use super::supervisor::now;
 use super::sys;
 use super::tree::{
     Entry, PATIENCE, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_removed, pass,
@@ -11,12 +11,12 @@ use super::tree::{
 use super::whereabouts::{Again, find_again, reach};
 use crate::contract::Reason;
 use crate::decide::config::StateRule;
-use crate::decide::entry::{Debt, Handed, Payer, Phase, Story};
-use crate::decide::handover::{Fate, Kind, Pair};
+use crate::decide::entry::{Handed, Owed, Phase, RecordedRun, Trigger};
+use crate::decide::handover::{Disposition, Kind, Pair};
 use crate::decide::plan::{Linger, Plan};
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::{Level, Reporter};
 use crate::decide::text::escaped;
-use crate::decide::witness::{Level, Witness};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
@@ -37,7 +37,7 @@ pub(super) struct HandOver {
 
 /// The directories of a run while the target has them.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct DirectoryTransfer {
     state: StateDir,
     parties: Parties,
     held: Vec<(HandOver, Hold)>,
@@ -82,9 +82,9 @@ pub(super) enum HandBack {
     Hopeless,
 }
 
-fn refused(path: &[u8], what: &str) -> Stop {
+fn refused(path: &[u8], what: &str) -> Refusal {
     let path = escaped(path);
-    Stop::new(Reason::HandOver, format!("{path} cannot be handed over: it {what}"))
+    Refusal::new(Reason::HandOver, format!("{path} cannot be handed over: it {what}"))
         .hint("name a directory of yours on a local file system, by a path without links")
 }
 
@@ -93,7 +93,7 @@ fn refused(path: &[u8], what: &str) -> Stop {
 ///
 /// # Errors
 /// [`Reason::HandOver`].
-pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Stop> {
+pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Refusal> {
     let caller = plan.caller.uid().as_raw();
     let mut opened: Vec<HandOver> = Vec::new();
     for path in &linger.hand_over {
@@ -117,7 +117,7 @@ impl HandOver {
     /// Gives it to the target: the directory first, so that the caller can change nothing of it
     /// any more, then what is in it; a directory always before what is in it. What is not given is
     /// not looked into, so that all that is the target's is below what is the target's.
-    fn forth(&self, root: &Root, parties: Parties) -> Result<(), String> {
+    fn give(&self, root: &Root, parties: Parties) -> Result<(), String> {
         let (to, pair) = (parties.target, parties.pair());
         let told = |trouble: Trouble| trouble.told();
         let path = &self.handed.path.0;
@@ -131,7 +131,7 @@ impl HandOver {
                 Step::Left(..) => continue,
                 Step::Trouble(trouble) => return Err(told(trouble)),
             };
-            if seen.forth(pair) != Fate::Pass {
+            if seen.give(pair) != Disposition::Pass {
                 continue;
             }
             pass(root, &file, to).map_err(|e| walk.trouble(&name, changed, e).told())?;
@@ -219,14 +219,14 @@ fn one_back(
 ) -> Result<Option<TakenOut>, Trouble> {
     let Entry { file, seen, name } = entry;
     match seen.back(pair) {
-        Fate::Stay => return Ok(None),
-        Fate::Pass if seen.kind == Kind::Directory => {
+        Disposition::Stay => return Ok(None),
+        Disposition::Pass if seen.kind == Kind::Directory => {
             let entered = walk.enter(file, name.clone());
             if entered.map_err(|e| walk.trouble(&name, "listed", e))? {
                 return Ok(None);
             }
         }
-        Fate::Pass => {
+        Disposition::Pass => {
             if seen.kind == Kind::Regular {
                 walk.close_to_others(&file).map_err(|e| walk.trouble(&name, "closed", e))?;
             }
@@ -234,14 +234,14 @@ fn one_back(
                 .map(|()| None)
                 .map_err(|e| walk.trouble(&name, "given back", e));
         }
-        Fate::Quarantine => {}
+        Disposition::Quarantine => {}
     }
     let taken = walk.take_out(root, (&name, seen.kind), quarantine);
     taken.map(Some).map_err(|e| walk.trouble(&name, "taken out", e))
 }
 
 /// Locks the directory; `None` where another run has it.
-fn hold(handed: &Handed, state: &StateDir) -> Result<Option<Hold>, Stop> {
+fn hold(handed: &Handed, state: &StateDir) -> Result<Option<Hold>, Refusal> {
     let (major, minor) = handed.device;
     let name = format!("handed.{major}.{minor}.{}", handed.inode);
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -309,23 +309,23 @@ impl Tally {
     }
 
     /// Says in the log what did not go back; a clause where something is still owed.
-    fn tell(self, witness: &dyn Witness) -> Result<(), String> {
+    fn tell(self, reporter: &dyn Reporter) -> Result<(), String> {
         let Self { quarantined, kept, failed, first } = self;
         let out = quarantined.saturating_add(kept);
         if out > 0 {
             let text = format!(
                 "handed back all but {out} entries: {quarantined} to the quarantine of the state directory or removed, {kept} left as the target's"
             );
-            witness.log(Level::Warning, &text);
+            reporter.log(Level::Warning, &text);
         }
         let Some(first) = first else { return Ok(()) };
         let why = format!("{failed} entries were not handed back, the first: {first}");
-        witness.log(Level::Error, &format!("{why}; a sweep tries again"));
+        reporter.log(Level::Error, &format!("{why}; a sweep tries again"));
         Err(why)
     }
 }
 
-impl Hands {
+impl DirectoryTransfer {
     /// Locks the directories for this run; nothing changes hands yet. `None` where there are
     /// none.
     ///
@@ -335,7 +335,7 @@ impl Hands {
         root: &Root,
         (plan, rule): (&Plan, Option<&StateRule>),
         opened: Vec<HandOver>,
-    ) -> Result<Option<Self>, Stop> {
+    ) -> Result<Option<Self>, Refusal> {
         let (Some(rule), false) = (rule, opened.is_empty()) else { return Ok(None) };
         let ids = |uid: Uid, gid: Gid| (uid.as_raw(), gid.as_raw());
         let parties = Parties {
@@ -343,20 +343,20 @@ impl Hands {
             target: ids(plan.target.uid(), plan.target.gid()),
         };
         let state = StateDir::open(root, rule)?;
-        let mut hands = Self { state, parties, held: Vec::new() };
+        let mut transfer = Self { state, parties, held: Vec::new() };
         for over in opened {
-            match hands.hold_one(&over) {
-                Ok(hold) => hands.held.push((over, hold)),
+            match transfer.hold_one(&over) {
+                Ok(hold) => transfer.held.push((over, hold)),
                 Err(stop) => {
-                    hands.release();
+                    transfer.release();
                     return Err(stop);
                 }
             }
         }
-        Ok(Some(hands))
+        Ok(Some(transfer))
     }
 
-    fn hold_one(&self, over: &HandOver) -> Result<Hold, Stop> {
+    fn hold_one(&self, over: &HandOver) -> Result<Hold, Refusal> {
         let path = &over.handed.path.0;
         let busy = || refused(path, "is in the hands of another run");
         let hold = hold(&over.handed, &self.state)?.ok_or_else(busy)?;
@@ -377,9 +377,9 @@ impl Hands {
     ///
     /// # Errors
     /// [`Reason::HandOver`] where something cannot be given.
-    pub(super) fn forth(&self, root: &Root) -> Result<(), Stop> {
+    pub(super) fn give(&self, root: &Root) -> Result<(), Refusal> {
         for (over, _) in &self.held {
-            over.forth(root, self.parties).map_err(|why| {
+            over.give(root, self.parties).map_err(|why| {
                 refused(&over.handed.path.0, &format!("cannot change hands: {why}"))
             })?;
         }
@@ -387,10 +387,10 @@ impl Hands {
     }
 
     /// Gives everything back and lets it go; gives the phase that says whether that debt is paid.
-    pub(super) fn back(self, root: &Root, witness: &dyn Witness) -> Phase {
+    pub(super) fn reclaim(self, root: &Root, reporter: &dyn Reporter) -> Phase {
         let quarantine = quarantine(&self.state);
         let all = self.held.iter().map(|(over, _)| over.back(root, self.parties, &quarantine));
-        let done = all.fold(Tally::default(), Tally::and).tell(witness);
+        let done = all.fold(Tally::default(), Tally::and).tell(reporter);
         self.release();
         outcome(done, (1, true))
     }
@@ -411,17 +411,17 @@ fn outcome(done: Result<(), String>, (number, within): (u32, bool)) -> Phase {
 /// Gives back what a lost run had, where that is due, and writes down what came of it.
 pub(super) fn give_back(
     root: &Root,
-    (state, ledger, story): (&StateDir, &Ledger, &Story),
-    (payer, same_boot): (Payer, bool),
-    witness: &dyn Witness,
+    (state, record, recorded): (&StateDir, &RunRecord, &RecordedRun),
+    (payer, same_boot): (Trigger, bool),
+    reporter: &dyn Reporter,
 ) -> HandBack {
-    let number = match story.hand_back(now(), payer) {
-        Debt::Paid => return HandBack::Done,
-        Debt::Later(at) => return HandBack::Later(at),
-        Debt::Hopeless => return HandBack::Hopeless,
-        Debt::Owed(number) => number,
+    let number = match recorded.hand_back(now(), payer) {
+        Owed::Paid => return HandBack::Done,
+        Owed::Later(at) => return HandBack::Later(at),
+        Owed::Hopeless => return HandBack::Hopeless,
+        Owed::Due(number) => number,
     };
-    let entry = &story.entry;
+    let entry = &recorded.entry;
     let ids = |person: &crate::decide::entry::Person| {
         (person.uid, person.gids.first().copied().unwrap_or(person.uid))
     };
@@ -434,25 +434,25 @@ pub(super) fn give_back(
             Ok(Regained::Back(counted)) => tally = tally.and(counted),
             Ok(Regained::Before) => {}
             Ok(Regained::Gone(what)) => {
-                witness.log(Level::Notice, &format!("{path} is not handed back: {what}"));
+                reporter.log(Level::Notice, &format!("{path} is not handed back: {what}"));
             }
             Ok(Regained::Busy) => busy = Some(format!("{path} is in the hands of another run")),
             Err(what) => {
                 let text = format!("{path} is not handed back: {what}; a sweep tries again");
-                witness.log(Level::Error, &text);
+                reporter.log(Level::Error, &text);
                 why.get_or_insert(format!("{path} is not handed back: {what}"));
             }
         }
     }
-    let done = tally.tell(witness).and(why.map_or(Ok(()), Err));
+    let done = tally.tell(reporter).and(why.map_or(Ok(()), Err));
     if let (Ok(()), Some(busy)) = (&done, busy) {
         // It costs no attempt: how long the other run takes says nothing of this debt.
         return HandBack::Owed(busy);
     }
-    let phase = outcome(done.clone(), (number, payer == Payer::Caller));
-    if let Err(errno) = ledger.add(&phase) {
+    let phase = outcome(done.clone(), (number, payer == Trigger::Caller));
+    if let Err(errno) = record.add(&phase) {
         let text = format!("a phase could not be written down: {}", errno.desc());
-        witness.log(Level::Error, &text);
+        reporter.log(Level::Error, &text);
     }
     done.map_or_else(HandBack::Owed, |()| HandBack::Done)
 }
@@ -475,7 +475,7 @@ fn one_again(
     (state, handed, same_boot): (&StateDir, &Handed, bool),
     (parties, quarantine): (Parties, &Quarantine),
 ) -> Result<Regained, String> {
-    let clause = |stop: Stop| stop.detail.unwrap_or(stop.sentence);
+    let clause = |stop: Refusal| stop.detail.unwrap_or(stop.sentence);
     let (directory, now) = match find_again(handed, same_boot) {
         Again::Itself(directory, now) => (directory, now),
         Again::Unknown(why) => return Err(why),

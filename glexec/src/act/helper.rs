@@ -1,14 +1,14 @@
 //! Asking a helper: a program with libraries, run with nothing of root's, that answers in text.
 
-use super::channel;
 use super::clean;
+use super::exec_status;
 use super::identity::{Identity, assume};
 use super::process;
 use super::root::{Privilege, Root};
 use super::sys::{self, Block, Side};
 use super::trusted;
 use crate::contract::Reason;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use crate::decide::text::escaped;
 use crate::decide::trust::Trust;
 use nix::errno::Errno;
@@ -41,10 +41,10 @@ pub(crate) fn ask(
     privilege: Option<&Privilege>,
     name: &str,
     words: &[String],
-) -> Result<Vec<u8>, Stop> {
+) -> Result<Vec<u8>, Refusal> {
     let path = format!("{DIRECTORY}/{name}");
     let failed = |why: &str| {
-        Stop::new(Reason::Accounts, "the account database cannot be read; see the log")
+        Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
             .detail(format!("{path} {}: {why}", words.join(" ")))
     };
     let root = match privilege {
@@ -54,7 +54,7 @@ pub(crate) fn ask(
     trusted::open_file(&root, &path, &Trust::default()).map_err(|e| failed(e.clause()))?;
     let errno = |e: Errno| failed(e.desc());
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
-    let (hearing, telling) = channel::pair().map_err(errno)?;
+    let (hearing, telling) = exec_status::pair().map_err(errno)?;
     let caller = privilege.map(whose_rights);
     match sys::fork().map_err(errno)? {
         Side::Child => {
@@ -67,7 +67,7 @@ pub(crate) fn ask(
             let status = end(pid, Duration::from_secs(1));
             let answer = answer.map_err(failed)?;
             match (hearing.verdict(), status) {
-                (channel::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
+                (exec_status::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
                 (_, Some(0)) => Ok(answer),
                 (_, Some(code)) => Err(failed(&format!("it exited {code}{}", told(&answer)))),
                 (_, None) => Err(failed("it was killed")),
@@ -95,7 +95,7 @@ fn become_helper(
     path: &str,
     words: &[String],
     (caller, output): (Option<Uid>, &OwnedFd),
-) -> channel::Failure {
+) -> exec_status::Failure {
     let strings = std::iter::once(path).chain(words.iter().map(String::as_str));
     let argv: Vec<CString> = strings.filter_map(|word| CString::new(word).ok()).collect();
     let environment = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
@@ -105,11 +105,11 @@ fn become_helper(
     }
     let path = argv.first().map(CString::as_c_str).unwrap_or_default();
     let errno = sys::execute(path, &argv_block, &environment);
-    channel::Failure { step: channel::Step::Exec, errno }
+    exec_status::Failure { step: exec_status::Step::Exec, errno }
 }
 
-fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), channel::Failure> {
-    use channel::{Failure, Step};
+fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), exec_status::Failure> {
+    use exec_status::{Failure, Step};
     // As they are now: the caller's.
     let (gid, groups) = (getegid(), getgroups().map_err(Failure::at(Step::Groups))?);
     if caller.is_some() {
@@ -170,7 +170,7 @@ fn listen(output: &OwnedFd, helper: Pid) -> Result<Vec<u8>, &'static str> {
 /// Waits for a child to end, and for no longer than this: then it is killed and left alone.
 pub(super) fn leave(child: Pid, patience: Duration) {
     let until = Instant::now() + patience;
-    while super::family::reap(child).is_none() {
+    while super::descendants::reap(child).is_none() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let _ = sys::kill(child.as_raw(), libc::SIGKILL);
@@ -198,7 +198,7 @@ fn wait_for_end(child: Pid, patience: Duration) {
 pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
     let until = Instant::now() + patience;
     loop {
-        match super::family::reap(helper) {
+        match super::descendants::reap(helper) {
             Some((crate::contract::Ending::Exited(code), _)) => return Some(code),
             Some((crate::contract::Ending::Killed { .. }, _)) => return None,
             None if Instant::now() >= until => {

@@ -1,6 +1,6 @@
 //! The one place where a process changes its identity for good, for payload and epilogue alike.
 
-use super::channel::{Failure, Step};
+use super::exec_status::{Failure, Step};
 use super::root::Root;
 use super::sys;
 use nix::errno::Errno;

@@ -1,19 +1,19 @@
 //! From a plan to a payload that is under way, written down before it may run.
 
 use super::cgroups::{self, Leaf};
-use super::channel::{self, Failure, Hearing, Key, Released, Step};
-use super::handover::Hands;
-use super::letgo;
+use super::close_descriptors;
+use super::exec_status::{self, Failure, GateOpener, Released, StatusReader, Step};
+use super::handover::DirectoryTransfer;
 use super::payload::{Place, Start, become_payload, die_with, say_why};
 use super::process;
 use super::root::{Privilege, Root};
-use super::state::{self, Ledger, StateDir};
+use super::state::{self, RunRecord, StateDir};
 use super::sys::{self, Side};
 use crate::contract::Reason;
 use crate::decide::entry::Phase;
 use crate::decide::plan::{Linger, Plan, Supervisor};
-use crate::decide::stop::Stop;
-use crate::decide::witness::{Level, Witness};
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::{Level, Reporter};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, getpgrp, getsid, setpgid, write};
@@ -27,13 +27,13 @@ use std::time::Duration;
 pub(super) fn write_down(
     root: &Root,
     plan: &Plan,
-    (linger, hands): (&Linger, Option<&Hands>),
+    (linger, transfer): (&Linger, Option<&DirectoryTransfer>),
     (since, shares_group): (u64, bool),
-) -> Result<Option<Ledger>, Stop> {
+) -> Result<Option<RunRecord>, Refusal> {
     let Some(rule) = &linger.state else { return Ok(None) };
     let supervisor = supervisor(since, shares_group)?;
     let directory = StateDir::open(root, rule)?;
-    let handed = hands.map(Hands::handed).unwrap_or_default();
+    let handed = transfer.map(DirectoryTransfer::handed).unwrap_or_default();
     directory.begin(&plan.entry(supervisor, handed), rule.most_runs).map(Some)
 }
 
@@ -41,7 +41,7 @@ pub(super) fn write_down(
 ///
 /// # Errors
 /// [`Reason::NoProc`].
-pub(super) fn supervisor(since: u64, shares_group: bool) -> Result<Supervisor, Stop> {
+pub(super) fn supervisor(since: u64, shares_group: bool) -> Result<Supervisor, Refusal> {
     Ok(Supervisor {
         place: state::place().ok_or_else(process::no_proc)?,
         birth: process::own_birth(Pid::this()).map_err(|_| process::no_proc())?,
@@ -53,21 +53,21 @@ pub(super) fn supervisor(since: u64, shares_group: bool) -> Result<Supervisor, S
 }
 
 /// A control group for the payload where the site wants one and it can be had.
-pub(super) fn leaf(root: &Root, linger: &Linger, witness: &dyn Witness) -> Option<Leaf> {
+pub(super) fn leaf(root: &Root, linger: &Linger, reporter: &dyn Reporter) -> Option<Leaf> {
     let leaf = linger.cgroups.payload.then(|| Leaf::new(root))?;
     leaf.map_err(|why| {
-        witness.log(Level::Notice, &format!("no control group for the payload: {why}"));
+        reporter.log(Level::Notice, &format!("no control group for the payload: {why}"));
     })
     .ok()
 }
 
 /// Out of the job's control groups, where the site wants that and it can be had.
-pub(super) fn leave_the_job(root: &Root, linger: &Linger, witness: &dyn Witness) {
+pub(super) fn leave_the_job(root: &Root, linger: &Linger, reporter: &dyn Reporter) {
     let Some(group) = &linger.cgroups.supervisor else { return };
     let failed = cgroups::leave_the_job(root, group);
     if !failed.is_empty() {
         let text = format!("glexec stays in the job's control group: {}", failed.join("; "));
-        witness.log(Level::Notice, &text);
+        reporter.log(Level::Notice, &text);
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn leave_the_job(root: &Root, linger: &Linger, witness: &dyn Witness)
 pub(super) fn leave_foreign(
     root: &Root,
     safe: Option<&[u8]>,
-    witness: &dyn Witness,
+    reporter: &dyn Reporter,
 ) -> Option<Vec<u8>> {
     let failed = match cgroups::leave_foreign(root, safe) {
         cgroups::Left::Safe(groups) => return Some(groups),
@@ -87,7 +87,7 @@ pub(super) fn leave_foreign(
         "others than root can freeze or kill this process by its control group: {}; start what calls glexec in a group that is root's alone",
         failed.join("; ")
     );
-    witness.log(Level::Warning, &text);
+    reporter.log(Level::Warning, &text);
     None
 }
 
@@ -98,17 +98,17 @@ pub(super) struct Waiting {
     pub(super) pid: Pid,
     /// Where it will stand among process groups and sessions.
     pub(super) place: Place,
-    hearing: Hearing,
-    key: Key,
+    hearing: StatusReader,
+    key: GateOpener,
 }
 
 /// Forks the process that will be the payload. It waits, and dies with this one.
 ///
 /// # Errors
 /// [`Reason::Internal`].
-pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<Waiting, Stop> {
-    let (hearing, telling) = channel::pair().map_err(|e| failed("pipe", e))?;
-    let (latch, key) = channel::gate().map_err(|e| failed("pipe", e))?;
+pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<Waiting, Refusal> {
+    let (hearing, telling) = exec_status::pair().map_err(|e| failed("pipe", e))?;
+    let (latch, key) = exec_status::gate().map_err(|e| failed("pipe", e))?;
     match privilege.fork().map_err(not_forked)? {
         Side::Parent(pid) => Ok(Waiting { pid, place: start.place, hearing, key }),
         Side::Child => {
@@ -144,7 +144,7 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
 /// Says a line to the caller as nobody else than the caller: it may take for ever.
 fn say(privilege: &Privilege, line: &[u8]) {
     // With nothing of the run's: no log, no account's lock.
-    let alone = letgo::close_all_but(&[])
+    let alone = close_descriptors::close_all_but(&[])
         .and_then(|()| privilege.give_up())
         .and_then(|()| sys::control(libc::PR_SET_PDEATHSIG, 0));
     if alone.is_ok() {
@@ -162,17 +162,17 @@ impl Waiting {
     pub(super) fn ready(
         &self,
         root: &Root,
-        (leaf, ledger): (Option<&Leaf>, Option<&Ledger>),
-    ) -> Result<(), Stop> {
+        (leaf, record): (Option<&Leaf>, Option<&RunRecord>),
+    ) -> Result<(), Refusal> {
         let cgroup = leaf.map(|leaf| leaf.path.clone());
-        ledger.map_or(Ok(()), |ledger| note_start(ledger, self.pid, cgroup))?;
+        record.map_or(Ok(()), |record| note_start(record, self.pid, cgroup))?;
         // Last, so that where anything failed the group is empty and can be removed.
         leaf.map_or(Ok(()), |leaf| leaf.admit(root, self.pid))
             .map_err(|e| failed("moving the payload into its control group", e))
     }
 
     /// Lets it go.
-    pub(super) fn go(self) -> (Pid, Hearing) {
+    pub(super) fn go(self) -> (Pid, StatusReader) {
         if self.place == Place::OwnGroup {
             // Whoever comes first: the child does it too.
             let _ = setpgid(self.pid, self.pid);
@@ -183,9 +183,9 @@ impl Waiting {
 
     /// Nothing will be started. What the caller is to read on stderr the waiting process says:
     /// this one has let go of stderr. It is waited for a moment, and never for the caller.
-    pub(super) fn refuse(self, stop: Stop, witness: &dyn Witness) -> Stop {
+    pub(super) fn refuse(self, stop: Refusal, reporter: &dyn Reporter) -> Refusal {
         const MOMENT: Duration = Duration::from_secs(1);
-        match witness.complaint(&stop) {
+        match reporter.complaint(&stop) {
             Some(line) => self.key.say(&line),
             // It is our child and not reaped: the number is its own.
             None => drop(sys::kill(self.pid.as_raw(), libc::SIGKILL)),
@@ -198,25 +198,25 @@ impl Waiting {
     }
 }
 
-fn note_start(ledger: &Ledger, payload: Pid, cgroup: Option<String>) -> Result<(), Stop> {
+fn note_start(record: &RunRecord, payload: Pid, cgroup: Option<String>) -> Result<(), Refusal> {
     let birth = process::own_birth(payload);
-    birth.and_then(|payload| ledger.add(&Phase::Started { payload, cgroup })).map_err(|errno| {
-        Stop::new(Reason::State, "the state directory cannot be used; see the log")
+    birth.and_then(|payload| record.add(&Phase::Started { payload, cgroup })).map_err(|errno| {
+        Refusal::new(Reason::State, "the state directory cannot be used; see the log")
             .detail(format!("writing the payload's start down: {}", errno.desc()))
     })
 }
 
 /// No process can be made.
-pub(super) fn not_forked(errno: Errno) -> Stop {
+pub(super) fn not_forked(errno: Errno) -> Refusal {
     if errno == Errno::EAGAIN {
         let sentence = "no process can be started: you have as many as you may (RLIMIT_NPROC)";
-        return Stop::new(Reason::Limits, sentence).hint("wait until some of yours have ended");
+        return Refusal::new(Reason::Limits, sentence).hint("wait until some of yours have ended");
     }
     failed("fork", errno)
 }
 
 /// Something that never fails did, before anything was started.
-pub(super) fn failed(what: &str, errno: Errno) -> Stop {
-    Stop::new(Reason::Internal, "glexec could not start the payload; see the log")
+pub(super) fn failed(what: &str, errno: Errno) -> Refusal {
+    Refusal::new(Reason::Internal, "glexec could not start the payload; see the log")
         .detail(format!("{what}: {}", errno.desc()))
 }

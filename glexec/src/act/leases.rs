@@ -2,13 +2,13 @@
 //! directory says that an account is in use; an entry, that something of it is owed; a process
 //! of its uid, that it is not as clean as it should be.
 
+use super::orphans;
 use super::process;
-use super::remains;
 use super::root::Root;
 use super::state::{Claim, StateDir, user_of};
 use crate::contract::Reason;
 use crate::decide::config::StateRule;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, UtimensatFlags, fstatat, futimens, utimensat};
@@ -39,7 +39,7 @@ pub(crate) fn take(
     (directory, rule): (&StateDir, &StateRule),
     accounts: &[Uid],
     caller: Uid,
-) -> Result<(usize, Lease), Stop> {
+) -> Result<(usize, Lease), Refusal> {
     let claim = directory.claim(caller, rule.most_runs)?;
     for (at, uid) in candidates(directory, accounts)? {
         let Some(file) = lock(directory, uid)? else { continue };
@@ -58,7 +58,7 @@ pub(crate) fn take(
 ///
 /// # Errors
 /// As [`take`].
-pub(crate) fn peek(root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize, Stop> {
+pub(crate) fn peek(root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize, Refusal> {
     for (at, uid) in candidates(directory, accounts)? {
         if !is_locked(directory, uid)? && !is_in_use(root, uid)? {
             return Ok(at);
@@ -68,20 +68,20 @@ pub(crate) fn peek(root: &Root, directory: &StateDir, accounts: &[Uid]) -> Resul
 }
 
 /// Whether a process is of the account.
-fn is_in_use(root: &Root, uid: Uid) -> Result<bool, Stop> {
+fn is_in_use(root: &Root, uid: Uid) -> Result<bool, Refusal> {
     has_process(root, uid).map_err(|errno| {
-        Stop::new(Reason::NoProc, "it cannot be told whether an account is free; see the log")
+        Refusal::new(Reason::NoProc, "it cannot be told whether an account is free; see the log")
             .detail(format!("looking for processes of uid {uid} in /proc: {}", errno.desc()))
     })
 }
 
-fn none_free(count: usize) -> Stop {
+fn none_free(count: usize) -> Refusal {
     let sentence = format!("all {count} accounts you could be mapped to are in use");
-    Stop::new(Reason::NoFreeAccount, sentence).hint("try again when a run has ended")
+    Refusal::new(Reason::NoFreeAccount, sentence).hint("try again when a run has ended")
 }
 
 /// The accounts that no entry names, the one that was unused longest first.
-fn candidates(directory: &StateDir, accounts: &[Uid]) -> Result<Vec<(usize, Uid)>, Stop> {
+fn candidates(directory: &StateDir, accounts: &[Uid]) -> Result<Vec<(usize, Uid)>, Refusal> {
     let in_use = users(directory)?;
     let free = accounts.iter().copied().enumerate().filter(|(_, uid)| !in_use.contains(uid));
     let mut free: Vec<_> = free.collect();
@@ -89,14 +89,14 @@ fn candidates(directory: &StateDir, accounts: &[Uid]) -> Result<Vec<(usize, Uid)
     Ok(free)
 }
 
-fn is_locked(directory: &StateDir, uid: Uid) -> Result<bool, Stop> {
+fn is_locked(directory: &StateDir, uid: Uid) -> Result<bool, Refusal> {
     let name = name_of(uid);
     // An account that was never used has no file.
     directory.is_locked(&name).map(|locked| locked.unwrap_or(false))
 }
 
 /// The uids that entries name, those set aside included: their epilogue has not run.
-fn users(directory: &StateDir) -> Result<Vec<Uid>, Stop> {
+fn users(directory: &StateDir) -> Result<Vec<Uid>, Refusal> {
     Ok(directory.names()?.iter().filter_map(|name| user_of(name)).collect())
 }
 
@@ -113,7 +113,7 @@ fn last_used(directory: &StateDir, uid: Uid) -> i64 {
     })
 }
 
-fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Stop> {
+fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Refusal> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let name = name_of(uid);
@@ -129,7 +129,7 @@ fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Stop> {
 /// Whether any process is of this uid, real, effective or saved. A glexec that has taken the uid
 /// for a look, with root's saved uid and the caller's real one, is not the account's.
 fn has_process(root: &Root, uid: Uid) -> Result<bool, Errno> {
-    if remains::is_nobody(root, uid) {
+    if orphans::is_nobody(root, uid) {
         return Ok(false);
     }
     for pid in process::all()? {

@@ -1,7 +1,7 @@
 //! What the epilogue prints, line by line to the log, bounded.
 
+use crate::decide::reporter::{Level, Reporter};
 use crate::decide::text::escaped;
-use crate::decide::witness::{Level, Witness};
 use nix::unistd::read;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -29,7 +29,7 @@ impl Output {
 
     /// Reads some of what is there: so much that a writer without end does not keep us from
     /// the clock. Never blocks.
-    pub(super) fn drain(&mut self, witness: &dyn Witness) {
+    pub(super) fn drain(&mut self, reporter: &dyn Reporter) {
         const READS: usize = 32;
         let mut room = [0u8; 4096];
         for _ in 0..READS {
@@ -37,42 +37,42 @@ impl Output {
             match read(pipe, &mut room) {
                 Ok(0) => {
                     self.pipe = None;
-                    self.end_line(witness);
+                    self.end_line(reporter);
                 }
-                Ok(length) => self.take(room.get(..length).unwrap_or_default(), witness),
+                Ok(length) => self.take(room.get(..length).unwrap_or_default(), reporter),
                 Err(_) => return,
             }
         }
     }
 
     /// The rest, a last line without its end included.
-    pub(super) fn finish(mut self, witness: &dyn Witness) {
-        self.drain(witness);
-        self.end_line(witness);
+    pub(super) fn finish(mut self, reporter: &dyn Reporter) {
+        self.drain(reporter);
+        self.end_line(reporter);
     }
 
-    fn take(&mut self, bytes: &[u8], witness: &dyn Witness) {
+    fn take(&mut self, bytes: &[u8], reporter: &dyn Reporter) {
         if self.told > MOST {
             return;
         }
         for byte in bytes {
             match byte {
-                b'\n' => self.end_line(witness),
+                b'\n' => self.end_line(reporter),
                 _ if self.line.len() < LONGEST_LINE => self.line.push(*byte),
                 _ => {}
             }
         }
     }
 
-    fn end_line(&mut self, witness: &dyn Witness) {
+    fn end_line(&mut self, reporter: &dyn Reporter) {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() || self.told > MOST {
             return;
         }
         self.told += line.len();
-        witness.log(Level::Notice, &format!("epilogue: \"{}\"", escaped(&line)));
+        reporter.log(Level::Notice, &format!("epilogue: \"{}\"", escaped(&line)));
         if self.told > MOST {
-            witness.log(Level::Warning, "epilogue: it prints too much; the rest is not logged");
+            reporter.log(Level::Warning, "epilogue: it prints too much; the rest is not logged");
         }
     }
 }

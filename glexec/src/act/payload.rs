@@ -1,6 +1,6 @@
 //! The child's side: from a fork of root's to the payload.
 
-use super::channel::{Failure, Step};
+use super::exec_status::{Failure, Step};
 use super::helper;
 use super::identity::{Identity, assume};
 use super::keyring;

@@ -5,7 +5,7 @@ use super::sys;
 use crate::contract::Reason;
 use crate::decide::entry::Birth;
 use crate::decide::procfs::{Stat, children, uids};
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -28,7 +28,7 @@ pub(super) fn proc_is_usable() -> bool {
 ///
 /// # Errors
 /// [`Reason::NoProc`].
-pub(crate) fn needs_proc(lingers: bool) -> Result<(), Stop> {
+pub(crate) fn needs_proc(lingers: bool) -> Result<(), Refusal> {
     let usable = if lingers {
         proc_is_usable()
     } else {
@@ -38,8 +38,8 @@ pub(crate) fn needs_proc(lingers: bool) -> Result<(), Stop> {
 }
 
 /// That it is not.
-pub(super) fn no_proc() -> Stop {
-    Stop::new(Reason::NoProc, "there is no usable /proc, which glexec needs")
+pub(super) fn no_proc() -> Refusal {
+    Refusal::new(Reason::NoProc, "there is no usable /proc, which glexec needs")
         .detail(
             "/proc is not mounted, or is that of another pid namespace; mount -t proc proc /proc",
         )

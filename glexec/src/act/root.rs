@@ -1,9 +1,9 @@
 //! Root, made visible: whoever needs it takes `&Root`, so a search for it lists all root does.
 
-use super::letgo::LetGo;
+use super::close_descriptors::DescriptorsClosed;
 use super::sys::{self, Side};
 use crate::contract::Reason;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getresuid};
 use std::cell::Cell;
@@ -31,7 +31,7 @@ impl Privilege {
     ///
     /// # Errors
     /// [`Reason::Switch`].
-    pub(super) fn lower(caller: Uid, gid: Gid) -> Result<Self, Stop> {
+    pub(super) fn lower(caller: Uid, gid: Gid) -> Result<Self, Refusal> {
         sys::set_gids(gid, gid, gid).map_err(|e| failed("giving up a setgid bit", e))?;
         sys::set_uids(SAME, caller, Uid::from_raw(0))
             .map_err(|e| failed("lowering to the caller", e))?;
@@ -44,7 +44,7 @@ impl Privilege {
     ///
     /// # Errors
     /// [`Reason::Switch`].
-    pub(crate) fn raise(&self) -> Result<Root, Stop> {
+    pub(crate) fn raise(&self) -> Result<Root, Refusal> {
         // Root already, for a time that is not this value's to end.
         if self.immune.get() || Uid::effective().is_root() {
             return Ok(Root { back: None });
@@ -93,7 +93,7 @@ impl Privilege {
     ///
     /// # Errors
     /// [`Reason::Switch`].
-    pub(super) fn raise_for_good(&self) -> Result<Root, Stop> {
+    pub(super) fn raise_for_good(&self) -> Result<Root, Refusal> {
         sys::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
         Ok(Root { back: None })
     }
@@ -104,7 +104,7 @@ impl Privilege {
     ///
     /// # Errors
     /// [`Reason::Switch`].
-    pub(crate) fn become_immune(&self, _: &LetGo) -> Result<Root, Stop> {
+    pub(crate) fn become_immune(&self, _: &DescriptorsClosed) -> Result<Root, Refusal> {
         let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
         sys::set_uids(SAME, uid, SAME).map_err(|e| failed("becoming root", e))?;
         sys::set_groups(&[]).map_err(|e| failed("dropping the caller's groups", e))?;
@@ -171,7 +171,7 @@ pub(super) fn set_effective(uid: Uid) {
     }
 }
 
-fn failed(what: &str, errno: Errno) -> Stop {
-    Stop::new(Reason::Switch, "the identity switch failed; see the log")
+fn failed(what: &str, errno: Errno) -> Refusal {
+    Refusal::new(Reason::Switch, "the identity switch failed; see the log")
         .detail(format!("{what}: {}", errno.desc()))
 }

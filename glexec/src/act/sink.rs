@@ -4,8 +4,8 @@
 use super::root::{Privilege, Root};
 use super::trusted::{self, Untrusted};
 use crate::decide::config::{LogDestination, LogRule};
+use crate::decide::reporter::Sink;
 use crate::decide::trust::Trust;
-use crate::decide::witness::Sink;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

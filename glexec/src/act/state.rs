@@ -6,8 +6,8 @@ use super::sys;
 use super::trusted::{self, Untrusted};
 use crate::contract::Reason;
 use crate::decide::config::StateRule;
-use crate::decide::entry::{self, Entry, Person, Phase, Story, Unreadable};
-use crate::decide::stop::Stop;
+use crate::decide::entry::{self, Entry, Person, Phase, RecordedRun, Unreadable};
+use crate::decide::refusal::Refusal;
 use crate::decide::text::escaped;
 use crate::decide::trust::Trust;
 use nix::errno::Errno;
@@ -48,7 +48,7 @@ pub(crate) struct StateDir {
 
 /// An entry that this process has locked.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct RunRecord {
     directory: OwnedFd,
     name: String,
     file: OwnedFd,
@@ -61,9 +61,9 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Its glexec lives, or a sweep is at it.
-    Live(Option<Box<Story>>),
+    Live(Option<Box<RecordedRun>>),
     /// A debt: nobody has it.
-    Owed(Box<Story>),
+    Owed(Box<RecordedRun>),
     /// Not to be read, or nothing of ours; why.
     Odd(String),
 }
@@ -72,9 +72,9 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(super) enum Taken {
     /// A debt: locked by us.
-    Owed(Box<(Ledger, Story)>),
+    Owed(Box<(RunRecord, RecordedRun)>),
     /// Somebody has its lock, or had it just now.
-    Held { story: Option<Box<Story>>, holder: Option<Pid> },
+    Held { recorded: Option<Box<RecordedRun>>, holder: Option<Pid> },
     /// Set aside before, not to be read, or nothing of ours; why.
     Odd(String),
 }
@@ -84,7 +84,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`].
-    pub(crate) fn open(root: &Root, rule: &StateRule) -> Result<Self, Stop> {
+    pub(crate) fn open(root: &Root, rule: &StateRule) -> Result<Self, Refusal> {
         let path = &rule.directory;
         let refuse = |why: &str| {
             state(format!("state_dir: {path} {why}; it must be a directory of root's alone (0700)"))
@@ -119,7 +119,7 @@ impl StateDir {
     }
 
     /// Every name in it.
-    pub(crate) fn names(&self) -> Result<Vec<String>, Stop> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, Refusal> {
         let failed = |e: Errno| state(format!("{}: {}", self.path, e.desc()));
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut list =
@@ -135,7 +135,7 @@ impl StateDir {
     }
 
     /// The names that stand for runs, or for nothing of ours.
-    pub(crate) fn entries(&self) -> Result<Vec<String>, Stop> {
+    pub(crate) fn entries(&self) -> Result<Vec<String>, Refusal> {
         let is_other = |name: &String| OTHERS.iter().any(|begin| name.starts_with(begin));
         Ok(self.names()?.into_iter().filter(|name| !is_other(name)).collect())
     }
@@ -151,7 +151,7 @@ impl StateDir {
     }
 
     /// That a file of it cannot be used.
-    pub(super) fn unusable(&self, name: &str, errno: Errno) -> Stop {
+    pub(super) fn unusable(&self, name: &str, errno: Errno) -> Refusal {
         state(format!("{}/{name}: {}", self.path, with_cure(errno)))
     }
 
@@ -159,7 +159,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`]; [`Reason::TooManyRuns`].
-    pub(crate) fn has_room(&self, caller: &Person, most_runs: u32) -> Result<(), Stop> {
+    pub(crate) fn has_room(&self, caller: &Person, most_runs: u32) -> Result<(), Refusal> {
         let mine = name_begins(caller.uid);
         let runs = self.names()?.iter().filter(|name| name.starts_with(&mine)).count();
         if u32::try_from(runs).is_ok_and(|runs| runs < most_runs) {
@@ -173,10 +173,10 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::ArgumentsTooLong`]; [`Reason::TooManyRuns`]; [`Reason::State`].
-    pub(super) fn has_room_for(&self, caller: &Person, length: usize) -> Result<(), Stop> {
+    pub(super) fn has_room_for(&self, caller: &Person, length: usize) -> Result<(), Refusal> {
         if length > MOST_AT_BEGIN {
             let sentence = "your environment is too large to be written down for the epilogue";
-            return Err(Stop::new(Reason::ArgumentsTooLong, sentence)
+            return Err(Refusal::new(Reason::ArgumentsTooLong, sentence)
                 .detail(format!("the entry would have {length} bytes of {MOST_AT_BEGIN}"))
                 .hint("unset large GLEXEC_* variables, or pass files instead"));
         }
@@ -197,7 +197,7 @@ impl StateDir {
             return Ok(());
         }
         let sentence = "your lingering runs have large environments, and no room is left for more";
-        Err(Stop::new(Reason::TooManyRuns, sentence)
+        Err(Refusal::new(Reason::TooManyRuns, sentence)
             .detail(format!("the entries would have {sum} bytes of {MOST_OF_CALLER}"))
             .hint("wait until some of them end, or unset large GLEXEC_* variables"))
     }
@@ -207,7 +207,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`]; [`Reason::TooManyRuns`]; [`Reason::ArgumentsTooLong`].
-    pub(crate) fn begin(&self, entry: &Entry, most_runs: u32) -> Result<Ledger, Stop> {
+    pub(crate) fn begin(&self, entry: &Entry, most_runs: u32) -> Result<RunRecord, Refusal> {
         self.has_room(&entry.caller, most_runs)?;
         let line = entry::line(entry).ok_or_else(|| state("an entry has no JSON".to_owned()))?;
         self.has_room_for(&entry.caller, line.len())?;
@@ -225,15 +225,15 @@ impl StateDir {
             .map_err(|e| failed("creating it", e))?;
         let directory = self.directory.try_clone().map_err(|_| failed("a copy", Errno::EMFILE))?;
         let size = Cell::new(Some(0));
-        let mut ledger = Ledger { directory, name: hidden, file, sync: self.sync, size };
-        let written = lock(&ledger.file)
-            .and_then(|()| ledger.write(line))
-            .and_then(|()| ledger.rename(&name));
+        let mut record = RunRecord { directory, name: hidden, file, sync: self.sync, size };
+        let written = lock(&record.file)
+            .and_then(|()| record.write(line))
+            .and_then(|()| record.rename(&name));
         match written {
-            Ok(()) => Ok(ledger),
+            Ok(()) => Ok(record),
             Err(errno) => {
                 // Where it stays, a sweep removes it once it is old: nothing of the run exists.
-                let _ = ledger.remove();
+                let _ = record.remove();
                 Err(failed("writing it", errno))
             }
         }
@@ -242,13 +242,15 @@ impl StateDir {
     /// Looks at one file, and whether somebody holds its lock; takes none. `None` where it is gone
     /// meanwhile, or was never finished.
     pub(crate) fn look(&self, name: &str) -> Option<Found> {
-        let (file, story) = match self.read(name) {
+        let (file, recorded) = match self.read(name) {
             Ok(read) => read?,
             Err(why) => return Some(Found::Odd(why)),
         };
         Some(match held(&file) {
-            Ok(Some(_)) => Found::Live(story.ok().map(Box::new)),
-            Ok(None) => story.map_or_else(Found::Odd, |story| Found::Owed(Box::new(story))),
+            Ok(Some(_)) => Found::Live(recorded.ok().map(Box::new)),
+            Ok(None) => {
+                recorded.map_or_else(Found::Odd, |recorded| Found::Owed(Box::new(recorded)))
+            }
             Err(errno) => Found::Odd(format!("its lock cannot be asked for: {}", errno.desc())),
         })
     }
@@ -256,17 +258,17 @@ impl StateDir {
     /// Takes a debt: reads the file, and where `wanted` wants what it tells, locks it. What nobody
     /// asks for is not locked, or who looks would hold up who pays. `None` where it is gone
     /// meanwhile, was never finished, or is not wanted.
-    pub(super) fn take(&self, name: &str, wanted: &dyn Fn(&Story) -> bool) -> Option<Taken> {
+    pub(super) fn take(&self, name: &str, wanted: &dyn Fn(&RecordedRun) -> bool) -> Option<Taken> {
         let odd = |why: String| Some(Taken::Odd(why));
         if name.starts_with(NEW) {
             self.tidy(name);
             return None;
         }
-        let (file, story) = match self.read(name) {
+        let (file, recorded) = match self.read(name) {
             Ok(read) => read?,
             Err(why) => return odd(why),
         };
-        if story.as_ref().is_ok_and(|story| !wanted(story)) {
+        if recorded.as_ref().is_ok_and(|recorded| !wanted(recorded)) {
             return None;
         }
         if name.starts_with(ASIDE) {
@@ -275,11 +277,11 @@ impl StateDir {
         match lock(&file) {
             Ok(()) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => {
-                let story = story.ok().map(Box::new);
+                let recorded = recorded.ok().map(Box::new);
                 return match held(&file) {
-                    Ok(Some(holder)) => Some(Taken::Held { story, holder: Some(holder) }),
+                    Ok(Some(holder)) => Some(Taken::Held { recorded, holder: Some(holder) }),
                     // Let go meanwhile: to be tried again.
-                    Ok(None) => Some(Taken::Held { story, holder: None }),
+                    Ok(None) => Some(Taken::Held { recorded, holder: None }),
                     Err(errno) => odd(format!("its lock cannot be asked for: {}", errno.desc())),
                 };
             }
@@ -292,8 +294,8 @@ impl StateDir {
             Err(errno) => return odd(format!("cannot be looked at: {}", errno.desc())),
         }
         // Once more: it may have got further between the first look and the lock.
-        let story = match read(&file) {
-            Ok(story) => story,
+        let recorded = match read(&file) {
+            Ok(recorded) => recorded,
             Err(unreadable) => return odd(unreadable.clause()),
         };
         let directory = match self.directory.try_clone() {
@@ -301,8 +303,8 @@ impl StateDir {
             Err(e) => return odd(format!("cannot be kept: {e}")),
         };
         let (name, size) = (name.to_owned(), Cell::new(None));
-        let ledger = Ledger { directory, name, file, sync: self.sync, size };
-        wanted(&story).then(|| Taken::Owed(Box::new((ledger, story))))
+        let record = RunRecord { directory, name, file, sync: self.sync, size };
+        wanted(&recorded).then(|| Taken::Owed(Box::new((record, recorded))))
     }
 
     /// Takes an entry that was set aside, for a person who names it: by its name, with or without
@@ -310,16 +312,16 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::Usage`] where there is none of that name, or more than one; [`Reason::State`].
-    pub(super) fn take_aside(&self, wanted: &str) -> Result<Ledger, Stop> {
+    pub(super) fn take_aside(&self, wanted: &str) -> Result<RunRecord, Refusal> {
         let none = |what: &str| {
             let shown = escaped(wanted.as_bytes());
-            Stop::new(Reason::Usage, format!("'{shown}' {what}"))
+            Refusal::new(Reason::Usage, format!("'{shown}' {what}"))
                 .hint("glexec-admin ps shows the names")
         };
         let is_meant = |name: &String| {
             let of_that_run = || {
                 let read = self.read(name).ok().flatten();
-                read.is_some_and(|(_, story)| story.is_ok_and(|s| s.entry.run_id == wanted))
+                read.is_some_and(|(_, recorded)| recorded.is_ok_and(|s| s.entry.run_id == wanted))
             };
             name == wanted || name.strip_prefix(ASIDE) == Some(wanted) || of_that_run()
         };
@@ -336,7 +338,7 @@ impl StateDir {
         }
         let directory =
             self.directory.try_clone().map_err(|_| unusable("no descriptor is left"))?;
-        Ok(Ledger { directory, name, file, sync: self.sync, size: Cell::new(None) })
+        Ok(RunRecord { directory, name, file, sync: self.sync, size: Cell::new(None) })
     }
 
     /// Removes a file that was never finished, once it is a dead process's for certain. Where that
@@ -366,13 +368,13 @@ impl StateDir {
         if !regular || stat.st_uid != 0 || stat.st_mode & 0o077 != 0 || stat.st_nlink > 1 {
             return Err("is not a file of root's alone".to_owned());
         }
-        let story = read(&file).map_err(|e| e.clause());
-        Ok(Some((file, story)))
+        let recorded = read(&file).map_err(|e| e.clause());
+        Ok(Some((file, recorded)))
     }
 }
 
 /// An open entry, and what it tells or why it tells nothing.
-type Read = (OwnedFd, Result<Story, String>);
+type Read = (OwnedFd, Result<RecordedRun, String>);
 
 /// The lock that one settling of a caller's holds at a time. It belongs to the open file: who
 /// settles has a copy.
@@ -387,7 +389,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`].
-    pub(crate) fn knows(&self, caller: Uid) -> Result<bool, Stop> {
+    pub(crate) fn knows(&self, caller: Uid) -> Result<bool, Refusal> {
         Ok(self.entries()?.iter().any(|name| is_of_caller(name, caller.as_raw())))
     }
 
@@ -395,7 +397,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`].
-    pub(crate) fn settling(&self, caller: Uid) -> Result<Settling, Stop> {
+    pub(crate) fn settling(&self, caller: Uid) -> Result<Settling, Refusal> {
         let name = format!("{SETTLING}{caller}");
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -442,7 +444,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`]; [`Reason::TooManyRuns`].
-    pub(super) fn claim(&self, caller: Uid, most_runs: u32) -> Result<Claim, Stop> {
+    pub(super) fn claim(&self, caller: Uid, most_runs: u32) -> Result<Claim, Refusal> {
         let birth = super::process::own_birth(Pid::this())
             .map_err(|e| state(format!("/proc/self/stat: {}", e.desc())))?;
         let begin = format!("{CLAIM}{caller}.");
@@ -472,7 +474,7 @@ impl StateDir {
     }
 
     /// Whether somebody has a claim. One without its lock is a dead run's and goes.
-    fn counts(&self, claim: &str) -> Result<bool, Stop> {
+    fn counts(&self, claim: &str) -> Result<bool, Refusal> {
         let locked = self.is_locked(claim)?;
         if locked == Some(false) {
             let _ = unlinkat(&self.directory, claim, UnlinkatFlags::NoRemoveDir);
@@ -485,7 +487,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`].
-    pub(super) fn is_locked(&self, name: &str) -> Result<Option<bool>, Stop> {
+    pub(super) fn is_locked(&self, name: &str) -> Result<Option<bool>, Refusal> {
         let failed = |e: Errno| self.unusable(name, e);
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = match openat(&self.directory, name, flags, Mode::empty()) {
@@ -499,9 +501,9 @@ impl StateDir {
 }
 
 /// That a caller has as many runs as it may.
-fn too_many(runs: usize, most_runs: u32) -> Stop {
+fn too_many(runs: usize, most_runs: u32) -> Refusal {
     let sentence = format!("you have {runs} lingering runs, and {most_runs} is the most here");
-    Stop::new(Reason::TooManyRuns, sentence).hint("wait until some of them end")
+    Refusal::new(Reason::TooManyRuns, sentence).hint("wait until some of them end")
 }
 
 impl Settling {
@@ -511,7 +513,7 @@ impl Settling {
     ///
     /// # Errors
     /// [`Reason::State`].
-    pub(crate) fn wait(&self) -> Result<bool, Stop> {
+    pub(crate) fn wait(&self) -> Result<bool, Refusal> {
         let failed = |e: Errno| state(format!("the lock of a settling: {}", e.desc()));
         sys::set_mask(0);
         loop {
@@ -582,7 +584,7 @@ pub(crate) fn is_of_caller(name: &str, caller: u32) -> bool {
     name.strip_prefix(ASIDE).unwrap_or(name).starts_with(&name_begins(caller))
 }
 
-impl Ledger {
+impl RunRecord {
     /// Adds a phase. What is written is there whatever is killed; with `state_sync` whatever
     /// loses its power, too.
     ///
@@ -711,7 +713,7 @@ fn is_old(stat: &FileStat) -> bool {
 
 /// Reads a copy of the descriptor's file from its begin. The descriptor itself stays open:
 /// closing any one of a process's descriptors for a file gives its locks up.
-fn read(file: &OwnedFd) -> Result<Story, Unreadable> {
+fn read(file: &OwnedFd) -> Result<RecordedRun, Unreadable> {
     let garbage = |why: String| Unreadable::Garbage(why);
     let size = fstat(file).map_err(|errno| garbage(errno.desc().to_owned()))?.st_size;
     if u64::try_from(size).is_ok_and(|size| size > MOST) {
@@ -722,7 +724,7 @@ fn read(file: &OwnedFd) -> Result<Story, Unreadable> {
     loop {
         let at = i64::try_from(text.len()).unwrap_or(i64::MAX);
         match nix::sys::uio::pread(file.as_fd(), &mut chunk, at) {
-            Ok(0) => return Story::read(&text),
+            Ok(0) => return RecordedRun::read(&text),
             Ok(length) => text.extend_from_slice(chunk.get(..length).unwrap_or_default()),
             Err(errno) => return Err(garbage(errno.desc().to_owned())),
         }
@@ -732,8 +734,8 @@ fn read(file: &OwnedFd) -> Result<Story, Unreadable> {
     }
 }
 
-fn state(detail: String) -> Stop {
-    Stop::new(Reason::State, "the state directory cannot be used; see the log").detail(detail)
+fn state(detail: String) -> Refusal {
+    Refusal::new(Reason::State, "the state directory cannot be used; see the log").detail(detail)
 }
 
 /// What went wrong with a file of the directory, and what is to be done about it.

@@ -2,12 +2,12 @@
 //! there are none. Bounded, and woken by events only.
 
 use super::cgroups::Leaf;
-use super::family::{self, Kin, Spared};
+use super::descendants::{self, Descendant, Exempt};
+use super::event_sources::{Event, EventSources, Events};
 use super::root::Root;
-use super::watch::{Heard, News, Watch};
 use crate::decide::ended::Leftovers;
-use crate::decide::heard::Signal;
-use crate::decide::vigil::{Action, Event, Vigil};
+use crate::decide::signal_info::Signal;
+use crate::decide::state_machine::{Action, Input, StateMachine};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
@@ -28,62 +28,66 @@ pub(super) struct Graces {
 
 /// Who hears and decides meanwhile.
 #[derive(Debug)]
-pub(super) struct Ears<'a> {
-    pub(super) watch: &'a mut Watch,
-    pub(super) vigil: &'a mut Vigil,
+pub(super) struct EventWait<'a> {
+    pub(super) watch: &'a mut EventSources,
+    pub(super) machine: &'a mut StateMachine,
     /// Set by a second TERM of root's: no more graces.
     pub(super) hurry: &'a mut bool,
 }
 
-impl Ears<'_> {
+impl EventWait<'_> {
     /// Waits, and notes what is heard: afterwards nothing is forwarded any more.
-    pub(super) fn wait(&mut self, others: &[std::os::fd::BorrowedFd<'_>], until: Instant) -> News {
+    pub(super) fn wait(
+        &mut self,
+        others: &[std::os::fd::BorrowedFd<'_>],
+        until: Instant,
+    ) -> Events {
         let news = self.watch.wait(others, Some(until));
         for heard in &news.heard {
             let event = match heard {
-                Heard::Signal(signal) => event_of(signal),
-                Heard::Order(number) => Event::Order(*number),
-                Heard::CallerGone | Heard::Nonsense(_) => Event::CallerGone,
+                Event::Signal(signal) => event_of(signal),
+                Event::Order(number) => Input::Order(*number),
+                Event::CallerGone | Event::Nonsense(_) => Input::CallerGone,
             };
-            *self.hurry |= self.vigil.hear(event, None) == Action::Hurry;
+            *self.hurry |= self.machine.hear(event, None) == Action::Hurry;
         }
         news
     }
 }
 
-/// A signal as the vigil hears it.
-pub(super) fn event_of(signal: &Signal) -> Event {
+/// A signal as the state machine takes it.
+pub(super) fn event_of(signal: &Signal) -> Input {
     match signal.number {
-        15 => Event::Term { from_root: signal.is_from_root() },
-        number => Event::Signal(number),
+        15 => Input::Term { from_root: signal.is_from_root() },
+        number => Input::Signal(number),
     }
 }
 
 /// Ends every descendant that is not spared, by its control group, too, where it has one.
 pub(super) fn clear(
     root: &Root,
-    ears: &mut Ears<'_>,
-    (spared, leaf): (&Spared, Option<&Leaf>),
+    events: &mut EventWait<'_>,
+    (spared, leaf): (&Exempt, Option<&Leaf>),
     graces: Graces,
 ) -> Leftovers {
-    let tree = family::descendants(root, spared, (false, Instant::now() + UNKILLABLE));
+    let tree = descendants::descendants(root, spared, (false, Instant::now() + UNKILLABLE));
     if tree.is_empty() {
         return Leftovers::default();
     }
     for kin in &tree.kin {
         // Without a grace only who runs an epilogue of its own is asked first.
         if !graces.kill.is_zero() || spared.nested.is(root, kin.pid) {
-            family::signal(root, *kin, libc::SIGTERM);
-            family::signal(root, *kin, libc::SIGCONT);
+            descendants::signal(root, *kin, libc::SIGTERM);
+            descendants::signal(root, *kin, libc::SIGCONT);
         }
     }
     let until = Instant::now() + graces.kill;
     let somebody_is_left =
-        || family::living_children(spared).map_or(true, |children| !children.is_empty());
-    while Instant::now() < until && !*ears.hurry && somebody_is_left() {
-        ears.wait(&[], until);
+        || descendants::living_children(spared).map_or(true, |children| !children.is_empty());
+    while Instant::now() < until && !*events.hurry && somebody_is_left() {
+        events.wait(&[], until);
     }
-    let left = kill(root, ears, (spared, leaf), graces.nested);
+    let left = kill(root, events, (spared, leaf), graces.nested);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let found = tree.kin.len().max(left);
     Leftovers { found: count(found), ended: count(found - left) }
@@ -107,8 +111,8 @@ impl Patience {
 /// KILL until nobody is left, or who is left cannot be killed. Gives how many that are.
 fn kill(
     root: &Root,
-    ears: &mut Ears<'_>,
-    (spared, leaf): (&Spared, Option<&Leaf>),
+    events: &mut EventWait<'_>,
+    (spared, leaf): (&Exempt, Option<&Leaf>),
     nested: Duration,
 ) -> usize {
     /// Before the next look, where the kernel has not shown everything.
@@ -117,14 +121,14 @@ fn kill(
     let (mut before, mut waited_for_nested) = (Vec::new(), false);
     loop {
         let pass = Instant::now() + UNKILLABLE;
-        let tree = family::descendants(root, spared, (false, pass));
-        let children = family::living_children(spared);
+        let tree = descendants::descendants(root, spared, (false, pass));
+        let children = descendants::living_children(spared);
         if tree.is_empty() && children.as_ref().is_ok_and(Vec::is_empty) {
             return 0;
         }
         let now = Instant::now();
         let has_time = |pid: Pid| now < nested_until && spared.nested.is(root, pid);
-        let (supervisors, others): (Vec<Kin>, Vec<Kin>) =
+        let (supervisors, others): (Vec<Descendant>, Vec<Descendant>) =
             tree.kin.iter().partition(|kin| has_time(kin.pid));
         // Who was under a nested run, or was one, has had no KILL so far: its clocks begin now.
         if waited_for_nested && supervisors.is_empty() {
@@ -140,18 +144,18 @@ fn kill(
         before = tree.kin;
         // A killed process forks no more, so a storm loses ground with every round.
         for kin in &others {
-            family::signal(root, *kin, libc::SIGKILL);
+            descendants::signal(root, *kin, libc::SIGKILL);
         }
         for child in children.iter().flatten().filter(|child| !has_time(**child)) {
-            family::kill_child(root, *child);
+            descendants::kill_child(root, *child);
         }
         match leaf.filter(|_| supervisors.is_empty()) {
             Some(leaf) => leaf.kill_now(root),
-            None => supervisors.iter().for_each(|nested| family::kill_below(root, nested.pid)),
+            None => supervisors.iter().for_each(|nested| descendants::kill_below(root, nested.pid)),
         }
         let next =
             if supervisors.is_empty() { patience.until.min(patience.storm) } else { nested_until };
         let shown = tree.whole && children.is_ok();
-        ears.wait(&[], if shown { next } else { next.min(now + LOOK) });
+        events.wait(&[], if shown { next } else { next.min(now + LOOK) });
     }
 }

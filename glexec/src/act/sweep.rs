@@ -1,27 +1,27 @@
 //! Paying what a glexec owes that is gone: end what is left of its payload, run the epilogue,
 //! remove the entry. Never two at a time: the entry's lock is held throughout.
 
-use super::epilogue::{self, Stage};
-use super::family::Spared;
+use super::descendants::Exempt;
+use super::epilogue::{self, EpilogueContext};
+use super::event_sources::EventSources;
 use super::handover::{self, HandBack};
 use super::launch::leave_foreign;
 use super::leases;
-use super::linger::now;
+use super::orphans::{self, Left, Lost};
 use super::process;
-use super::remains::{self, Left, Lost};
 use super::root::Root;
-use super::state::{self, Ledger, StateDir, Taken};
-use super::stragglers::{Ears, Graces};
+use super::state::{self, RunRecord, StateDir, Taken};
+use super::stragglers::{EventWait, Graces};
+use super::supervisor::now;
 use super::sys;
-use super::watch::Watch;
 use crate::contract::{EpilogueResult, Reason, ResourceUsage};
 use crate::decide::config::EpilogueRule;
-use crate::decide::entry::{Birth, Bytes, Debt, Payer, Place, Story};
-use crate::decide::last_word::{EpilogueIdentity, Late, environment};
-use crate::decide::stop::Stop;
+use crate::decide::entry::{Birth, Bytes, Owed, Place, RecordedRun, Trigger};
+use crate::decide::epilogue_environment::{EpilogueIdentity, Late, environment};
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::{Level, Reporter};
+use crate::decide::state_machine::{Clocks, Progress, StateMachine};
 use crate::decide::text::escaped;
-use crate::decide::vigil::{Clocks, Stage as Progress, Vigil};
-use crate::decide::witness::{Level, Witness};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid};
 use std::os::fd::AsFd as _;
@@ -37,11 +37,11 @@ pub(crate) struct Which<'w> {
     /// By their file's name.
     pub(crate) named: &'w dyn Fn(&str) -> bool,
     /// By what they tell.
-    pub(crate) wanted: &'w dyn Fn(&Story) -> bool,
+    pub(crate) wanted: &'w dyn Fn(&RecordedRun) -> bool,
 }
 
 /// An entry's name, and the debt.
-type Debtor = (String, (Ledger, Story));
+type Debtor = (String, (RunRecord, RecordedRun));
 
 /// What became of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +69,12 @@ pub(crate) struct Sweep<'a> {
     /// Today's epilogue, and as whom it runs.
     pub(crate) epilogue: Option<(&'a EpilogueRule, &'a EpilogueIdentity)>,
     pub(crate) kill_grace: Duration,
-    pub(crate) witness: &'a dyn Witness,
-    watch: Watch,
-    vigil: Vigil,
+    pub(crate) reporter: &'a dyn Reporter,
+    watch: EventSources,
+    machine: StateMachine,
     hurry: bool,
     place: Place,
-    payer: Payer,
+    payer: Trigger,
     /// Children of this process that are nobody's stragglers.
     pub(crate) asides: Vec<Birth>,
     /// The control groups in which this process is nobody's but root's.
@@ -92,30 +92,30 @@ impl<'a> Sweep<'a> {
         (root, directory): (&'a Root, &'a StateDir),
         epilogue: Option<(&'a EpilogueRule, &'a EpilogueIdentity)>,
         kill_grace: Duration,
-        witness: &'a dyn Witness,
-    ) -> Result<Self, Stop> {
+        reporter: &'a dyn Reporter,
+    ) -> Result<Self, Refusal> {
         let failed = |what: &str, errno: nix::errno::Errno| {
-            Stop::new(Reason::Internal, "the sweep could not start; see the log")
+            Refusal::new(Reason::Internal, "the sweep could not start; see the log")
                 .detail(format!("{what}: {}", errno.desc()))
         };
         sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
             .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
-        let safe = leave_foreign(root, None, witness);
-        let watch = Watch::new(None, None).map_err(|e| failed("signalfd", e))?;
-        let place =
-            state::place().ok_or_else(|| Stop::new(Reason::NoProc, "there is no usable /proc"))?;
-        let mut vigil = Vigil::new(Clocks { kill_grace, term_grace: None });
-        vigil.stage = Progress::After;
+        let safe = leave_foreign(root, None, reporter);
+        let watch = EventSources::new(None, None).map_err(|e| failed("signalfd", e))?;
+        let place = state::place()
+            .ok_or_else(|| Refusal::new(Reason::NoProc, "there is no usable /proc"))?;
+        let mut machine = StateMachine::new(Clocks { kill_grace, term_grace: None });
+        machine.stage = Progress::After;
         let hurry = false;
-        let payer = Payer::Root;
+        let payer = Trigger::Root;
         Ok(Self {
             root,
             directory,
             epilogue,
             kill_grace,
-            witness,
+            reporter,
             watch,
-            vigil,
+            machine,
             hurry,
             place,
             payer,
@@ -129,11 +129,11 @@ impl<'a> Sweep<'a> {
     ///
     /// # Errors
     /// [`Reason::Usage`] for a name that is none of theirs; [`Reason::State`].
-    pub(crate) fn take_up(&self, wanted: &str) -> Result<String, Stop> {
-        let ledger = self.directory.take_aside(wanted)?;
-        let failed = by_hand_failed(ledger.name(), "taken up");
-        let name = ledger.take_up(now()).map_err(failed)?;
-        self.witness.log(Level::Notice, &format!("{name} is taken up again by hand"));
+    pub(crate) fn take_up(&self, wanted: &str) -> Result<String, Refusal> {
+        let record = self.directory.take_aside(wanted)?;
+        let failed = by_hand_failed(record.name(), "taken up");
+        let name = record.take_up(now()).map_err(failed)?;
+        self.reporter.log(Level::Notice, &format!("{name} is taken up again by hand"));
         Ok(name)
     }
 
@@ -141,12 +141,12 @@ impl<'a> Sweep<'a> {
     ///
     /// # Errors
     /// As [`Sweep::take_up`].
-    pub(crate) fn drop_aside(&self, wanted: &str) -> Result<(String, Settled), Stop> {
-        let ledger = self.directory.take_aside(wanted)?;
-        ledger.remove().map_err(by_hand_failed(ledger.name(), "dropped"))?;
-        let name = ledger.name().to_owned();
+    pub(crate) fn drop_aside(&self, wanted: &str) -> Result<(String, Settled), Refusal> {
+        let record = self.directory.take_aside(wanted)?;
+        record.remove().map_err(by_hand_failed(record.name(), "dropped"))?;
+        let name = record.name().to_owned();
         let text = format!("{name} is dropped by hand: what it owed is not run");
-        self.witness.log(Level::Warning, &text);
+        self.reporter.log(Level::Warning, &text);
         Ok((name, Settled::Dropped))
     }
 
@@ -158,9 +158,9 @@ impl<'a> Sweep<'a> {
     pub(crate) fn run(
         &mut self,
         Which { named, wanted }: Which<'_>,
-        payer: Payer,
+        payer: Trigger,
         until: Option<Instant>,
-    ) -> Result<Vec<(String, Settled)>, Stop> {
+    ) -> Result<Vec<(String, Settled)>, Refusal> {
         self.payer = payer;
         self.moment = Instant::now() + MOMENT;
         let mut names = self.directory.entries()?;
@@ -190,14 +190,15 @@ impl<'a> Sweep<'a> {
     fn take(
         &self,
         name: &str,
-        wanted: &dyn Fn(&Story) -> bool,
+        wanted: &dyn Fn(&RecordedRun) -> bool,
         until: Option<Instant>,
     ) -> Option<Taken> {
         let moment = self.moment;
         loop {
             let taken = self.directory.take(name, wanted)?;
-            let Taken::Held { story, holder } = &taken else { return Some(taken) };
-            let own = story.as_ref().is_some_and(|story| self.is_own_glexec(story, *holder));
+            let Taken::Held { recorded, holder } = &taken else { return Some(taken) };
+            let own =
+                recorded.as_ref().is_some_and(|recorded| self.is_own_glexec(recorded, *holder));
             let until = if own { until } else { Some(until.map_or(moment, |u| u.max(moment))) };
             if !until.is_some_and(|until| wait_for(*holder, until)) {
                 return Some(taken);
@@ -207,8 +208,8 @@ impl<'a> Sweep<'a> {
 
     /// Whether the holder of an entry's lock is the glexec that wrote it. Where that cannot be told
     /// it is.
-    fn is_own_glexec(&self, story: &Story, holder: Option<Pid>) -> bool {
-        let (entry, Some(holder)) = (&story.entry, holder) else { return false };
+    fn is_own_glexec(&self, recorded: &RecordedRun, holder: Option<Pid>) -> bool {
+        let (entry, Some(holder)) = (&recorded.entry, holder) else { return false };
         if entry.place != self.place {
             return true;
         }
@@ -219,60 +220,66 @@ impl<'a> Sweep<'a> {
     /// Ends what is left of all these runs, side by side, and then pays one after another.
     fn settle_all(&mut self, owed: &mut Vec<Debtor>, all: &mut Vec<(String, Settled)>) {
         // Whether it was due is to be told before the time that ending takes.
-        let due: Vec<Debt> =
-            owed.iter().map(|(_, (_, story))| story.debt(now(), self.payer)).collect();
+        let due: Vec<Owed> =
+            owed.iter().map(|(_, (_, recorded))| recorded.debt(now(), self.payer)).collect();
         let lost: Vec<Lost<'_>> =
-            owed.iter().filter_map(|(_, (_, story))| self.lost(story)).collect();
-        let mut left = remains::end(self.root, &lost, self.kill_grace).into_iter();
+            owed.iter().filter_map(|(_, (_, recorded))| self.lost(recorded)).collect();
+        let mut left = orphans::end(self.root, &lost, self.kill_grace).into_iter();
         let unknown = Left { payload: 1, epilogue: 1 };
         let left: Vec<Left> = owed
             .iter()
-            .map(|(_, (_, story))| match self.lost(story) {
+            .map(|(_, (_, recorded))| match self.lost(recorded) {
                 Some(_) => left.next().unwrap_or(unknown),
                 None => Left::default(),
             })
             .collect();
-        for ((name, (ledger, story)), (due, left)) in owed.drain(..).zip(due.into_iter().zip(left))
+        for ((name, (record, recorded)), (due, left)) in
+            owed.drain(..).zip(due.into_iter().zip(left))
         {
-            let settled = self.settle((ledger, &story), due, left);
+            let settled = self.settle((record, &recorded), due, left);
             all.push((name, settled));
         }
     }
 
     /// In another boot there is nothing left; in a foreign pid namespace no pid says anything,
     /// and an account that was the run's alone still does.
-    fn lost<'s>(&self, story: &'s Story) -> Option<Lost<'s>> {
-        let place = &story.entry.place;
+    fn lost<'s>(&self, recorded: &'s RecordedRun) -> Option<Lost<'s>> {
+        let place = &recorded.entry.place;
         let pids = place.pid_namespace == self.place.pid_namespace;
         let epilogue_user =
             self.epilogue.map_or(Uid::from_raw(0), |(_, identity)| identity.account.uid);
-        (place.boot == self.place.boot).then_some(Lost { story, pids, epilogue_user })
+        (place.boot == self.place.boot).then_some(Lost { recorded, pids, epilogue_user })
     }
 
-    fn settle(&mut self, (mut ledger, story): (Ledger, &Story), due: Debt, left: Left) -> Settled {
+    fn settle(
+        &mut self,
+        (mut record, recorded): (RunRecord, &RecordedRun),
+        due: Owed,
+        left: Left,
+    ) -> Settled {
         let Left { payload: left, epilogue: running } = left;
         if left + running > 0 {
             let text = format!("{} processes of a lost run cannot be ended", left + running);
-            self.witness.log(Level::Warning, &text);
+            self.reporter.log(Level::Warning, &text);
         }
-        let entry = &story.entry;
+        let entry = &recorded.entry;
         let same_boot = entry.place.boot == self.place.boot;
-        let which = (self.directory, &ledger, story);
-        let back = handover::give_back(self.root, which, (self.payer, same_boot), self.witness);
+        let which = (self.directory, &record, recorded);
+        let back = handover::give_back(self.root, which, (self.payer, same_boot), self.reporter);
         if entry.exclusive {
             leases::touch(self.directory, Uid::from_raw(entry.target.uid));
         }
         if !entry.owes_epilogue {
             return match left {
-                0 => self.conclude(&mut ledger, "nothing more was owed", &back),
+                0 => self.conclude(&mut record, "nothing more was owed", &back),
                 _ => Settled::Failed(format!("{left} processes of the account cannot be ended")),
             };
         }
         let attempt = match due {
-            Debt::Later(at) => return Settled::Later(at),
-            Debt::Paid => return self.conclude(&mut ledger, "paid before", &back),
-            Debt::Hopeless => return self.give_up(&mut ledger, "tried too often", &back),
-            Debt::Owed(attempt) => attempt,
+            Owed::Later(at) => return Settled::Later(at),
+            Owed::Paid => return self.conclude(&mut record, "paid before", &back),
+            Owed::Hopeless => return self.give_up(&mut record, "tried too often", &back),
+            Owed::Due(attempt) => attempt,
         };
         if running > 0 {
             // Never two at a time.
@@ -280,12 +287,12 @@ impl<'a> Sweep<'a> {
         }
         let Some((rule, identity)) = self.epilogue else {
             let why = "the configuration has no epilogue any more";
-            return self.give_up(&mut ledger, why, &back);
+            return self.give_up(&mut record, why, &back);
         };
-        if let Err(stop) = identity.keep_apart(&story.entry.caller, &story.entry.target) {
+        if let Err(stop) = identity.keep_apart(&recorded.entry.caller, &recorded.entry.target) {
             return Settled::Failed(stop.detail.unwrap_or(stop.sentence));
         }
-        let (result, took) = self.pay((&ledger, story), (rule, identity), attempt);
+        let (result, took) = self.pay((&record, recorded), (rule, identity), attempt);
         let text = format!(
             "settled {}->{}: epilogue={} attempt={attempt} epilogue_seconds={:.3} run={}",
             escaped(entry.caller.name.as_bytes()),
@@ -294,30 +301,30 @@ impl<'a> Sweep<'a> {
             took.as_secs_f64(),
             escaped(entry.run_id.as_bytes()),
         );
-        self.witness.log(Level::Notice, &text);
+        self.reporter.log(Level::Notice, &text);
         if result.is_owed() {
             let how =
                 if result == EpilogueResult::NotStarted { "not started" } else { "interrupted" };
             return Settled::Failed(format!("the epilogue was {how}"));
         }
-        self.conclude(&mut ledger, result.word(), &back)
+        self.conclude(&mut record, result.word(), &back)
     }
 
     /// The epilogue is paid: removes the entry where the directories are back, too.
-    fn conclude(&self, ledger: &mut Ledger, word: &str, back: &HandBack) -> Settled {
+    fn conclude(&self, record: &mut RunRecord, word: &str, back: &HandBack) -> Settled {
         match back {
-            HandBack::Done => self.remove(ledger, word),
+            HandBack::Done => self.remove(record, word),
             HandBack::Later(at) => Settled::Later(*at),
             HandBack::Owed(why) => Settled::Failed(why.clone()),
-            HandBack::Hopeless => self.aside(ledger, "directories could not be handed back"),
+            HandBack::Hopeless => self.aside(record, "directories could not be handed back"),
         }
     }
 
     /// The epilogue is not tried any more. The entry is set aside once the directories are back, or
     /// are given up as well.
-    fn give_up(&self, ledger: &mut Ledger, why: &str, back: &HandBack) -> Settled {
+    fn give_up(&self, record: &mut RunRecord, why: &str, back: &HandBack) -> Settled {
         match back {
-            HandBack::Done | HandBack::Hopeless => self.aside(ledger, why),
+            HandBack::Done | HandBack::Hopeless => self.aside(record, why),
             HandBack::Later(at) => Settled::Later(*at),
             HandBack::Owed(why) => Settled::Failed(why.clone()),
         }
@@ -325,17 +332,17 @@ impl<'a> Sweep<'a> {
 
     fn pay(
         &mut self,
-        (ledger, story): (&Ledger, &Story),
+        (record, recorded): (&RunRecord, &RecordedRun),
         (rule, identity): (&EpilogueRule, &EpilogueIdentity),
         attempt: u32,
     ) -> (EpilogueResult, Duration) {
         /// What a shell would say of a payload that was killed, where nobody saw it end.
         const KILLED: u8 = 137;
         let entries = |list: &[Bytes]| list.iter().filter_map(Bytes::to_entry).collect::<Vec<_>>();
-        let entry = &story.entry;
+        let entry = &recorded.entry;
         let (ending, usage, stragglers, end) =
-            story.ended().unwrap_or((Err(KILLED), ResourceUsage::default(), 0, now()));
-        let payload = story.payload().map_or(0, |birth| birth.pid);
+            recorded.ended().unwrap_or((Err(KILLED), ResourceUsage::default(), 0, now()));
+        let payload = recorded.payload().map_or(0, |birth| birth.pid);
         let late = Late {
             glexec_pid: entry.glexec.pid,
             glexec_session: entry.session,
@@ -359,44 +366,44 @@ impl<'a> Sweep<'a> {
         let whole: Vec<_> = known.into_iter().chain(late.variables()).collect();
         let epilogue = rule.epilogue(identity.clone(), Vec::new());
         let grace = self.kill_grace;
-        let stage = Stage {
-            spared: Spared { asides: self.asides.clone(), ..Spared::default() },
+        let stage = EpilogueContext {
+            spared: Exempt { asides: self.asides.clone(), ..Exempt::default() },
             graces: Graces { kill: grace, nested: rule.timeout + grace },
             environment: whole,
             epilogue: &epilogue,
-            ledger: Some(ledger),
+            record: Some(record),
             attempt,
-            within: self.payer == Payer::Caller,
+            within: self.payer == Trigger::Caller,
             safe: self.safe.as_deref(),
         };
-        let (watch, vigil, hurry) = (&mut self.watch, &mut self.vigil, &mut self.hurry);
-        epilogue::run(self.root, &mut Ears { watch, vigil, hurry }, &stage, self.witness)
+        let (watch, machine, hurry) = (&mut self.watch, &mut self.machine, &mut self.hurry);
+        epilogue::run(self.root, &mut EventWait { watch, machine, hurry }, &stage, self.reporter)
     }
 
-    fn remove(&self, ledger: &Ledger, word: &str) -> Settled {
-        match ledger.remove() {
+    fn remove(&self, record: &RunRecord, word: &str) -> Settled {
+        match record.remove() {
             Ok(()) => Settled::Paid(word.to_owned()),
             Err(errno) => Settled::Failed(format!("paid, and not removed: {}", errno.desc())),
         }
     }
 
-    fn aside(&self, ledger: &mut Ledger, why: &str) -> Settled {
+    fn aside(&self, record: &mut RunRecord, why: &str) -> Settled {
         let text = format!(
             "{} is set aside: {why}; glexec-admin sweep --retry or --drop deals with it",
-            ledger.name()
+            record.name()
         );
-        self.witness.log(Level::Error, &text);
-        match ledger.set_aside() {
+        self.reporter.log(Level::Error, &text);
+        match record.set_aside() {
             Ok(()) => Settled::Aside(why.to_owned()),
             Err(errno) => Settled::Failed(format!("{why}, and not set aside: {}", errno.desc())),
         }
     }
 }
 
-fn by_hand_failed(name: &str, how: &str) -> impl FnOnce(nix::errno::Errno) -> Stop + use<> {
+fn by_hand_failed(name: &str, how: &str) -> impl FnOnce(nix::errno::Errno) -> Refusal + use<> {
     let what = format!("{name} could not be {how}");
     move |errno| {
-        Stop::new(Reason::State, "what was set aside cannot be dealt with; see the log")
+        Refusal::new(Reason::State, "what was set aside cannot be dealt with; see the log")
             .detail(format!("{what}: {}", errno.desc()))
     }
 }

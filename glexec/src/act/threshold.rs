@@ -4,7 +4,7 @@ use super::clean::{BOUNDS, Bound, NO_LIMIT, TIMER_SLACK_NS};
 use super::root::Privilege;
 use super::sys::{self, Limit, Resource};
 use crate::contract::Reason;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, geteuid};
 use std::ffi::{CString, OsString};
@@ -19,7 +19,7 @@ pub(crate) struct Inherited {
     /// What the payload gets back.
     pub(crate) restore: Restore,
     /// Set where the caller's limits are too low and may not be raised.
-    pub(crate) trouble: Option<Stop>,
+    pub(crate) trouble: Option<Refusal>,
     /// The right to be root, or why there is none.
     pub(crate) rights: Result<Privilege, Reason>,
 }
@@ -47,7 +47,7 @@ const CAP_SETUID: u64 = 1 << 7;
 /// # Errors
 /// [`Reason::Usage`] for argc 0; [`Reason::Switch`] and [`Reason::Internal`] where the kernel
 /// refuses what it never refuses.
-pub(crate) fn threshold() -> Result<Inherited, Stop> {
+pub(crate) fn threshold() -> Result<Inherited, Refusal> {
     // First of all: whoever asks for the time would die of SIGSEGV, with a payload that runs.
     let reading_time_is_fatal = may_read_time()?;
     sys::set_mask(u64::MAX);
@@ -62,7 +62,7 @@ pub(crate) fn threshold() -> Result<Inherited, Stop> {
     let environment = sys::take_environment();
     let mut argv = std::env::args_os();
     if argv.next().is_none() {
-        return Err(Stop::new(Reason::Usage, "called without even a program name"));
+        return Err(Refusal::new(Reason::Usage, "called without even a program name"));
     }
     let umask = umask(Mode::from_bits_truncate(0o077));
     own_descriptors()?;
@@ -86,7 +86,7 @@ pub(crate) fn threshold() -> Result<Inherited, Stop> {
 
 /// Allows this process to read the processor's time stamp counter, by which the C library tells
 /// the time. Whether that was forbidden.
-fn may_read_time() -> Result<bool, Stop> {
+fn may_read_time() -> Result<bool, Refusal> {
     // Other processors than those of x86 know no such thing.
     if sys::reading_time_is_fatal() != Ok(true) {
         return Ok(false);
@@ -98,7 +98,7 @@ fn may_read_time() -> Result<bool, Stop> {
 
 /// What the caller has set of this process for good, and what root's own program would have, too:
 /// with `PR_SET_MDWE` (Linux 6.3) a program that makes code while it runs fails in the middle.
-fn cannot_be_undone() -> Result<Option<Stop>, Stop> {
+fn cannot_be_undone() -> Result<Option<Refusal>, Refusal> {
     use nix::errno::Errno;
     const PR_GET_MDWE: i32 = 66;
     match sys::control(PR_GET_MDWE, 0) {
@@ -106,7 +106,7 @@ fn cannot_be_undone() -> Result<Option<Stop>, Stop> {
         Ok(_) if !geteuid().is_root() => Ok(None),
         Ok(_) => {
             let sentence = "glexec is called with PR_SET_MDWE (memory-deny-write-execute), which the site's epilogue would inherit and nobody can undo";
-            let stop = Stop::new(Reason::ProcessState, sentence);
+            let stop = Refusal::new(Reason::ProcessState, sentence);
             Ok(Some(stop.hint(
                 "switch it off where the job is started (systemd: MemoryDenyWriteExecute=no)",
             )))
@@ -116,7 +116,7 @@ fn cannot_be_undone() -> Result<Option<Stop>, Stop> {
 }
 
 /// 0 to 2 are open (the runtime sees to it before main); all others end with the next exec.
-fn own_descriptors() -> Result<(), Stop> {
+fn own_descriptors() -> Result<(), Refusal> {
     #[cfg(target_env = "gnu")]
     replace_dev_full();
     match sys::close_on_exec_from(3) {
@@ -126,7 +126,7 @@ fn own_descriptors() -> Result<(), Stop> {
 }
 
 /// Kernels before 5.11: one fcntl for each descriptor that is open.
-fn mark_one_by_one() -> Result<(), Stop> {
+fn mark_one_by_one() -> Result<(), Refusal> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     for fd in open_descriptors()?.into_iter().filter(|fd| *fd > 2) {
         match fcntl(sys::borrow(fd), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
@@ -139,12 +139,12 @@ fn mark_one_by_one() -> Result<(), Stop> {
 }
 
 /// Every descriptor that is open now.
-pub(super) fn open_descriptors() -> Result<Vec<i32>, Stop> {
+pub(super) fn open_descriptors() -> Result<Vec<i32>, Refusal> {
     use nix::dir::Dir;
     use nix::fcntl::OFlag;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let unusable = |e: nix::errno::Errno| {
-        Stop::new(Reason::NoProc, "there is no usable /proc")
+        Refusal::new(Reason::NoProc, "there is no usable /proc")
             .detail(format!("/proc/self/fd: {}", e.desc()))
     };
     let mut list = Dir::open("/proc/self/fd", flags, Mode::empty()).map_err(unusable)?;
@@ -172,14 +172,14 @@ fn replace_dev_full() {
 }
 
 /// Limits that let this process do its work to the end; what the caller had comes back.
-fn own_limits() -> Result<Vec<(Resource, Limit)>, Stop> {
+fn own_limits() -> Result<Vec<(Resource, Limit)>, Refusal> {
     let mut old = Vec::with_capacity(BOUNDS.len());
     for (resource, name, floor) in BOUNDS.iter().filter_map(floor) {
         let had = sys::limit(resource, None).map_err(|e| internal(name, e))?;
         old.push((resource, had));
         if had.soft < floor && !raise(resource, had, floor) {
             let sentence = format!("the resource limit {name} is too low and may not be raised");
-            return Err(Stop::new(Reason::Limits, sentence)
+            return Err(Refusal::new(Reason::Limits, sentence)
                 .hint("raise the hard limit where the job is started"));
         }
     }
@@ -215,7 +215,7 @@ fn raise(resource: Resource, had: Limit, floor: u64) -> bool {
 }
 
 /// Lowers to the caller, with root's way back; or says why this process is not root.
-fn own_rights() -> Result<Result<Privilege, Reason>, Stop> {
+fn own_rights() -> Result<Result<Privilege, Reason>, Refusal> {
     let (caller, gid) = (Uid::current(), Gid::current());
     let control =
         |what: &str, option, value| sys::control(option, value).map_err(|e| internal(what, e));
@@ -258,7 +258,7 @@ fn why_not_root() -> Reason {
     }
 }
 
-fn internal(what: &str, errno: nix::errno::Errno) -> Stop {
-    Stop::new(Reason::Internal, "glexec could not take its process over; see the log")
+fn internal(what: &str, errno: nix::errno::Errno) -> Refusal {
+    Refusal::new(Reason::Internal, "glexec could not take its process over; see the log")
         .detail(format!("{what}: {}", errno.desc()))
 }

@@ -10,7 +10,7 @@ use super::state::{NEW, StateDir, lock, write_all};
 use crate::decide::config::StateRule;
 use crate::decide::entry::{Entry, line};
 use crate::decide::plan::Plan;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
@@ -30,8 +30,8 @@ const SLOTS: u8 = 4;
 /// [`Reason::TooManyRuns`]: crate::contract::Reason::TooManyRuns
 /// [`Reason::ArgumentsTooLong`]: crate::contract::Reason::ArgumentsTooLong
 /// [`Reason::NoProc`]: crate::contract::Reason::NoProc
-pub(crate) fn of_plan(root: &Root, plan: &Plan, rule: &StateRule) -> Result<(), Stop> {
-    let supervisor = launch::supervisor(super::linger::now(), false)?;
+pub(crate) fn of_plan(root: &Root, plan: &Plan, rule: &StateRule) -> Result<(), Refusal> {
+    let supervisor = launch::supervisor(super::supervisor::now(), false)?;
     let directory = StateDir::open(root, rule)?;
     let entry: Entry = plan.entry(supervisor, Vec::new());
     directory.has_room(&entry.caller, rule.most_runs)?;
@@ -44,12 +44,12 @@ pub(crate) fn of_plan(root: &Root, plan: &Plan, rule: &StateRule) -> Result<(), 
 ///
 /// # Errors
 /// [`Reason::State`](crate::contract::Reason::State).
-pub(crate) fn of_directory(_root: &Root, directory: &StateDir) -> Result<(), Stop> {
+pub(crate) fn of_directory(_root: &Root, directory: &StateDir) -> Result<(), Refusal> {
     const LENGTH: usize = 4096;
     write(directory, 0, &[b'\n'; LENGTH])
 }
 
-fn write(directory: &StateDir, caller: u32, line: &[u8]) -> Result<(), Stop> {
+fn write(directory: &StateDir, caller: u32, line: &[u8]) -> Result<(), Refusal> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     for slot in 0..SLOTS {

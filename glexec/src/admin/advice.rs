@@ -3,7 +3,7 @@
 use super::check::Findings;
 use crate::decide::advice::{self, Known};
 use crate::decide::config::Config;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use crate::lookups::Lookups;
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -21,7 +21,7 @@ pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut F
     }
 }
 
-fn known(config: &Config, lookups: &mut Lookups<'_>) -> Result<Known, Stop> {
+fn known(config: &Config, lookups: &mut Lookups<'_>) -> Result<Known, Refusal> {
     let mut known = Known::default();
     for (_, name) in advice::callers(config) {
         if !known.accounts.contains_key(name) {

@@ -5,7 +5,7 @@ use super::{advice, epilogue, grants, node, rehearse};
 use crate::act::root::Root;
 use crate::contract::Reason;
 use crate::decide::config::{Config, Listed, Syntax};
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use crate::lookups::Lookups;
 use crate::report;
 use crate::settings::{self, InForce};
@@ -77,7 +77,7 @@ impl Findings {
         self.line(ERROR, what);
     }
 
-    pub(super) fn stop(&mut self, stop: &Stop) {
+    pub(super) fn stop(&mut self, stop: &Refusal) {
         let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
         self.error(&format!("{detail} ({})", stop.reason.word()));
     }
@@ -89,7 +89,7 @@ impl Findings {
 
 const ERROR: &str = "ERROR";
 
-fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Stop> {
+fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     let root = Root::without_rights();
     let config = match &asked.config {
         Some(path) => read_any(path).map(|config| (config, path.display().to_string())),
@@ -119,7 +119,7 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Stop> {
 }
 
 /// The configuration in force, and its file.
-fn site_config(root: &Root, findings: &mut Findings) -> Result<(Config, String), Stop> {
+fn site_config(root: &Root, findings: &mut Findings) -> Result<(Config, String), Refusal> {
     let InForce { config, file, idle } = settings::in_force(root)?;
     if idle {
         findings.warn(&format!(
@@ -131,10 +131,10 @@ fn site_config(root: &Root, findings: &mut Findings) -> Result<(Config, String),
 }
 
 /// A file that is not in force yet: whoever it belongs to.
-fn read_any(path: &PathBuf) -> Result<Config, Stop> {
+fn read_any(path: &PathBuf) -> Result<Config, Refusal> {
     let name = path.display().to_string();
     let unusable = |e: std::io::Error| {
-        Stop::configuration(Reason::ConfigMissing, format!("{name} cannot be read: {e}"))
+        Refusal::configuration(Reason::ConfigMissing, format!("{name} cannot be read: {e}"))
     };
     let mut text = Vec::new();
     let file = std::fs::OpenOptions::new().read(true).open(path).map_err(unusable)?;

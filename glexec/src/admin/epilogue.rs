@@ -8,7 +8,7 @@ use crate::contract::Reason;
 use crate::decide::advice::callers;
 use crate::decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept, Listed};
 use crate::decide::entry::Person;
-use crate::decide::last_word::{EpilogueIdentity, ROOTS_PATH};
+use crate::decide::epilogue_environment::{EpilogueIdentity, ROOTS_PATH};
 use crate::decide::names::is_obeyed;
 use crate::decide::target::Target;
 use crate::decide::trust::{Stranger, Trust};

@@ -10,7 +10,7 @@ use crate::act::{self, helper, trial};
 use crate::decide::config::{Config, RowCaller};
 use crate::decide::policy;
 use crate::lookups::Lookups;
-use crate::report::{Teller, not_logged};
+use crate::report::{SiteReporter, not_logged};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
 use std::io::Read as _;
@@ -36,9 +36,9 @@ pub(super) fn log(config: &Config, findings: &mut Findings) {
         Ok(post) => post,
         Err(untrusted) => return findings.stop(&not_logged(untrusted.clause())),
     };
-    let teller = Teller::new(&post, "root".to_owned());
-    teller.use_log(&config.log, &post);
-    match teller.looked_after("glexec-admin check: the log takes a line") {
+    let reporter = SiteReporter::new(&post, "root".to_owned());
+    reporter.use_log(&config.log, &post);
+    match reporter.looked_after("glexec-admin check: the log takes a line") {
         Ok(()) => findings.line("log", &post.shown()),
         Err(stop) => findings.stop(&stop),
     }

@@ -2,7 +2,7 @@
 //! that user.
 
 use crate::contract::{ADMIN_MUST_ACT, Reason, Record};
-use crate::hook::{Answer, Tool, rehearse};
+use crate::hook::{Answer, BoundedCommand, rehearse};
 use nix::unistd::{User, initgroups, setgid, setuid};
 use serde::Serialize;
 use std::ffi::CString;
@@ -81,7 +81,7 @@ impl Rehearsal {
 
 /// Rehearses a run of `user`, a name or a uid. Needs root's rights to become that user.
 pub(super) fn as_user(user: &str) -> Rehearsal {
-    let tool = Tool {
+    let tool = BoundedCommand {
         program: Path::new("/proc/self/exe"),
         words: vec![AS_USER.into(), user.into()],
         environment: Vec::new(),
@@ -89,7 +89,7 @@ pub(super) fn as_user(user: &str) -> Rehearsal {
         limit: LIMIT,
         end_it: true,
     };
-    match tool.ask() {
+    match tool.run() {
         Ok(answer) if answer.late => {
             Rehearsal::failed(format!("{GLEXEC} --check has not ended in {} s", LIMIT.as_secs()))
         }

@@ -5,8 +5,8 @@ use crate::act::state::{Found, StateDir};
 use crate::act::threshold::threshold;
 use crate::carry::powerless;
 use crate::contract::Reason;
-use crate::decide::entry::Story;
-use crate::decide::stop::Stop;
+use crate::decide::entry::RecordedRun;
+use crate::decide::refusal::Refusal;
 use crate::decide::text::escaped;
 use crate::report::print;
 use crate::settings;
@@ -86,7 +86,7 @@ fn age(since: u64) -> String {
     }
 }
 
-fn rows() -> Result<Vec<Shown>, Stop> {
+fn rows() -> Result<Vec<Shown>, Refusal> {
     roots_only("ps")?;
     let root = Root::without_rights();
     let config = settings::read(&root)?;
@@ -97,25 +97,30 @@ fn rows() -> Result<Vec<Shown>, Stop> {
 
 fn row(name: String, found: Found) -> Shown {
     match found {
-        Found::Live(story) => filled(name, "live", story.as_deref(), None),
-        Found::Owed(story) if name.starts_with("aside.") => {
-            filled(name, "aside", Some(&*story), Some("was set aside".to_owned()))
+        Found::Live(recorded) => filled(name, "live", recorded.as_deref(), None),
+        Found::Owed(recorded) if name.starts_with("aside.") => {
+            filled(name, "aside", Some(&*recorded), Some("was set aside".to_owned()))
         }
-        Found::Owed(story) => filled(name, "owed", Some(&*story), None),
+        Found::Owed(recorded) => filled(name, "owed", Some(&*recorded), None),
         Found::Odd(why) => filled(name, "odd", None, Some(why)),
     }
 }
 
-fn filled(name: String, state: &'static str, story: Option<&Story>, why: Option<String>) -> Shown {
-    let entry = story.map(|story| &story.entry);
+fn filled(
+    name: String,
+    state: &'static str,
+    recorded: Option<&RecordedRun>,
+    why: Option<String>,
+) -> Shown {
+    let entry = recorded.map(|recorded| &recorded.entry);
     let job = entry.map(|entry| entry.job.as_slice()).unwrap_or_default();
     Shown {
         name,
         run_id: entry.map(|entry| escaped(entry.run_id.as_bytes())).filter(|id| !id.is_empty()),
         state,
-        phase: story.map(Story::word),
+        phase: recorded.map(RecordedRun::word),
         pid: entry.map(|entry| entry.glexec.pid),
-        payload_pid: story.and_then(Story::payload).map(|birth| birth.pid),
+        payload_pid: recorded.and_then(RecordedRun::payload).map(|birth| birth.pid),
         since: entry.map(|entry| entry.since),
         caller: entry.map(|entry| escaped(entry.caller.name.as_bytes())),
         target: entry.map(|entry| escaped(entry.target.name.as_bytes())),
@@ -142,7 +147,7 @@ pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
     }))
 }
 
-fn paid(wanted: &Wanted) -> Result<Vec<Row>, Stop> {
+fn paid(wanted: &Wanted) -> Result<Vec<Row>, Refusal> {
     // As in glexec itself: whoever calls this leaves nothing in the process that an epilogue
     // could stumble over.
     roots_only("sweep")?;
@@ -151,11 +156,11 @@ fn paid(wanted: &Wanted) -> Result<Vec<Row>, Stop> {
 }
 
 /// The state directory is root's alone.
-fn roots_only(what: &str) -> Result<(), Stop> {
+fn roots_only(what: &str) -> Result<(), Refusal> {
     if Uid::current().is_root() && Uid::effective().is_root() {
         return Ok(());
     }
-    Err(Stop::new(Reason::Usage, format!("{what} is for root only; call it as root")))
+    Err(Refusal::new(Reason::Usage, format!("{what} is for root only; call it as root")))
 }
 
 /// Where there are no rows there is no header.
@@ -174,7 +179,7 @@ fn show<T: Serialize>(
 }
 
 /// An administrator reads the detail at once.
-fn told(done: Result<u8, Stop>) -> u8 {
+fn told(done: Result<u8, Refusal>) -> u8 {
     done.unwrap_or_else(|stop| {
         let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
         let line = format!("glexec-admin: {detail} ({})\n", stop.reason.word());

@@ -225,7 +225,7 @@ const fn is_false(flag: &bool) -> bool {
 
 /// Who would pay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Payer {
+pub(crate) enum Trigger {
     /// Root, what is due.
     Root,
     /// Root, who asks for this very run and does not wait for pauses.
@@ -285,7 +285,7 @@ fn byte_of(character: char) -> Option<u8> {
     }
 }
 
-/// Why a file tells no story.
+/// Why a file tells of no run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     /// A later version wrote it.
@@ -308,25 +308,25 @@ impl Unreadable {
 
 /// An entry with all its phases.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Story {
+pub(crate) struct RecordedRun {
     pub(crate) entry: Entry,
     pub(crate) phases: Vec<Phase>,
 }
 
 /// What is owed of a run whose glexec is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Debt {
+pub(crate) enum Owed {
     /// All was paid; only the file is left.
     Paid,
     /// An epilogue: attempt number so and so.
-    Owed(u32),
+    Due(u32),
     /// The same, but not before this time (seconds since 1970).
     Later(u64),
     /// Tried often enough: somebody has to look.
     Hopeless,
 }
 
-impl Story {
+impl RecordedRun {
     /// Reads a file. A line that is not whole, at the end or before it, was being written when the
     /// disk was full or the power went. It tells nothing: least of all that something is paid, so
     /// what it would have said is owed still.
@@ -354,18 +354,18 @@ impl Story {
     }
 
     /// What this payer owes at this time (seconds since 1970) of the epilogue.
-    pub(crate) fn debt(&self, now: u64, payer: Payer) -> Debt {
+    pub(crate) fn debt(&self, now: u64, payer: Trigger) -> Owed {
         if self.phases.iter().any(|phase| matches!(phase, Phase::Done { .. })) {
-            return Debt::Paid;
+            return Owed::Paid;
         }
         due(&self.attempts(Phase::as_attempt), now, payer)
     }
 
     /// The same of the directories that the target had: a debt of its own, with its own pauses.
-    pub(crate) fn hand_back(&self, now: u64, payer: Payer) -> Debt {
+    pub(crate) fn hand_back(&self, now: u64, payer: Trigger) -> Owed {
         let paid = self.phases.iter().any(|phase| matches!(phase, Phase::Back));
         if self.entry.handed.is_empty() || paid {
-            return Debt::Paid;
+            return Owed::Paid;
         }
         let attempt = |phase: &Phase| {
             let Phase::NotBack { number, at, within, .. } = phase else { return None };
@@ -455,12 +455,12 @@ impl Story {
 }
 
 /// When the next attempt is due, after these: number, time, and whether it does not count.
-fn due(attempts: &[(u32, u64, bool)], now: u64, payer: Payer) -> Debt {
+fn due(attempts: &[(u32, u64, bool)], now: u64, payer: Trigger) -> Owed {
     let next = attempts.last().map_or(0, |(number, ..)| *number).saturating_add(1);
-    if payer == Payer::Caller {
+    if payer == Trigger::Caller {
         let last = attempts.last().map_or(0, |(_, at, _)| *at);
         let due = if next <= 2 { 0 } else { last.saturating_add(CALLERS_PAUSE) };
-        return if now < due { Debt::Later(due) } else { Debt::Owed(next) };
+        return if now < due { Owed::Later(due) } else { Owed::Due(next) };
     }
     // An attempt and its failure have one number: the later of the two, counted from the last.
     let mut roots: Vec<(u32, u64)> = attempts
@@ -470,9 +470,9 @@ fn due(attempts: &[(u32, u64, bool)], now: u64, payer: Payer) -> Debt {
         .map(|(number, at, _)| (*number, *at))
         .collect();
     roots.dedup_by_key(|(number, _)| *number);
-    let Some(pause) = PAUSES.get(roots.len()) else { return Debt::Hopeless };
+    let Some(pause) = PAUSES.get(roots.len()) else { return Owed::Hopeless };
     let due = roots.first().map_or(0, |(_, at)| at.saturating_add(*pause));
-    if payer == Payer::Root && now < due { Debt::Later(due) } else { Debt::Owed(next) }
+    if payer == Trigger::Root && now < due { Owed::Later(due) } else { Owed::Due(next) }
 }
 
 impl Phase {
@@ -563,24 +563,27 @@ mod tests {
         let ended = Phase::ended(ending, ResourceUsage::default(), 3, 77);
         let phases = [STARTED, ended, attempt(1, 80)];
         let whole = text(&phases);
-        let story = Story::read(&whole).unwrap();
-        assert_eq!((&story.entry, &story.phases[..]), (&entry(), &phases[..]));
-        assert_eq!(story.ended(), Some((ending, ResourceUsage::default(), 3, 77)));
-        assert_eq!((story.payload().unwrap().pid, story.epilogue().unwrap().pid), (20, 30));
+        let recorded = RecordedRun::read(&whole).unwrap();
+        assert_eq!((&recorded.entry, &recorded.phases[..]), (&entry(), &phases[..]));
+        assert_eq!(recorded.ended(), Some((ending, ResourceUsage::default(), 3, 77)));
+        assert_eq!((recorded.payload().unwrap().pid, recorded.epilogue().unwrap().pid), (20, 30));
         for cut in 1..20 {
-            let story = Story::read(&whole[..whole.len() - cut]).unwrap();
-            assert_eq!(story.phases, phases[..2], "the last line was not whole");
+            let recorded = RecordedRun::read(&whole[..whole.len() - cut]).unwrap();
+            assert_eq!(recorded.phases, phases[..2], "the last line was not whole");
         }
     }
 
     #[test]
     fn garbage_and_the_future_are_told_apart() {
         for garbage in [&b""[..], b"x", b"\n", b"{}\n", b"{\"version\":1}\n", b"\0\0\n"] {
-            assert!(matches!(Story::read(garbage), Err(Unreadable::Garbage(_))), "{garbage:?}");
+            assert!(
+                matches!(RecordedRun::read(garbage), Err(Unreadable::Garbage(_))),
+                "{garbage:?}"
+            );
         }
         for version in [0, VERSION + 1] {
             let text = format!("{{\"version\":{version},\"x\":[]}}\n");
-            assert_eq!(Story::read(text.as_bytes()), Err(Unreadable::Version(version)));
+            assert_eq!(RecordedRun::read(text.as_bytes()), Err(Unreadable::Version(version)));
         }
     }
 
@@ -592,12 +595,13 @@ mod tests {
         for length in 0..torn.len() {
             for end in [&b""[..], b"\n"] {
                 let begin = [text(&[STARTED]), torn[..length].to_vec(), end.to_vec()].concat();
-                let story = Story::read(&[begin.clone(), next.clone(), next.clone()].concat());
-                let story = story.unwrap();
-                assert!(story.phases.ends_with(&[attempt(1, 80)]), "{length} {end:?}");
+                let recorded =
+                    RecordedRun::read(&[begin.clone(), next.clone(), next.clone()].concat());
+                let recorded = recorded.unwrap();
+                assert!(recorded.phases.ends_with(&[attempt(1, 80)]), "{length} {end:?}");
                 let whole = length == torn.len() - 1 && end == b"\n";
-                let debt = story.debt(9999, Payer::RootAtOnce);
-                assert_eq!(debt == Debt::Paid, whole, "{length} {end:?}: {story:?}");
+                let debt = recorded.debt(9999, Trigger::RootAtOnce);
+                assert_eq!(debt == Owed::Paid, whole, "{length} {end:?}: {recorded:?}");
             }
         }
     }
@@ -607,35 +611,36 @@ mod tests {
     fn an_entry_of_version_1_is_read() {
         let first = r#"{"version":1,"place":{"boot":"b","pid_namespace":7},"glexec":{"pid":10,"start":11},"session":9,"group":10,"since":1700000000,"caller":{"name":"u1","uid":1,"gids":[1,5]},"target":{"name":"u2","uid":2,"gids":[2,5]},"exclusive":false,"owes_epilogue":true,"command":"sleep","job":[["JOB","4711"]],"environment":["A=\u00ff\u0001\n"],"told":[],"handed":[{"path":"/d","device":[8,1],"inode":5,"born":[6,7],"devices":[[8,1]]}]}"#;
         let text = format!("{first}\n{{\"phase\":\"done\",\"result\":\"ok\",\"code\":0}}\n");
-        let story = Story::read(text.as_bytes()).unwrap();
-        assert_eq!(story.entry.environment, [Bytes(b"A=\xff\x01\n".to_vec())]);
-        assert_eq!(story.entry.handed[0].path, Bytes(b"/d".to_vec()));
-        assert_eq!(story.debt(1, Payer::Root), Debt::Paid);
+        let recorded = RecordedRun::read(text.as_bytes()).unwrap();
+        assert_eq!(recorded.entry.environment, [Bytes(b"A=\xff\x01\n".to_vec())]);
+        assert_eq!(recorded.entry.handed[0].path, Bytes(b"/d".to_vec()));
+        assert_eq!(recorded.debt(1, Trigger::Root), Owed::Paid);
     }
 
     #[test]
     fn a_debt_is_paid_once_and_tried_with_growing_pauses() {
-        let debt =
-            |phases: &[Phase], now, payer| Story::read(&text(phases)).unwrap().debt(now, payer);
-        let root = |phases: &[Phase], now| debt(phases, now, Payer::Root);
-        assert_eq!(root(&[], 5), Debt::Owed(1));
-        assert_eq!(root(&[STARTED], 5), Debt::Owed(1));
-        assert_eq!(root(&[STARTED, within(1, 100)], 100), Debt::Owed(2));
+        let debt = |phases: &[Phase], now, payer| {
+            RecordedRun::read(&text(phases)).unwrap().debt(now, payer)
+        };
+        let root = |phases: &[Phase], now| debt(phases, now, Trigger::Root);
+        assert_eq!(root(&[], 5), Owed::Due(1));
+        assert_eq!(root(&[STARTED], 5), Owed::Due(1));
+        assert_eq!(root(&[STARTED, within(1, 100)], 100), Owed::Due(2));
         let two = [STARTED, within(1, 100), attempt(2, 200)];
-        assert_eq!(root(&two, 259), Debt::Later(260));
-        assert_eq!(root(&two, 260), Debt::Owed(3));
-        assert_eq!(debt(&two, 201, Payer::RootAtOnce), Debt::Owed(3), "who asks does not wait");
+        assert_eq!(root(&two, 259), Owed::Later(260));
+        assert_eq!(root(&two, 260), Owed::Due(3));
+        assert_eq!(debt(&two, 201, Trigger::RootAtOnce), Owed::Due(3), "who asks does not wait");
         let failed = Phase::Failed { number: 2, at: 201, why: "x".to_owned(), within: false };
         let two = [STARTED, attempt(2, 200), failed];
-        assert_eq!(root(&two, 260), Debt::Later(261), "it is one attempt");
+        assert_eq!(root(&two, 260), Owed::Later(261), "it is one attempt");
         let five: Vec<Phase> = (1..=5).map(|n| attempt(n, n.into())).collect();
-        assert_eq!(debt(&five, 9999, Payer::RootAtOnce), Debt::Hopeless);
+        assert_eq!(debt(&five, 9999, Trigger::RootAtOnce), Owed::Hopeless);
         let again = [five.clone(), vec![Phase::Again { at: 9999 }]].concat();
-        assert_eq!(root(&again, 9999), Debt::Owed(6), "by hand, and its number tells");
+        assert_eq!(root(&again, 9999), Owed::Due(6), "by hand, and its number tells");
         let again = [again, (6..=10).map(|n| attempt(n, 9999)).collect()].concat();
-        assert_eq!(root(&again, 99_999), Debt::Hopeless);
+        assert_eq!(root(&again, 99_999), Owed::Hopeless);
         let done = Phase::Done { result: "ok".to_owned(), code: Some(0) };
-        assert_eq!(root(&[STARTED, attempt(1, 1), done], 1), Debt::Paid);
+        assert_eq!(root(&[STARTED, attempt(1, 1), done], 1), Owed::Paid);
     }
 
     #[test]
@@ -645,25 +650,29 @@ mod tests {
             let (devices, above, handle) = (vec![], vec![], None);
             Handed { path, device, inode: 5, born, devices, above, handle, volatile: false }
         };
-        let story = |phases: &[Phase], handed: Vec<Handed>| {
+        let recorded = |phases: &[Phase], handed: Vec<Handed>| {
             let entry = Entry { handed, ..entry() };
             let lines = phases.iter().map(|phase| line(phase).unwrap());
             let text = std::iter::once(line(&entry).unwrap()).chain(lines).collect::<Vec<_>>();
-            Story::read(&text.concat()).unwrap()
+            RecordedRun::read(&text.concat()).unwrap()
         };
         let not = |number, at, within| Phase::NotBack { number, at, why: "x".to_owned(), within };
         let done = || Phase::Done { result: "ok".to_owned(), code: Some(0) };
         let root =
-            |phases: &[Phase], now| story(phases, vec![handed()]).hand_back(now, Payer::Root);
-        assert_eq!(story(&[], vec![]).hand_back(1, Payer::Root), Debt::Paid, "nothing was handed");
-        assert_eq!(root(&[STARTED, done()], 1), Debt::Owed(1), "the epilogue's end pays nothing");
-        assert_eq!(root(&[STARTED, not(1, 100, true), done()], 100), Debt::Owed(2));
-        assert_eq!(root(&[not(1, 100, true), not(2, 200, false)], 259), Debt::Later(260));
-        assert_eq!(root(&[not(1, 100, true), attempt(1, 100), Phase::Back], 100), Debt::Paid);
+            |phases: &[Phase], now| recorded(phases, vec![handed()]).hand_back(now, Trigger::Root);
+        assert_eq!(
+            recorded(&[], vec![]).hand_back(1, Trigger::Root),
+            Owed::Paid,
+            "nothing was handed"
+        );
+        assert_eq!(root(&[STARTED, done()], 1), Owed::Due(1), "the epilogue's end pays nothing");
+        assert_eq!(root(&[STARTED, not(1, 100, true), done()], 100), Owed::Due(2));
+        assert_eq!(root(&[not(1, 100, true), not(2, 200, false)], 259), Owed::Later(260));
+        assert_eq!(root(&[not(1, 100, true), attempt(1, 100), Phase::Back], 100), Owed::Paid);
         let five: Vec<Phase> = (1..=5).map(|n| not(n, n.into(), false)).collect();
-        assert_eq!(root(&five, 9999), Debt::Hopeless);
-        let back = story(&[not(1, 100, false), Phase::Back], vec![handed()]);
-        assert_eq!(back.debt(100, Payer::Root), Debt::Owed(1), "nor the other way round");
+        assert_eq!(root(&five, 9999), Owed::Hopeless);
+        let back = recorded(&[not(1, 100, false), Phase::Back], vec![handed()]);
+        assert_eq!(back.debt(100, Trigger::Root), Owed::Due(1), "nor the other way round");
     }
 
     #[test]
@@ -709,21 +718,22 @@ mod tests {
     #[test]
     fn what_a_caller_spoils_is_never_hopeless_and_not_repeated_without_end() {
         let many: Vec<Phase> = (1..=50).map(|n| within(n, 100)).collect();
-        let debt =
-            |phases: &[Phase], now, payer| Story::read(&text(phases)).unwrap().debt(now, payer);
-        assert_eq!(debt(&many, 101, Payer::Root), Debt::Owed(51));
-        assert_eq!(debt(&many, 159, Payer::Caller), Debt::Later(160));
-        assert_eq!(debt(&many, 160, Payer::Caller), Debt::Owed(51));
-        assert_eq!(debt(&many[..1], 101, Payer::Caller), Debt::Owed(2));
+        let debt = |phases: &[Phase], now, payer| {
+            RecordedRun::read(&text(phases)).unwrap().debt(now, payer)
+        };
+        assert_eq!(debt(&many, 101, Trigger::Root), Owed::Due(51));
+        assert_eq!(debt(&many, 159, Trigger::Caller), Owed::Later(160));
+        assert_eq!(debt(&many, 160, Trigger::Caller), Owed::Due(51));
+        assert_eq!(debt(&many[..1], 101, Trigger::Caller), Owed::Due(2));
     }
 
     #[test]
     fn a_job_is_matched_by_all_its_words() {
-        let story = Story::read(&text(&[])).unwrap();
+        let recorded = RecordedRun::read(&text(&[])).unwrap();
         let matches = |words: &[(&str, &str)]| {
             let words: Vec<_> =
                 words.iter().map(|(k, v)| (OsStr::new(*k), OsStr::new(*v))).collect();
-            story.matches(&words)
+            recorded.matches(&words)
         };
         assert!(matches(&[("JOB", "4711")]) && matches(&[]));
         assert!(!matches(&[("JOB", "471")]) && !matches(&[("JOB", "4711"), ("X", "1")]));
@@ -736,7 +746,7 @@ mod tests {
             prop_assert!(!written.contains('\n'));
             prop_assert!(written.len() <= 2 * bytes.len() + 2, "bounded: {written}");
             prop_assert_eq!(serde_json::from_str::<Bytes>(&written).unwrap(), Bytes(bytes.clone()));
-            let _ = Story::read(&bytes);
+            let _ = RecordedRun::read(&bytes);
         }
     }
 }

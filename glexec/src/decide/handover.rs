@@ -29,7 +29,7 @@ pub(crate) struct Pair {
 
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Disposition {
     /// It changes owner.
     Pass,
     /// It stays as it is.
@@ -46,15 +46,19 @@ impl Seen {
     }
 
     /// On the way to the target: plain entries of the caller's, each with one name.
-    pub(crate) const fn forth(&self, pair: Pair) -> Fate {
+    pub(crate) const fn give(&self, pair: Pair) -> Disposition {
         let plain = !matches!(self.kind, Kind::Other);
-        if plain && self.uid == pair.caller && self.is_single() { Fate::Pass } else { Fate::Stay }
+        if plain && self.uid == pair.caller && self.is_single() {
+            Disposition::Pass
+        } else {
+            Disposition::Stay
+        }
     }
 
     /// On the way back: plain entries of the target's. What would lead the caller, or whoever
     /// works for it, somewhere else or make it wait, is taken out; so is what others have put
     /// there, whom the target has let in, and a directory of theirs with all that is in it.
-    pub(crate) const fn back(&self, pair: Pair) -> Fate {
+    pub(crate) const fn back(&self, pair: Pair) -> Disposition {
         let harmless = match self.kind {
             Kind::Other => false,
             Kind::Link => !self.leaves,
@@ -63,9 +67,9 @@ impl Seen {
         };
         if self.uid != pair.target {
             let stays = harmless || self.uid == pair.caller || self.uid == 0;
-            return if stays { Fate::Stay } else { Fate::Quarantine };
+            return if stays { Disposition::Stay } else { Disposition::Quarantine };
         }
-        if harmless && self.is_single() { Fate::Pass } else { Fate::Quarantine }
+        if harmless && self.is_single() { Disposition::Pass } else { Disposition::Quarantine }
     }
 }
 
@@ -149,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_plain_entries_of_the_giver_with_one_name_change_hands() {
-        use Fate::{Pass, Quarantine, Stay};
+        use Disposition::{Pass, Quarantine, Stay};
         use Kind::{Directory, Link, Other, Regular};
         for (kind, uid, links, forth, back) in [
             (Regular, 1, 1, Pass, Stay),
@@ -171,7 +175,7 @@ mod tests {
             (Other, 2, 1, Stay, Quarantine),
         ] {
             let entry = seen(kind, uid, links);
-            assert_eq!((entry.forth(PAIR), entry.back(PAIR)), (forth, back), "{entry:?}");
+            assert_eq!((entry.give(PAIR), entry.back(PAIR)), (forth, back), "{entry:?}");
         }
         for (uid, fate) in [(2, Quarantine), (3, Quarantine), (1, Stay), (0, Stay)] {
             let out = Seen { leaves: true, ..seen(Link, uid, 1) };

@@ -6,9 +6,9 @@ use super::config::{
 };
 use super::entry::{Birth, Bytes, Entry, Handed, Place, VERSION};
 use super::environment::{Environ, compose};
+use super::epilogue_environment::EpilogueIdentity;
 use super::facts::{Account, Caller, CallerDirectory};
-use super::last_word::EpilogueIdentity;
-use super::stop::Stop;
+use super::refusal::Refusal;
 use super::target::Target;
 use super::text::{cut, escaped};
 use crate::contract::{Invocation, Reason};
@@ -169,10 +169,10 @@ impl Plan {
 ///
 /// # Errors
 /// [`Reason::NoCommand`]; [`Reason::DirectoryGone`] for a relative path from nowhere.
-pub(crate) fn candidates(request: &Request, path: &str) -> Result<Vec<CString>, Stop> {
+pub(crate) fn candidates(request: &Request, path: &str) -> Result<Vec<CString>, Refusal> {
     let word = request.invocation.words.first().map(|w| w.as_bytes());
     let word = word.filter(|w| !w.is_empty()).ok_or_else(|| {
-        Stop::new(Reason::NoCommand, "there is no command to run")
+        Refusal::new(Reason::NoCommand, "there is no command to run")
             .hint("usage: glexec [OPTION...] [--] COMMAND [ARG...]")
     })?;
     let beside = |directory: &[u8]| CString::new([directory, b"/", word].concat()).ok();
@@ -181,7 +181,8 @@ pub(crate) fn candidates(request: &Request, path: &str) -> Result<Vec<CString>, 
     } else if word.contains(&b'/') {
         let directory = request.directory.as_deref().ok_or_else(|| {
             let sentence = "the working directory is gone and the command is relative to it";
-            Stop::new(Reason::DirectoryGone, sentence).hint("give the command as an absolute path")
+            Refusal::new(Reason::DirectoryGone, sentence)
+                .hint("give the command as an absolute path")
         })?;
         vec![beside(directory.as_os_str().as_bytes())]
     } else {
@@ -214,13 +215,13 @@ pub(crate) fn within(given: &[Vec<u8>], candidates: &[CString]) -> bool {
 ///
 /// # Errors
 /// [`Reason::IdsDiffer`].
-pub(crate) fn verify_ids(invocation: &Invocation, target: &Target) -> Result<(), Stop> {
+pub(crate) fn verify_ids(invocation: &Invocation, target: &Target) -> Result<(), Refusal> {
     let (uid, gid) = (target.uid().as_raw(), target.gid().as_raw());
     match invocation.verify {
         Some(ids) if (ids.uid, ids.gid) != (uid, gid) => {
             let sentence = format!("you are not mapped to uid {} gid {}", ids.uid, ids.gid);
             let detail = format!("the mapping gives uid {uid} gid {gid}");
-            Err(Stop::new(Reason::IdsDiffer, sentence).detail(detail))
+            Err(Refusal::new(Reason::IdsDiffer, sentence).detail(detail))
         }
         Some(_) | None => Ok(()),
     }
@@ -236,11 +237,11 @@ pub(crate) fn lay(
     request: Request,
     (caller, target): (Caller, Target),
     (command, directories): (Found, Vec<CString>),
-) -> Result<Plan, Stop> {
+) -> Result<Plan, Refusal> {
     let keep_fds = request.invocation.keep_fds;
     if !keep_fds.is_empty() && !config.keep_descriptors {
         let sentence = "--keep-fd is not allowed here";
-        return Err(Stop::new(Reason::NotAvailable, sentence)
+        return Err(Refusal::new(Reason::NotAvailable, sentence)
             .hint("the site allows it with keep_descriptors = true"));
     }
     let words = request.invocation.words.into_iter();
@@ -262,9 +263,8 @@ pub(crate) fn lay(
     };
     if request.invocation.control_fd.is_some() && !matches!(launch, Launch::Linger(_)) {
         let sentence = "--control-fd needs a lingering glexec";
-        return Err(
-            Stop::new(Reason::NotAvailable, sentence).hint("the site allows it with linger = true")
-        );
+        return Err(Refusal::new(Reason::NotAvailable, sentence)
+            .hint("the site allows it with linger = true"));
     }
     let account = own_account(config, &caller, &target);
     Ok(Plan {

@@ -2,7 +2,7 @@
 
 use super::config::{Config, Listed, Means, RowCaller, StaticRow};
 use super::facts::Caller;
-use super::stop::Stop;
+use super::refusal::Refusal;
 use crate::contract::Reason;
 
 /// What the mapping gave: names of accounts, not yet looked up, not yet admitted.
@@ -42,16 +42,16 @@ pub(crate) fn judge(
     caller: &Caller,
     groups: &[String],
     wanted: Option<&str>,
-) -> Result<Grant, Stop> {
+) -> Result<Grant, Refusal> {
     let who = caller.shown_name();
     if !is_listed(config, caller, groups) {
-        return Err(Stop::refused(
+        return Err(Refusal::refused(
             Reason::NotListed,
             format!("caller {who} is neither in user_white_list nor in group_white_list"),
         ));
     }
     if caller.name().is_some_and(|name| config.mapping.banned.iter().any(|b| b == name)) {
-        return Err(Stop::refused(Reason::Banned, format!("caller {who} is in mapping.banned")));
+        return Err(Refusal::refused(Reason::Banned, format!("caller {who} is in mapping.banned")));
     }
     let mapping = &config.mapping;
     let is_for = |row: &RowCaller| row_is_for(row, caller, groups);
@@ -74,31 +74,31 @@ pub(crate) fn judge(
             return Ok(Grant::Pool(pool.accounts.clone()));
         }
     }
-    Err(Stop::new(Reason::NoMapping, format!("no mapping for '{who}'"))
+    Err(Refusal::new(Reason::NoMapping, format!("no mapping for '{who}'"))
         .detail(format!("nothing in [mapping] names caller {who} or a group of it"))
         .hint("ask the site to map this account"))
 }
 
 /// That a pool is a list of names and nothing more.
-pub(crate) fn no_account_exists(accounts: &[String]) -> Stop {
+pub(crate) fn no_account_exists(accounts: &[String]) -> Refusal {
     let first = accounts.first().map(String::as_str).unwrap_or_default();
     let count = accounts.len();
     let sentence = "none of the accounts you could be mapped to exists here";
-    Stop::new(Reason::TargetUnknown, sentence)
+    Refusal::new(Reason::TargetUnknown, sentence)
         .detail(format!(
             "none of the {count} accounts of the pool ({first}, ...) exists; create them, or correct `accounts` in [mapping]"
         ))
         .hint("the site has to create them")
 }
 
-fn pick(row: &StaticRow, wanted: Option<&str>) -> Result<String, Stop> {
+fn pick(row: &StaticRow, wanted: Option<&str>) -> Result<String, Refusal> {
     let account = match wanted {
         Some(wanted) => row.accounts.iter().find(|a| *a == wanted),
         None => row.accounts.first(),
     };
     account.cloned().ok_or_else(|| {
         let sentence = "GLEXEC_TARGET_USER names an account that you are not mapped to";
-        Stop::new(Reason::NoMapping, sentence).hint("unset it, or name one of your accounts")
+        Refusal::new(Reason::NoMapping, sentence).hint("unset it, or name one of your accounts")
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::entry::Person;
 use super::facts::Account;
-use super::stop::Stop;
+use super::refusal::Refusal;
 use crate::contract::Reason;
 use nix::unistd::{Gid, Uid};
 use std::ffi::OsStr;
@@ -26,11 +26,12 @@ impl Target {
         group_name: Option<String>,
         groups: Vec<Gid>,
         min_uid: u32,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, Refusal> {
         let refuse = |what: String| {
             let name = &account.name;
             let sentence = format!("the mapped account '{name}' is not admitted as a target");
-            Stop::new(Reason::TargetNotAdmitted, sentence).detail(format!("account {name}: {what}"))
+            Refusal::new(Reason::TargetNotAdmitted, sentence)
+                .detail(format!("account {name}: {what}"))
         };
         let (uid, gid) = (account.uid.as_raw(), account.gid.as_raw());
         if uid == 0 || uid == u32::MAX {

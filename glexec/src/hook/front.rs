@@ -7,7 +7,7 @@ use crate::contract::{
     ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Invocation, Mode, Outcome, Record,
     order_line,
 };
-use crate::decide::heard::{SIGNAL_INFO, Signal};
+use crate::decide::signal_info::{SIGNAL_INFO, Signal};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -3,7 +3,7 @@
 //! behind. So the adapter calls itself once more: as a process that may do to files what the account
 //! may, and that nobody of the account may signal, stop or trace.
 
-use super::tool::Tool;
+use super::command::BoundedCommand;
 use super::tree;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open};
@@ -51,7 +51,7 @@ impl Removal<'_> {
         let (uid, gid) = self.owner;
         // By its name, for whoever looks at the processes; by what it is, where that was replaced.
         let this = std::env::current_exe().ok().filter(|this| this.exists());
-        let tool = Tool {
+        let tool = BoundedCommand {
             program: this.as_deref().unwrap_or(Path::new("/proc/self/exe")),
             words: vec![
                 WORD.into(),
@@ -66,7 +66,7 @@ impl Removal<'_> {
             limit: self.limit + LAST_WORDS,
             end_it: true,
         };
-        match tool.ask() {
+        match tool.run() {
             Ok(answer) if answer.code == Some(0) => Ok(()),
             Ok(answer) if answer.late => {
                 Err(format!("{shown} stays: a file system in it does not answer"))

@@ -2,16 +2,16 @@
 
 use crate::contract::Reason;
 use crate::decide::facts::KernelIds;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::unistd::{Gid, Uid, getgroups};
 
 /// Real uid, real gid and supplementary groups of this process.
 ///
 /// # Errors
 /// [`Reason::Internal`].
-pub(crate) fn kernel_ids() -> Result<KernelIds, Stop> {
+pub(crate) fn kernel_ids() -> Result<KernelIds, Refusal> {
     let groups = getgroups().map_err(|e| {
-        Stop::new(Reason::Internal, "the kernel does not tell the caller's groups")
+        Refusal::new(Reason::Internal, "the kernel does not tell the caller's groups")
             .detail(format!("getgroups: {}", e.desc()))
     })?;
     Ok(KernelIds { uid: Uid::current(), gid: Gid::current(), groups })

@@ -2,7 +2,7 @@
 
 use crate::contract::Reason;
 use crate::decide::database;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -18,10 +18,10 @@ const SWITCH: &str = "/etc/nsswitch.conf";
 /// # Errors
 /// [`Reason::Accounts`] where it is there and cannot be read: a site's other accounts and groups
 /// would be missing.
-pub(crate) fn needs_helper() -> Result<bool, Stop> {
+pub(crate) fn needs_helper() -> Result<bool, Refusal> {
     const MOST: u64 = 1 << 20;
     let failed = |why: &str| {
-        Stop::new(Reason::Accounts, "the account database cannot be read; see the log")
+        Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
             .detail(format!("{SWITCH} cannot be read: {why}"))
     };
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;

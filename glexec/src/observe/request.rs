@@ -3,7 +3,7 @@
 use crate::contract::{Invocation, Reason};
 use crate::decide::environment::Environ;
 use crate::decide::plan::Request;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::unistd::Pid;
 use std::ffi::{CString, OsString};
 use std::time::SystemTime;
@@ -12,9 +12,9 @@ use std::time::SystemTime;
 ///
 /// # Errors
 /// [`Reason::Usage`].
-pub(crate) fn request(words: Vec<OsString>, environment: Vec<CString>) -> Result<Request, Stop> {
+pub(crate) fn request(words: Vec<OsString>, environment: Vec<CString>) -> Result<Request, Refusal> {
     let invocation = Invocation::parse(words)
-        .map_err(|usage| Stop::new(Reason::Usage, usage.0).hint("see glexec --help"))?;
+        .map_err(|usage| Refusal::new(Reason::Usage, usage.0).hint("see glexec --help"))?;
     // With the caller's effective uid; None where the directory is gone or out of reach. Whatever
     // keeps it from being told, the payload then begins where it does without one, at home, and a
     // relative command is refused.

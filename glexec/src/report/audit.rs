@@ -3,8 +3,8 @@
 use crate::decide::config::{LogDestination, LogRule};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Plan};
+use crate::decide::reporter::Level;
 use crate::decide::text::{LONGEST_LINE, cut, escaped, one_line};
-use crate::decide::witness::Level;
 use std::fmt::Write as _;
 use std::time::SystemTime;
 

@@ -3,9 +3,9 @@
 
 mod audit;
 mod rehearsal;
-mod teller;
+mod site_reporter;
 mod voice;
 
 pub(crate) use rehearsal::rehearsal;
-pub(crate) use teller::{Teller, not_logged};
+pub(crate) use site_reporter::{SiteReporter, not_logged};
 pub(crate) use voice::{paths, print, version};

@@ -4,7 +4,7 @@
 
 use super::place::moved;
 use super::{LONGEST_SENTENCE, READY, STARTERS, TAKEN, names};
-use crate::freight::{Rules, pack, unpack};
+use crate::archive::{Rules, pack, unpack};
 use glexec::contract::{ADMIN_MUST_ACT, Ending};
 use glexec::hook::tree::{open_directory, open_own_directory, remove};
 use glexec::hook::{end_as, take_kept};

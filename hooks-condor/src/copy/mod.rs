@@ -3,7 +3,7 @@
 //! `inside`, as the target, which takes the files in, runs the job's command and gives the files
 //! back; the wrapper is `outside`, at the other end of a socket.
 //!
-//! On the socket, in order: the sandbox as a stream (`freight`) to the target; [`READY`], or one
+//! On the socket, in order: the sandbox as a stream (`archive`) to the target; [`READY`], or one
 //! line that says why not; the sandbox back; [`TAKEN`].
 
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ mod outside;
 mod place;
 
 pub use inside::copy;
-pub(crate) use outside::{Journey, Trip};
+pub(crate) use outside::{CopyOutcome, SandboxCopy};
 pub(crate) use place::{VARIABLE, all_of, check, is_one};
 
 /// What the target says when it has everything.

@@ -2,7 +2,7 @@
 
 use super::place::{self, VARIABLE};
 use super::{LONGEST_LINE, READY, STARTERS, TAKEN, WAITING, names};
-use crate::freight::{LeftOut, Rules, pack, unpack};
+use crate::archive::{LeftOut, Rules, pack, unpack};
 use crate::hooks::complain;
 use crate::settings::Settings;
 use glexec::hook::tree::{self, about, open_directory, os, remove_entry, shift};
@@ -27,7 +27,7 @@ const OLD: &str = "old";
 
 /// How a copying went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trip {
+pub(crate) enum CopyOutcome {
     /// There and back; what was left out.
     Back(LeftOut),
     /// The target never had it all, and has run nothing.
@@ -38,14 +38,14 @@ pub(crate) enum Trip {
 
 /// A copying that goes on beside the run.
 #[derive(Debug)]
-pub(crate) struct Journey {
+pub(crate) struct SandboxCopy {
     line: UnixStream,
     theirs: UnixStream,
-    thread: JoinHandle<Trip>,
+    thread: JoinHandle<CopyOutcome>,
     place: PathBuf,
 }
 
-impl Journey {
+impl SandboxCopy {
     /// Begins; every signal is blocked from here on.
     ///
     /// # Errors
@@ -91,15 +91,15 @@ impl Journey {
     }
 
     /// The run is over: what has not come by now does not come.
-    pub(crate) fn end(self) -> Trip {
+    pub(crate) fn end(self) -> CopyOutcome {
         let _ = self.line.shutdown(Shutdown::Both);
         drop(self.theirs);
-        let panicked = |_| Trip::NotBack("the copying broke down".to_owned());
+        let panicked = |_| CopyOutcome::NotBack("the copying broke down".to_owned());
         self.thread.join().unwrap_or_else(panicked)
     }
 }
 
-fn travel(line: &UnixStream, scratch: &Path) -> Trip {
+fn travel(line: &UnixStream, scratch: &Path) -> CopyOutcome {
     let mut input = BufReader::new(line);
     let sent = send(line, scratch);
     if sent.is_err() {
@@ -111,25 +111,29 @@ fn travel(line: &UnixStream, scratch: &Path) -> Trip {
     let mut left = match (sent, heard) {
         (Ok(left), _) if answer == READY => left,
         (Err(error), _) if !is_hung_up(&error) => {
-            return Trip::NotThere(format!("the sandbox cannot be read: {error}"));
+            return CopyOutcome::NotThere(format!("the sandbox cannot be read: {error}"));
         }
         // Its reason comes before ours: that it hung up in the middle.
         _ if !answer.is_empty() => {
-            return Trip::NotThere(String::from_utf8_lossy(&answer).trim_end().to_owned());
+            return CopyOutcome::NotThere(String::from_utf8_lossy(&answer).trim_end().to_owned());
         }
-        (Err(error), _) => return Trip::NotThere(format!("the sandbox was not copied: {error}")),
-        (Ok(_), _) => return Trip::NotThere("the target did not take the sandbox".to_owned()),
+        (Err(error), _) => {
+            return CopyOutcome::NotThere(format!("the sandbox was not copied: {error}"));
+        }
+        (Ok(_), _) => {
+            return CopyOutcome::NotThere("the target did not take the sandbox".to_owned());
+        }
     };
     match receive(&mut input, scratch) {
         Ok(more) => {
             let _ = (&mut &*line).write_all(TAKEN);
             left += more;
-            Trip::Back(left)
+            CopyOutcome::Back(left)
         }
         Err(error) => {
             // The target would wait for ever for somebody to read on.
             let _ = line.shutdown(Shutdown::Both);
-            Trip::NotBack(format!("the payload's files did not come back: {error}"))
+            CopyOutcome::NotBack(format!("the payload's files did not come back: {error}"))
         }
     }
 }

@@ -7,10 +7,10 @@
 
 mod dialect;
 mod environment;
-mod patient;
 mod programs;
 mod selftest;
 mod target;
+mod timeout_io;
 mod verdict;
 mod wrapper;
 

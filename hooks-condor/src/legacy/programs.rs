@@ -1,10 +1,10 @@
 //! What runs as the pilot: the programs that the starter and the procd call.
 
 use super::dialect::{self, AS_TARGET, Glexec, Patience, Sandbox, Update};
-use super::patient::{Patient, end_of};
+use super::timeout_io::{Patient, end_of};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
 use super::{OBEYED, TAKEN, UNPACKED, complain, target, wrapper};
-use crate::freight::{LeftOut, Rules, pack, unpack};
+use crate::archive::{LeftOut, Rules, pack, unpack};
 use glexec::hook::tree::{clear, open_directory};
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -11,7 +11,7 @@ pub use tasks::{task, task_epilog, task_prolog};
 
 use crate::dialect::{self, Job, Variables};
 use crate::settings::Programs;
-use glexec::hook::{Answer, Log, Tool, Urgency};
+use glexec::hook::{Answer, BoundedCommand, Log, Urgency};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -49,8 +49,8 @@ fn ask(
 ) -> Result<Answer, String> {
     let environment = variables().text("SLURM_CONF").map(|file| ("SLURM_CONF".into(), file.into()));
     let environment = environment.into_iter().collect();
-    let tool = Tool { program, words, environment, ids: None, limit, end_it };
-    tool.ask().map_err(|error| format!("{} cannot be started: {error}", program.display()))
+    let tool = BoundedCommand { program, words, environment, ids: None, limit, end_it };
+    tool.run().map_err(|error| format!("{} cannot be started: {error}", program.display()))
 }
 
 /// What it complained of, under its own name.

@@ -5,7 +5,7 @@ use crate::dialect::{self, Variables};
 use crate::settings::{GLEXEC, Settings, seconds};
 use crate::verdict::{self, Admission};
 use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
-use glexec::hook::{Hold, Tool, end_as, rehearse};
+use glexec::hook::{BoundedCommand, Hold, end_as, rehearse};
 use nix::unistd::Uid;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -59,7 +59,7 @@ pub fn task(words: Vec<OsString>) -> ! {
 /// the payload would keep the step's output open, and the epilogue need not wait for the job's end.
 fn settle_own(settings: &Settings, variables: &Variables) {
     let Some(job) = variables.number::<u32>("SLURM_JOB_ID") else { return };
-    let tool = Tool {
+    let tool = BoundedCommand {
         program: Path::new(GLEXEC),
         words: vec!["--settle".into(), format!("SLURM_JOB_ID={job}").into()],
         environment: Vec::new(),
@@ -68,7 +68,7 @@ fn settle_own(settings: &Settings, variables: &Variables) {
         end_it: false,
     };
     // What it cannot settle, the epilog does.
-    let _ = tool.ask();
+    let _ = tool.run();
 }
 
 /// TaskProlog: variables for the task, and a veto where glexec would refuse its user.

@@ -27,7 +27,7 @@ pub(in crate::act) fn close_number(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// Takes charge of a descriptor that was inherited by number and is known to be open.
+/// Takes context of a descriptor that was inherited by number and is known to be open.
 pub(in crate::act) fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: the caller has just seen it open, and takes each number once.
     unsafe { OwnedFd::from_raw_fd(fd) }

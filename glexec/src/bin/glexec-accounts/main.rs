@@ -11,7 +11,7 @@ mod module;
 mod services;
 mod switch;
 
-use module::Key;
+use module::GateOpener;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use services::Database;
@@ -60,7 +60,7 @@ impl Answer {
 
     fn uid(&mut self, uid: u32) -> Result<(), String> {
         let found = User::from_uid(Uid::from_raw(uid));
-        self.add_user(known(found, (Database::Passwd, Key::Id(uid)))?.as_ref())
+        self.add_user(known(found, (Database::Passwd, GateOpener::Id(uid)))?.as_ref())
     }
 
     fn user(&mut self, name: &str) -> Result<(), String> {
@@ -69,13 +69,13 @@ impl Answer {
 
     fn gid(&mut self, gid: u32) -> Result<(), String> {
         let found = Group::from_gid(Gid::from_raw(gid));
-        self.add_group(known(found, (Database::Group, Key::Id(gid)))?.as_ref())
+        self.add_group(known(found, (Database::Group, GateOpener::Id(gid)))?.as_ref())
     }
 
     fn group(&mut self, name: &str) -> Result<(), String> {
         let word = CString::new(name).map_err(|e| e.to_string())?;
         let found = Group::from_name(name);
-        self.add_group(known(found, (Database::Group, Key::Name(&word)))?.as_ref())
+        self.add_group(known(found, (Database::Group, GateOpener::Name(&word)))?.as_ref())
     }
 
     /// The accounts that a group lists, and the group. A member whose account does not exist gives
@@ -83,7 +83,7 @@ impl Answer {
     fn members_of(&mut self, name: &str) -> Result<(), String> {
         let word = CString::new(name).map_err(|e| e.to_string())?;
         let found = Group::from_name(name);
-        let Some(group) = known(found, (Database::Group, Key::Name(&word)))? else {
+        let Some(group) = known(found, (Database::Group, GateOpener::Name(&word)))? else {
             return Ok(());
         };
         if is_odd(&group.name) || group.mem.iter().any(|member| is_odd(member)) {
@@ -126,7 +126,7 @@ impl Answer {
         services::are_all_groups(&word, user.gid.as_raw(), &numbers)?;
         for gid in gids {
             let found = Group::from_gid(gid);
-            let group = known(found, (Database::Group, Key::Id(gid.as_raw())))?;
+            let group = known(found, (Database::Group, GateOpener::Id(gid.as_raw())))?;
             // A gid without a name is a group all the same.
             let group = group.map_or_else(|| format!("gid{gid}"), |group| group.name);
             if is_odd(&group) {
@@ -140,7 +140,7 @@ impl Answer {
 
 fn user(name: &str) -> Result<Option<User>, String> {
     let word = CString::new(name).map_err(|e| e.to_string())?;
-    known(User::from_name(name), (Database::Passwd, Key::Name(&word)))
+    known(User::from_name(name), (Database::Passwd, GateOpener::Name(&word)))
 }
 
 /// What would shift the fields of a line.
@@ -152,7 +152,7 @@ fn is_odd(field: &str) -> bool {
 /// service that failed. Unknown is what every service says it does not know.
 fn known<T>(
     found: Result<Option<T>, Errno>,
-    (database, key): (Database, Key<'_>),
+    (database, key): (Database, GateOpener<'_>),
 ) -> Result<Option<T>, String> {
     match found {
         Ok(Some(found)) => Ok(Some(found)),

@@ -18,7 +18,7 @@ pub(crate) enum Said<T> {
 
 /// What is looked up, and by what.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Key<'k> {
+pub(crate) enum GateOpener<'k> {
     Name(&'k CStr),
     Id(u32),
 }
@@ -85,7 +85,7 @@ impl Module {
 
     /// Whether it knows an account or group by this function; one that has no such function knows
     /// none.
-    pub(crate) fn knows(&self, function: &str, key: Key<'_>) -> Said<()> {
+    pub(crate) fn knows(&self, function: &str, key: GateOpener<'_>) -> Said<()> {
         let Some(found) = self.symbol(function) else { return Said::NotFound };
         // A record of either kind, which is not looked at.
         let mut record = MaybeUninit::<[u64; 64]>::zeroed();
@@ -94,7 +94,7 @@ impl Module {
             let mut errno = 0;
             let record = record.as_mut_ptr();
             let status = match key {
-                Key::Name(name) => {
+                GateOpener::Name(name) => {
                     // SAFETY: nss(5) fixes the type of the function by its name.
                     let ask = unsafe { transmute::<*mut c_void, ByName<[u64; 64]>>(found) };
                     // SAFETY: every pointer is valid; the record has room for either kind.
@@ -102,7 +102,7 @@ impl Module {
                         ask(name.as_ptr(), record, room.as_mut_ptr(), room.len(), &raw mut errno)
                     }
                 }
-                Key::Id(id) => {
+                GateOpener::Id(id) => {
                     // SAFETY: as above; uid_t and gid_t are both u32.
                     let ask = unsafe { transmute::<*mut c_void, ById<[u64; 64]>>(found) };
                     // SAFETY: as above.

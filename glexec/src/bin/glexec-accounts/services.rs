@@ -2,7 +2,7 @@
 //! getpwnam(3) may take a failure for "unknown": an account would lose supplementary groups, or
 //! not exist, while a service is down. So every service of the line is asked for itself.
 
-use crate::module::{Key, Module, Said};
+use crate::module::{GateOpener, Module, Said};
 use crate::switch::{Service, services};
 use std::ffi::CStr;
 use std::io::ErrorKind;
@@ -22,12 +22,12 @@ impl Database {
         }
     }
 
-    const fn function(self, key: Key<'_>) -> &'static str {
+    const fn function(self, key: GateOpener<'_>) -> &'static str {
         match (self, key) {
-            (Self::Passwd, Key::Name(_)) => "getpwnam_r",
-            (Self::Passwd, Key::Id(_)) => "getpwuid_r",
-            (Self::Group, Key::Name(_)) => "getgrnam_r",
-            (Self::Group, Key::Id(_)) => "getgrgid_r",
+            (Self::Passwd, GateOpener::Name(_)) => "getpwnam_r",
+            (Self::Passwd, GateOpener::Id(_)) => "getpwuid_r",
+            (Self::Group, GateOpener::Name(_)) => "getgrnam_r",
+            (Self::Group, GateOpener::Id(_)) => "getgrgid_r",
         }
     }
 }
@@ -36,7 +36,7 @@ impl Database {
 ///
 /// # Errors
 /// A clause that names the service which failed, or knows it.
-pub(crate) fn none_knows(database: Database, key: Key<'_>) -> Result<(), String> {
+pub(crate) fn none_knows(database: Database, key: GateOpener<'_>) -> Result<(), String> {
     let line = line(&[database.name()])?.0;
     for service in line {
         match ask(
@@ -134,13 +134,15 @@ fn read<T>(database: Database, find: impl FnOnce(&[u8]) -> Said<T>) -> Said<T> {
     }
 }
 
-fn file_knows(database: Database, key: Key<'_>) -> Said<()> {
+fn file_knows(database: Database, key: GateOpener<'_>) -> Said<()> {
     read(database, |text| {
         let is_it = |line: &[u8]| {
             let fields = fields(line);
             match key {
-                Key::Name(name) => fields.len() > 3 && fields.first() == Some(&name.to_bytes()),
-                Key::Id(id) => fields.get(2) == Some(&id.to_string().as_bytes()),
+                GateOpener::Name(name) => {
+                    fields.len() > 3 && fields.first() == Some(&name.to_bytes())
+                }
+                GateOpener::Id(id) => fields.get(2) == Some(&id.to_string().as_bytes()),
             }
         };
         let known = text.split(|byte| *byte == b'\n').any(is_it);

@@ -1,6 +1,6 @@
 //! Who is told while a run goes on. `act` calls it, `report` is it.
 
-use super::stop::Stop;
+use super::refusal::Refusal;
 use crate::contract::Record;
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ pub(crate) enum Level {
 }
 
 /// The one who tells the log and the status stream. Neither ever blocks, neither ever fails.
-pub(crate) trait Witness {
+pub(crate) trait Reporter {
     /// A line for the log.
     fn log(&self, level: Level, text: &str);
     /// A record for the status stream.
     fn status(&self, record: &Record);
     /// The line that the caller is to read on stderr about this; `None` where the site wants none
     /// there.
-    fn complaint(&self, stop: &Stop) -> Option<String>;
+    fn complaint(&self, stop: &Refusal) -> Option<String>;
 }
 
 /// Where finished bytes go. `act` opens it, `report` fills it.

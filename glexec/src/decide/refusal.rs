@@ -5,7 +5,7 @@ use crate::contract::{Fault, Reason};
 
 /// Why a run stopped. The caller reads `sentence` (and one hint), the log gets `detail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stop {
+pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     /// One sentence for the caller; free of everything that only the site may know.
     pub(crate) sentence: String,
@@ -17,7 +17,7 @@ pub(crate) struct Stop {
     pub(crate) said: bool,
 }
 
-impl Stop {
+impl Refusal {
     /// A stop whose sentence anybody may read.
     pub(crate) fn new(reason: Reason, sentence: impl Into<String>) -> Self {
         Self { reason, sentence: sentence.into(), detail: None, hint: None, said: false }

@@ -3,12 +3,12 @@
 //! one look at /proc serves all of them, and one grace.
 
 use super::cgroups::Leaf;
-use super::family;
+use super::descendants;
 use super::identity::assume_effective;
 use super::process::{self, stat_of};
 use super::root::Root;
 use super::sys::{self, Side};
-use crate::decide::entry::{Birth, Story};
+use crate::decide::entry::{Birth, RecordedRun};
 use crate::decide::procfs::Stat;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,7 +24,7 @@ const ROUNDS: usize = 200;
 /// A lost run whose processes are to be ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lost<'s> {
-    pub(super) story: &'s Story,
+    pub(super) recorded: &'s RecordedRun,
     /// Whether pids of the entry mean what they say here: same boot, same pid namespace.
     pub(super) pids: bool,
     /// As whom epilogues run today.
@@ -68,11 +68,11 @@ impl Lost<'_> {
     /// Whether a process is the payload's: in the group or session it led, or, where the account
     /// was this run's alone, of its uid. In any case it is of the target's uid.
     fn has(&self, seen: &Seen, all: &[Seen]) -> bool {
-        let entry = &self.story.entry;
+        let entry = &self.recorded.entry;
         let target = Uid::from_raw(entry.target.uid);
         let led = || {
             self.pids
-                && self.story.payload().is_some_and(|payload| {
+                && self.recorded.payload().is_some_and(|payload| {
                     let shared = entry.shares_group.then_some(entry.group);
                     seen.is_of(payload, all)
                         || shared.is_some_and(|group| seen.is_in(group, payload, all))
@@ -85,7 +85,7 @@ impl Lost<'_> {
     /// it. Without its leader a session's number could be another's by now: what is in it must know
     /// of this run. `None` where that cannot be told: it is counted then, and not ended.
     fn has_epilogue(&self, seen: &Seen, all: &[Seen]) -> Option<bool> {
-        let Some(epilogue) = self.story.epilogue().filter(|_| self.pids) else {
+        let Some(epilogue) = self.recorded.epilogue().filter(|_| self.pids) else {
             return Some(false);
         };
         if !seen.is_of(epilogue, all) {
@@ -100,7 +100,7 @@ impl Lost<'_> {
         if !seen.uids.iter().all(is_the_sites) {
             return Some(false);
         }
-        let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", self.story.entry.glexec.pid);
+        let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", self.recorded.entry.glexec.pid);
         process::has_variable(seen.pid, &mark).ok()
     }
 }
@@ -181,7 +181,7 @@ pub(super) fn end(root: &Root, lost: &[Lost<'_>], grace: Duration) -> Vec<Left> 
 }
 
 fn end_leaf(root: &Root, lost: &Lost<'_>) -> usize {
-    let leaf = match lost.story.cgroup().filter(|_| lost.pids).map(|path| Leaf::of(root, path)) {
+    let leaf = match lost.recorded.cgroup().filter(|_| lost.pids).map(|path| Leaf::of(root, path)) {
         None | Some(Ok(None)) => return 0,
         Some(Ok(Some(leaf))) => leaf,
         Some(Err(_)) => return 1,
@@ -323,7 +323,7 @@ fn kill_all(root: &Root, uid: Uid) {
         }
         Ok(Side::Parent(child)) => {
             let _ = sys::wait_for_end(child);
-            family::reap(child);
+            descendants::reap(child);
         }
         // Who is left shows at the next look.
         Err(_) => {}
@@ -336,7 +336,7 @@ mod tests {
     use crate::decide::entry::{Entry, Person, Phase, Place, VERSION};
     use std::process::{Command, Stdio};
 
-    fn interrupted() -> Story {
+    fn interrupted() -> RecordedRun {
         let person = |uid| Person { name: String::new(), uid, gids: vec![uid] };
         let entry = Entry {
             version: VERSION,
@@ -359,7 +359,7 @@ mod tests {
         };
         let epilogue = Birth { pid: 999, start: 5 };
         let phases = vec![Phase::Attempt { number: 1, at: 0, epilogue, within: false }];
-        Story { entry, phases }
+        RecordedRun { entry, phases }
     }
 
     #[test]
@@ -375,8 +375,8 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "no payload, and run without privilege")]
     fn without_its_leader_an_epilogues_session_is_known_by_the_memory_of_the_sites_processes_alone()
     {
-        let story = interrupted();
-        let lost = Lost { story: &story, pids: true, epilogue_user: Uid::from_raw(77) };
+        let recorded = interrupted();
+        let lost = Lost { recorded: &recorded, pids: true, epilogue_user: Uid::from_raw(77) };
         let mut marked = Command::new("sleep")
             .arg("1000")
             .env("GLEXEC_EPILOG_GLEXEC_PID", "4711")

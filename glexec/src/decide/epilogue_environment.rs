@@ -5,7 +5,7 @@ use super::entry::Person;
 use super::environment::{Environ, entry, of_account};
 use super::facts::{Account, Caller};
 use super::plan::{Epilogue, Launch, Plan};
-use super::stop::Stop;
+use super::refusal::Refusal;
 use super::target::Target;
 use super::trust::Trust;
 use crate::contract::{Ending, Reason, ResourceUsage};
@@ -50,7 +50,7 @@ impl EpilogueIdentity {
     ///
     /// # Errors
     /// [`Reason::EpilogueIdentity`].
-    pub(crate) fn keep_apart(&self, caller: &Person, target: &Person) -> Result<(), Stop> {
+    pub(crate) fn keep_apart(&self, caller: &Person, target: &Person) -> Result<(), Refusal> {
         let who = if self.meets(caller) {
             format!("caller {}", caller.name)
         } else if self.meets(target) {
@@ -61,7 +61,7 @@ impl EpilogueIdentity {
         let detail = format!(
             "{who} is epilogue_user or in epilogue_group and could change the epilogue; give the epilogue an identity of its own"
         );
-        Err(Stop::configuration(Reason::EpilogueIdentity, detail))
+        Err(Refusal::configuration(Reason::EpilogueIdentity, detail))
     }
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn add_epilogue(
     config: &Config,
     identity: EpilogueIdentity,
     environ: &Environ,
-) -> Result<Plan, Stop> {
+) -> Result<Plan, Refusal> {
     let (Some(rule), Launch::Linger(linger)) = (&config.epilogue, &plan.launch) else {
         return Ok(plan);
     };
@@ -162,7 +162,7 @@ pub(crate) fn add_epilogue(
     let environment = environment(rule.environment, &identity, &plan.environment, &told);
     if !fits(&rule.path, &environment) {
         let sentence = "the command line is too long for the epilogue to be told";
-        return Err(Stop::new(Reason::ArgumentsTooLong, sentence)
+        return Err(Refusal::new(Reason::ArgumentsTooLong, sentence)
             .hint("put the arguments into a file and pass its name"));
     }
     let epilogue = rule.epilogue(identity, environment);

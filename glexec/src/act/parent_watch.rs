@@ -11,15 +11,15 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 /// Who started the run, and whether it was stopped when last looked at.
 #[derive(Debug)]
-pub(super) struct Companion {
+pub(super) struct ParentWatch {
     birth: Birth,
     stopped: bool,
     next: Instant,
 }
 
-impl Companion {
-    /// Watches this process's parent, where that is wanted. To be asked before there is a mirror:
-    /// who started the run is the mirror's parent then.
+impl ParentWatch {
+    /// Watches this process's parent, where that is wanted. To be asked before there is a status proxy:
+    /// who started the run is the status proxy's parent then.
     pub(super) fn wanted(wanted: bool) -> Option<Self> {
         let birth = wanted.then(|| process::birth(getppid()).ok()).flatten().flatten()?;
         Some(Self { birth, stopped: false, next: Instant::now() + PERIOD })

@@ -6,7 +6,7 @@ use super::root::{Root, set_effective};
 use super::sys;
 use crate::contract::Reason;
 use crate::decide::plan::Found;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use crate::decide::target::Target;
 use crate::decide::text::escaped;
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 /// Whose rights the look is taken with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Looker<'t> {
+pub(crate) enum LookupRights<'t> {
     /// The target's.
     Target(&'t Target),
     /// The caller's: the command lies in a directory that is not the target's yet.
@@ -47,15 +47,15 @@ pub(crate) struct Sought<'s> {
 /// [`Reason::CommandNotFound`], [`Reason::CommandNotExecutable`]; [`Reason::Switch`].
 pub(crate) fn find(
     root: &Root,
-    looker: Looker<'_>,
+    looker: LookupRights<'_>,
     sought: Sought<'_>,
-) -> Result<(Found, usize), Stop> {
+) -> Result<(Found, usize), Refusal> {
     let candidates = sought.commands;
     let search = || Ok((search(candidates)?, closed(sought.directories)));
     let searched = match looker {
-        Looker::Own => search(),
-        Looker::Target(target) => as_target(root, target, search)?,
-        Looker::Caller(uid) => {
+        LookupRights::Own => search(),
+        LookupRights::Target(target) => as_target(root, target, search)?,
+        LookupRights::Caller(uid) => {
             set_effective(uid);
             let searched = search();
             set_effective(Uid::from_raw(0));
@@ -65,15 +65,18 @@ pub(crate) fn find(
     searched.map_err(|trouble| match trouble {
         Some((path, errno)) => {
             let what = "the command may not be executed by the mapped account";
-            Stop::new(Reason::CommandNotExecutable, format!("{what}: {}", errno.desc()))
+            Refusal::new(Reason::CommandNotExecutable, format!("{what}: {}", errno.desc()))
                 .detail(format!("{}: {}", escaped(path.to_bytes()), errno.desc()))
                 .hint("check its permissions and those of its directories")
         }
         None => {
             let shown = candidates.first().map(|path| escaped(path.as_bytes())).unwrap_or_default();
-            Stop::new(Reason::CommandNotFound, "the command does not exist for the mapped account")
-                .detail(format!("{shown} and {} more places", candidates.len().saturating_sub(1)))
-                .hint("give an absolute path that this account can reach")
+            Refusal::new(
+                Reason::CommandNotFound,
+                "the command does not exist for the mapped account",
+            )
+            .detail(format!("{shown} and {} more places", candidates.len().saturating_sub(1)))
+            .hint("give an absolute path that this account can reach")
         }
     })
 }
@@ -118,10 +121,10 @@ fn look(path: &CStr) -> Result<Vec<u8>, Errno> {
     Ok(readlink(name.as_c_str()).map_or_else(|_| path.to_bytes().to_vec(), OsString::into_vec))
 }
 
-fn as_target<T>(_root: &Root, target: &Target, work: impl FnOnce() -> T) -> Result<T, Stop> {
+fn as_target<T>(_root: &Root, target: &Target, work: impl FnOnce() -> T) -> Result<T, Refusal> {
     const SAME: Gid = Gid::from_raw(u32::MAX);
     let failed = |what: &str, errno: Errno| {
-        Stop::new(Reason::Switch, "the identity switch failed; see the log")
+        Refusal::new(Reason::Switch, "the identity switch failed; see the log")
             .detail(format!("looking for the command: {what}: {}", errno.desc()))
     };
     let groups = getgroups().map_err(|e| failed("getgroups", e))?;

@@ -4,8 +4,8 @@
 use super::root::Privilege;
 use super::{process, sys};
 use crate::contract::{Invocation, Reason};
-use crate::decide::stop::Stop;
-use crate::decide::witness::Sink;
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::Sink;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -34,7 +34,7 @@ enum Kind {
     Socket,
     /// The caller's own description, where there is no root to open another: asked first.
     Shared,
-    /// A pipe of ours, to or from the messenger.
+    /// A pipe of ours, to or from the descriptor proxy.
     Own,
 }
 
@@ -65,12 +65,12 @@ pub(super) enum Order {
 pub(crate) fn take(
     invocation: &Invocation,
     privilege: Option<&Privilege>,
-) -> Result<(Option<StatusStream>, Option<Orders>), Stop> {
+) -> Result<(Option<StatusStream>, Option<Orders>), Refusal> {
     let (status, control) = (invocation.status_fd, invocation.control_fd);
     let mut all: Vec<RawFd> = status.into_iter().chain(control).collect();
     all.extend(&invocation.keep_fds);
     let bad = |fd: RawFd, what: &str| {
-        Stop::new(Reason::Descriptor, format!("descriptor {fd} {what}"))
+        Refusal::new(Reason::Descriptor, format!("descriptor {fd} {what}"))
             .hint("name different open pipes or sockets above 2")
     };
     for (at, fd) in all.iter().enumerate() {
@@ -195,7 +195,7 @@ impl Named {
         self.file.as_fd()
     }
 
-    /// Writes all of it, however long that takes. For the messenger alone.
+    /// Writes all of it, however long that takes. For the descriptor proxy alone.
     pub(super) fn put_all(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.put(bytes) {

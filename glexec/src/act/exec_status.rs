@@ -82,11 +82,11 @@ impl Failure {
 
 /// The parent's end.
 #[derive(Debug)]
-pub(crate) struct Hearing(OwnedFd);
+pub(crate) struct StatusReader(OwnedFd);
 
 /// The child's end, which exec closes.
 #[derive(Debug)]
-pub(crate) struct Telling(OwnedFd);
+pub(crate) struct StatusWriter(OwnedFd);
 
 /// What a parent knows of its child's way to exec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,12 +103,12 @@ pub(crate) enum Verdict {
 ///
 /// # Errors
 /// pipe2(2)'s.
-pub(crate) fn pair() -> Result<(Hearing, Telling), Errno> {
+pub(crate) fn pair() -> Result<(StatusReader, StatusWriter), Errno> {
     let (hearing, telling) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    Ok((Hearing(hearing), Telling(telling)))
+    Ok((StatusReader(hearing), StatusWriter(telling)))
 }
 
-impl Telling {
+impl StatusWriter {
     /// The descriptor that must stay open.
     pub(super) fn number(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -125,7 +125,7 @@ impl Telling {
     }
 }
 
-impl Hearing {
+impl StatusReader {
     /// What has come so far. Never blocks.
     pub(crate) fn verdict(&self) -> Verdict {
         let mut message = [0u8; 5];
@@ -142,7 +142,7 @@ impl Hearing {
     }
 }
 
-impl AsFd for Hearing {
+impl AsFd for StatusReader {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -150,11 +150,11 @@ impl AsFd for Hearing {
 
 /// Where a child waits until its parent is ready for it.
 #[derive(Debug)]
-pub(crate) struct Latch(OwnedFd);
+pub(crate) struct StartGate(OwnedFd);
 
 /// What lets it go; dropped unused, it ends it.
 #[derive(Debug)]
-pub(crate) struct Key(OwnedFd);
+pub(crate) struct GateOpener(OwnedFd);
 
 /// What a waiting child is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,14 +176,14 @@ const SAY: u8 = b'!';
 ///
 /// # Errors
 /// pipe2(2)'s.
-pub(crate) fn gate() -> Result<(Latch, Key), Errno> {
+pub(crate) fn gate() -> Result<(StartGate, GateOpener), Errno> {
     let (latch, key) = pipe2(OFlag::O_CLOEXEC)?;
-    Ok((Latch(latch), Key(key)))
+    Ok((StartGate(latch), GateOpener(key)))
 }
 
-impl Latch {
+impl StartGate {
     /// In the child: waits for the parent's word.
-    pub(crate) fn wait(&self, own_copy: Key) -> Released {
+    pub(crate) fn wait(&self, own_copy: GateOpener) -> Released {
         drop(own_copy);
         let mut message = [0u8; LONGEST];
         let length = loop {
@@ -201,7 +201,7 @@ impl Latch {
     }
 }
 
-impl Key {
+impl GateOpener {
     /// In the parent: lets the child go. Where the child is gone, its end tells.
     pub(crate) fn turn(self) {
         while write(&self.0, &[GO]) == Err(Errno::EINTR) {}
@@ -234,12 +234,12 @@ mod tests {
     #[test]
     fn a_child_that_waits_goes_on_says_a_line_or_ends() {
         let (latch, key) = gate().unwrap();
-        let copy = Key(key.0.try_clone().unwrap());
+        let copy = GateOpener(key.0.try_clone().unwrap());
         key.turn();
         assert_eq!(latch.wait(copy), Released::Go);
         for (line, length) in [("[gLExec]: no\n".to_owned(), 13), ("x".repeat(5000), LONGEST - 1)] {
             let (latch, key) = gate().unwrap();
-            let copy = Key(key.0.try_clone().unwrap());
+            let copy = GateOpener(key.0.try_clone().unwrap());
             key.say(&line);
             assert_eq!(latch.wait(copy), Released::Say(line.as_bytes()[..length].to_vec()));
         }

@@ -3,16 +3,16 @@
 //! a socket that lingers at its close, a reader that sleeps), it does to that process. glexec
 //! itself touches two pipes of its own, which never wait.
 
-use super::family;
+use super::caller_descriptors::{Named, Order, Orders, StatusStream};
+use super::close_descriptors;
+use super::descendants;
 use super::launch::not_forked;
-use super::letgo;
-use super::named::{Named, Order, Orders, StatusStream};
 use super::process;
 use super::root::Privilege;
 use super::sys::{self, Side};
 use crate::contract::Reason;
 use crate::decide::entry::Birth;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// The process in between. It ends when it has handed on what glexec had to say.
 #[derive(Debug)]
-pub(crate) struct Messenger {
+pub(crate) struct DescriptorProxy {
     pid: Pid,
     /// No straggler.
     pub(super) birth: Option<Birth>,
@@ -33,9 +33,9 @@ pub(crate) struct Messenger {
 /// How long an ending glexec waits for its last record to be handed on.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// Puts a messenger in between. What glexec held of the caller's descriptors is closed here,
+/// Puts a descriptor proxy in between. What glexec held of the caller's descriptors is closed here,
 /// before it is immune: a close that hangs hangs the caller's own call. 0 to 2 are /dev/null by
-/// now, for the messenger, too.
+/// now, for the descriptor proxy, too.
 ///
 /// # Errors
 /// [`Reason::Internal`].
@@ -43,13 +43,13 @@ pub(super) fn start(
     privilege: &Privilege,
     status: Option<&StatusStream>,
     orders: &mut Option<Orders>,
-) -> Result<Option<Messenger>, Stop> {
+) -> Result<Option<DescriptorProxy>, Refusal> {
     if status.is_none() && orders.is_none() {
         return Ok(None);
     }
     let failed = |e: Errno| {
-        Stop::new(Reason::Internal, "glexec could not start a process; see the log")
-            .detail(format!("a messenger for the caller's descriptors: {}", e.desc()))
+        Refusal::new(Reason::Internal, "glexec could not start a process; see the log")
+            .detail(format!("the descriptor proxy: {}", e.desc()))
     };
     let (records, to_records) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let (from_orders, to_orders) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
@@ -61,7 +61,7 @@ pub(super) fn start(
             drop((to_records, from_orders));
             let named =
                 (status.and_then(StatusStream::take), orders.take().map(Orders::into_named));
-            become_messenger(privilege, named, (records, to_orders))
+            become_descriptor_proxy(privilege, named, (records, to_orders))
         }
     };
     drop((records, to_orders));
@@ -76,10 +76,10 @@ pub(super) fn start(
         *orders = Some(Orders::of_pipe(from_orders));
     }
     let birth = Some(process::own_birth(pid).map_err(failed)?);
-    Ok(Some(Messenger { pid, birth, lifeline }))
+    Ok(Some(DescriptorProxy { pid, birth, lifeline }))
 }
 
-fn become_messenger(
+fn become_descriptor_proxy(
     privilege: &Privilege,
     (status, orders): (Option<Named>, Option<Named>),
     (records, to_orders): (OwnedFd, OwnedFd),
@@ -88,7 +88,7 @@ fn become_messenger(
     let mut kept = vec![records.as_raw_fd(), to_orders.as_raw_fd()];
     kept.extend(status.as_ref().map(Named::number));
     kept.extend(orders.as_ref().map(Named::number));
-    if ready.and_then(|()| letgo::close_all_but(&kept)).is_ok() {
+    if ready.and_then(|()| close_descriptors::close_all_but(&kept)).is_ok() {
         // It is of the caller's uid and in the caller's group: a scheduler that signals every
         // process of a job must not cut the wires. Only KILL does; glexec's own end ends it too.
         sys::set_mask(u64::MAX);
@@ -136,7 +136,7 @@ fn hand_on(
     }
 }
 
-impl Messenger {
+impl DescriptorProxy {
     /// Waits a moment for the last record to be handed on; then it is on its own.
     pub(crate) fn leave(self) {
         drop(self.lifeline);
@@ -144,6 +144,6 @@ impl Messenger {
             let timeout = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
         }
-        let _ = family::reap(self.pid);
+        let _ = descendants::reap(self.pid);
     }
 }

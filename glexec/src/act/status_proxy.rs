@@ -2,31 +2,31 @@
 //! ends: where this process has children of somebody else's, must not lose its session, or is to
 //! stop and go on with a payload that has the caller's terminal.
 
+use super::close_descriptors;
+use super::event_sources::{Event, EventSources};
 use super::launch::not_forked;
-use super::letgo;
 use super::root::Privilege;
 use super::sys::{self, Side};
-use super::watch::{Heard, Watch};
 use crate::contract::{Ending, Reason};
-use crate::decide::heard::Sender;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
+use crate::decide::signal_info::Sender;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, chdir, pipe2, read, setpgid, write};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 
-/// What a run knows of its mirror.
+/// What a run knows of its status proxy.
 #[derive(Debug)]
-pub(super) struct Mirror {
-    /// Ends when the mirror does.
+pub(super) struct StatusProxy {
+    /// Ends when the status proxy does.
     pub(super) lifeline: OwnedFd,
     /// Tells it that the payload was stopped; where the payload shares the caller's terminal.
     pub(super) stops: Option<OwnedFd>,
 }
 
-impl Mirror {
-    /// Has the mirror stop itself, as the payload was stopped: whoever started glexec is to see it.
-    /// The mirror's going on comes as a CONT.
+impl StatusProxy {
+    /// Has the status proxy stop itself, as the payload was stopped: whoever started glexec is to see it.
+    /// The status proxy's going on comes as a CONT.
     pub(super) fn stop(stops: &OwnedFd) {
         // Where it is gone the run is told of that. A pipe that is full says it already.
         let _ = write(stops, &[0]);
@@ -42,10 +42,10 @@ pub(super) fn split(
     privilege: &Privilege,
     (owed, shares): (bool, bool),
     kept: &[RawFd],
-) -> Result<Mirror, Stop> {
+) -> Result<StatusProxy, Refusal> {
     let failed = |e: Errno| {
-        Stop::new(Reason::Internal, "glexec could not start a process; see the log")
-            .detail(format!("a mirror for the run: {}", e.desc()))
+        Refusal::new(Reason::Internal, "glexec could not start a process; see the log")
+            .detail(format!("the status proxy: {}", e.desc()))
     };
     let (lifeline, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let pipe = || pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
@@ -55,17 +55,17 @@ pub(super) fn split(
         Side::Child => {
             drop((theirs, told));
             privilege.lower_again().map_err(failed)?;
-            // A signal to the caller's group reaches the mirror, and the run once, by it. What the
+            // A signal to the caller's group reaches the status proxy, and the run once, by it. What the
             // terminal sends is for who reads from it: the payload, which is in that group then.
             if !shares {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed)?;
             }
-            Ok(Mirror { lifeline, stops })
+            Ok(StatusProxy { lifeline, stops })
         }
         Side::Parent(run) => {
             drop((lifeline, stops));
             // The run's alone, and before anything here can wait.
-            letgo::let_go_of(kept);
+            close_descriptors::let_go_of(kept);
             // Where this fails the run hears of our end and does what is owed.
             let open: Vec<RawFd> = [Some(&theirs), told.as_ref()]
                 .into_iter()
@@ -75,15 +75,15 @@ pub(super) fn split(
             let Ok(()) = stand_apart(privilege, owed, &open) else {
                 sys::exit_now(Reason::Switch.fault().exit_code())
             };
-            end_like(mirror(run, privilege.is_immune(), told))
+            end_like(status_proxy(run, privilege.is_immune(), told))
         }
     }
 }
 
 /// Lets go of all that is the caller's, as the caller; only then this process may be immune.
 fn stand_apart(privilege: &Privilege, owed: bool, open: &[RawFd]) -> Result<(), Errno> {
-    letgo::close_all_but(open)?;
-    let (let_go, _) = letgo::let_go_of_standard(privilege)?;
+    close_descriptors::close_all_but(open)?;
+    let (let_go, _) = close_descriptors::let_go_of_standard(privilege)?;
     chdir("/")?;
     if owed {
         return privilege.become_immune(&let_go).map(drop).map_err(|_| Errno::EPERM);
@@ -93,9 +93,9 @@ fn stand_apart(privilege: &Privilege, owed: bool, open: &[RawFd]) -> Result<(), 
 }
 
 /// `stops` tells that the payload was stopped, where it shares the caller's terminal.
-fn mirror(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
+fn status_proxy(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
     let lost = Ending::Exited(Reason::Internal.fault().exit_code());
-    let Ok(mut watch) = Watch::new(None, None) else { return lost };
+    let Ok(mut watch) = EventSources::new(None, None) else { return lost };
     let pidfd = sys::pidfd(run).ok();
     // The run is our child and not reaped: its pid is its own.
     let forward = |number: i32| {
@@ -106,7 +106,7 @@ fn mirror(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
         let news = watch.wait(&others, None);
         drop(others);
         for heard in news.heard {
-            if let Heard::Signal(signal) = heard {
+            if let Event::Signal(signal) = heard {
                 let has_it = stops.is_some() && signal.sender == Sender::Kernel;
                 if !signal.is_ours(immune, Pid::this()) && !has_it {
                     forward(signal.number.into());
@@ -123,7 +123,7 @@ fn mirror(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
             Some(Err(_)) | None => {}
         }
         match sys::wait(Some(run), libc::WEXITED) {
-            Ok(Some(waited)) => return super::family::ending_of(&waited).unwrap_or(lost),
+            Ok(Some(waited)) => return super::descendants::ending_of(&waited).unwrap_or(lost),
             Ok(None) | Err(Errno::EINTR) => {}
             Err(_) => return lost,
         }

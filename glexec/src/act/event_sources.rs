@@ -1,9 +1,9 @@
-//! The ears of a lingering glexec: signals, orders, the mirror's end, and one clock.
+//! What a lingering glexec waits for: signals, orders, the status proxy's end, and one clock.
 
-use super::named::{Order, Orders};
+use super::caller_descriptors::{Order, Orders};
 use super::sys;
 use crate::contract::order;
-use crate::decide::heard::{SIGNAL_INFO, Signal};
+use crate::decide::signal_info::{SIGNAL_INFO, Signal};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// One thing heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Event {
     Signal(Signal),
     /// A signal's number, by a line of the control descriptor.
     Order(u8),
@@ -24,18 +24,18 @@ pub(super) enum Heard {
 
 /// What a wait brought.
 #[derive(Debug, Default)]
-pub(super) struct News {
-    pub(super) heard: Vec<Heard>,
+pub(super) struct Events {
+    pub(super) heard: Vec<Event>,
     /// For each of the descriptors that were given: whether something is there.
     pub(super) ready: Vec<bool>,
 }
 
-/// The ears.
+/// Where they come from.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct EventSources {
     signals: OwnedFd,
     orders: Option<Orders>,
-    /// The other end is the mirror's; its end is the mirror's end.
+    /// The other end is the status proxy's; its end is the status proxy's end.
     lifeline: Option<OwnedFd>,
     line: Vec<u8>,
     /// Inside a line that is too long already.
@@ -45,7 +45,7 @@ pub(super) struct Watch {
 /// An order is short; what is longer is none.
 const LONGEST_ORDER: usize = 64;
 
-impl Watch {
+impl EventSources {
     /// Listens to every signal there is; all are blocked since the threshold.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// Waits until something is heard, one of `others` is ready, or it is `until`.
-    pub(super) fn wait(&mut self, others: &[BorrowedFd<'_>], until: Option<Instant>) -> News {
+    pub(super) fn wait(&mut self, others: &[BorrowedFd<'_>], until: Option<Instant>) -> Events {
         let own = [
             Some(self.signals.as_fd()),
             self.orders.as_ref().map(|o| o.as_fd()),
@@ -71,14 +71,14 @@ impl Watch {
         let any: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(true)).collect();
         drop(polled);
         let (own_ready, ready) = any.split_at_checked(listened.len()).unwrap_or_default();
-        let mut news = News { heard: Vec::new(), ready: ready.to_vec() };
+        let mut news = Events { heard: Vec::new(), ready: ready.to_vec() };
         for (which, _) in listened.iter().zip(own_ready).filter(|(_, ready)| **ready) {
             match which {
                 0 => self.take_signals(&mut news.heard),
                 1 => self.take_orders(&mut news.heard),
                 _ => {
                     self.lifeline = None;
-                    news.heard.push(Heard::CallerGone);
+                    news.heard.push(Event::CallerGone);
                 }
             }
         }
@@ -87,14 +87,14 @@ impl Watch {
     }
 
     /// Takes a bounded number: who sends without end keeps us from no clock.
-    fn take_signals(&self, heard: &mut Vec<Heard>) {
+    fn take_signals(&self, heard: &mut Vec<Event>) {
         const AT_ONCE: usize = 16;
         const READS: usize = 8;
         let mut room = [0u8; SIGNAL_INFO * AT_ONCE];
         for _ in 0..READS {
             let Ok(length) = read(&self.signals, &mut room) else { return };
             let infos = room.get(..length).unwrap_or_default().chunks_exact(SIGNAL_INFO);
-            heard.extend(infos.filter_map(Signal::read).map(Heard::Signal));
+            heard.extend(infos.filter_map(Signal::read).map(Event::Signal));
             if length < room.len() {
                 return;
             }
@@ -103,14 +103,14 @@ impl Watch {
 
     /// Takes as much as a pipe holds, and its end with it where that is there: an end must not wait
     /// until everything that was written before it has been done.
-    fn take_orders(&mut self, heard: &mut Vec<Heard>) {
+    fn take_orders(&mut self, heard: &mut Vec<Event>) {
         const READS: usize = 17;
         for _ in 0..READS {
             match self.orders.as_ref().map_or(Order::Nothing, Orders::read) {
                 Order::Nothing => return,
                 Order::End => {
                     self.orders = None;
-                    heard.push(Heard::CallerGone);
+                    heard.push(Event::CallerGone);
                     return;
                 }
                 Order::Bytes(bytes) => bytes.iter().for_each(|byte| self.take_byte(*byte, heard)),
@@ -118,7 +118,7 @@ impl Watch {
         }
     }
 
-    fn take_byte(&mut self, byte: u8, heard: &mut Vec<Heard>) {
+    fn take_byte(&mut self, byte: u8, heard: &mut Vec<Event>) {
         if byte != b'\n' {
             self.overflow |= self.line.len() >= LONGEST_ORDER;
             if !self.overflow {
@@ -129,28 +129,28 @@ impl Watch {
         let line = std::mem::take(&mut self.line);
         let overflow = std::mem::take(&mut self.overflow);
         let known = std::str::from_utf8(&line).ok().filter(|_| !overflow).and_then(order);
-        heard.push(known.map_or(Heard::Nonsense(line), Heard::Order));
+        heard.push(known.map_or(Event::Nonsense(line), Event::Order));
     }
 }
 
 /// What is left to do of a batch: of the same order, or the same signal of the same sender, the
 /// last; of STOP and CONT, which undo each other and go to everybody, the last of both; of lines
 /// that are no orders, a few. Real-time signals are counted by who gets them, and all stay.
-fn condensed(heard: Vec<Heard>) -> Vec<Heard> {
+fn condensed(heard: Vec<Event>) -> Vec<Event> {
     const NONSENSE: usize = 8;
     const STOP: u8 = 19;
     const CONT: u8 = 18;
     const FIRST_REAL_TIME: u8 = 32;
     let undo_each_other = |n: &u8| [STOP, CONT].contains(n);
-    let replaces = |later: &Heard, earlier: &Heard| match (later, earlier) {
-        (Heard::Order(a), Heard::Order(b)) => a == b || undo_each_other(a) && undo_each_other(b),
-        (Heard::Signal(a), Heard::Signal(b)) => a == b && a.number < FIRST_REAL_TIME,
+    let replaces = |later: &Event, earlier: &Event| match (later, earlier) {
+        (Event::Order(a), Event::Order(b)) => a == b || undo_each_other(a) && undo_each_other(b),
+        (Event::Signal(a), Event::Signal(b)) => a == b && a.number < FIRST_REAL_TIME,
         _ => false,
     };
-    let mut kept: Vec<Heard> = Vec::new();
+    let mut kept: Vec<Event> = Vec::new();
     let mut nonsense = 0;
     for one in heard {
-        if matches!(one, Heard::Nonsense(_)) {
+        if matches!(one, Event::Nonsense(_)) {
             nonsense += 1;
             if nonsense > NONSENSE {
                 continue;
@@ -173,24 +173,24 @@ fn timeout(until: Option<Instant>) -> PollTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::heard::Sender;
+    use crate::decide::signal_info::Sender;
 
     #[test]
     fn of_a_flood_of_orders_the_last_of_each_kind_is_done_and_the_end_is_heard() {
-        let flood: Vec<Heard> = (0..10_000)
+        let flood: Vec<Event> = (0..10_000)
             .flat_map(|n| {
                 [19, 10, 18, 10]
-                    .map(Heard::Order)
+                    .map(Event::Order)
                     .into_iter()
-                    .chain([Heard::Nonsense(vec![u8::try_from(n % 256).unwrap()])])
+                    .chain([Event::Nonsense(vec![u8::try_from(n % 256).unwrap()])])
             })
-            .chain([Heard::Order(15), Heard::CallerGone])
+            .chain([Event::Order(15), Event::CallerGone])
             .collect();
         let kept = condensed(flood);
-        let orders: Vec<&Heard> =
-            kept.iter().filter(|h| !matches!(h, Heard::Nonsense(_))).collect();
-        let want = [18, 10, 15].map(Heard::Order);
-        assert_eq!(orders, want.iter().chain([&Heard::CallerGone]).collect::<Vec<_>>());
+        let orders: Vec<&Event> =
+            kept.iter().filter(|h| !matches!(h, Event::Nonsense(_))).collect();
+        let want = [18, 10, 15].map(Event::Order);
+        assert_eq!(orders, want.iter().chain([&Event::CallerGone]).collect::<Vec<_>>());
         assert_eq!(kept.len(), 4 + 8);
     }
 
@@ -199,7 +199,7 @@ mod tests {
         let signal = |number, pid| {
             let uid = nix::unistd::Uid::from_raw(7);
             let sender = Sender::Process { pid: nix::unistd::Pid::from_raw(pid), uid };
-            Heard::Signal(Signal { number, sender })
+            Event::Signal(Signal { number, sender })
         };
         let heard = vec![signal(15, 5), signal(15, 6), signal(15, 5), signal(40, 5), signal(40, 5)];
         let want = [signal(15, 6), signal(15, 5), signal(40, 5), signal(40, 5)];

@@ -16,9 +16,9 @@ use std::time::Instant;
 
 /// Who among the descendants is left alone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Spared {
+pub(super) struct Exempt {
     /// Processes of ours that end by themselves or hang for ever in our stead: those that close
-    /// descriptors, the messenger, an epilogue that cannot be killed. By birth: their numbers may
+    /// descriptors, the descriptor proxy, an epilogue that cannot be killed. By birth: their numbers may
     /// be others' once they are reaped.
     pub(super) asides: Vec<Birth>,
     /// The payload, which stays unreaped so that its pid and group stay reserved.
@@ -32,7 +32,7 @@ pub(super) struct Spared {
     pub(super) nested: Nested,
 }
 
-impl Spared {
+impl Exempt {
     /// Where the kernel does not say who it is, it is spared: it may be one of these.
     fn spares(&self, pid: Pid) -> bool {
         let by_owner = |owner: Uid| match process::uids_of(pid) {
@@ -111,7 +111,7 @@ pub(super) fn reap_orphans(payload: Pid) -> bool {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn living_children(spared: &Spared) -> Result<Vec<Pid>, Errno> {
+pub(super) fn living_children(spared: &Exempt) -> Result<Vec<Pid>, Errno> {
     let all = process::children_of(Pid::this())?.into_iter();
     let is_over = |pid: Pid| {
         if spared.awaited == Some(pid) { ended(pid).is_some() } else { reap(pid).is_some() }
@@ -126,7 +126,7 @@ pub(super) fn is_no_child(pid: Pid) -> bool {
 
 /// One of the run's processes, and under whom it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kin {
+pub(super) struct Descendant {
     pub(super) pid: Pid,
     parent: Pid,
 }
@@ -134,7 +134,7 @@ pub(super) struct Kin {
 /// What a look at the descendants brought.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tree {
-    pub(super) kin: Vec<Kin>,
+    pub(super) kin: Vec<Descendant>,
     /// Whether the look was whole: where the kernel did not say, or time was up, there may be more.
     pub(super) whole: bool,
 }
@@ -149,12 +149,13 @@ impl Tree {
 /// Every living descendant without the spared ones and what is below them. A nested run that owes
 /// something is one of them; what it has below it is its own affair unless `deep`. Where it is
 /// `until`, the look ends.
-pub(super) fn descendants(root: &Root, spared: &Spared, (deep, until): (bool, Instant)) -> Tree {
+pub(super) fn descendants(root: &Root, spared: &Exempt, (deep, until): (bool, Instant)) -> Tree {
     const MOST: usize = 100_000;
     let own = Pid::this();
     let Ok(children) = living_children(spared) else { return Tree::default() };
     let mut tree = Tree { kin: Vec::new(), whole: true };
-    let mut todo: Vec<Kin> = children.into_iter().map(|pid| Kin { pid, parent: own }).collect();
+    let mut todo: Vec<Descendant> =
+        children.into_iter().map(|pid| Descendant { pid, parent: own }).collect();
     while let Some(kin) = todo.pop() {
         if tree.kin.len() >= MOST || Instant::now() >= until {
             tree.whole = false;
@@ -169,7 +170,7 @@ pub(super) fn descendants(root: &Root, spared: &Spared, (deep, until): (bool, In
             match process::children_of(kin.pid) {
                 Ok(below) => {
                     let below = below.into_iter().filter(|pid| !spared.spares(*pid));
-                    todo.extend(below.map(|pid| Kin { pid, parent: kin.pid }));
+                    todo.extend(below.map(|pid| Descendant { pid, parent: kin.pid }));
                 }
                 Err(_) => tree.whole = false,
             }
@@ -181,7 +182,7 @@ pub(super) fn descendants(root: &Root, spared: &Spared, (deep, until): (bool, In
 /// Sends a signal to one of the run's, and to nobody who has got its pid since: the descriptor
 /// is opened first, then it is made sure that this process is still there, and still under whom
 /// it was found, or under us.
-pub(super) fn signal(_root: &Root, kin: Kin, number: i32) {
+pub(super) fn signal(_root: &Root, kin: Descendant, number: i32) {
     let is_ours = || {
         let stat = stat_of(kin.pid).ok().flatten();
         stat.is_some_and(|stat| [kin.parent, Pid::this()].contains(&stat.parent))
@@ -225,9 +226,9 @@ pub(super) fn kill_payload(root: &Root, payload: Pid) {
 pub(super) fn kill_below(root: &Root, supervisor: Pid) {
     let under = |parent: Pid| {
         let below = process::children_of(parent).unwrap_or_default().into_iter();
-        below.map(move |pid| Kin { pid, parent })
+        below.map(move |pid| Descendant { pid, parent })
     };
-    let mut todo: Vec<Kin> = under(supervisor).collect();
+    let mut todo: Vec<Descendant> = under(supervisor).collect();
     while let Some(kin) = todo.pop() {
         // What runs as root below it is its epilogue, not its payload.
         let uids = process::uids_of(kin.pid).ok().flatten();
@@ -239,13 +240,13 @@ pub(super) fn kill_below(root: &Root, supervisor: Pid) {
 }
 
 /// A signal by the caller's order to one of the run. A nested glexec is asked to end, not killed.
-pub(super) fn order(root: &Root, (spared, kin): (&Spared, Kin), number: i32) {
+pub(super) fn order(root: &Root, (spared, kin): (&Exempt, Descendant), number: i32) {
     let nested = number == libc::SIGKILL && spared.nested.is(root, kin.pid);
     signal(root, kin, if nested { libc::SIGTERM } else { number });
 }
 
 /// Whether there is a child besides the spared ones, by the kernel's word.
-pub(super) fn has_others(spared: &Spared) -> bool {
+pub(super) fn has_others(spared: &Exempt) -> bool {
     if spared.payload.is_none() && spared.asides.is_empty() {
         return has_children();
     }

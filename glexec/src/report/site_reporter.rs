@@ -6,9 +6,9 @@ use crate::contract::{Fault, Reason, Record};
 use crate::decide::config::LogRule;
 use crate::decide::ended::Ended;
 use crate::decide::plan::Plan;
-use crate::decide::stop::Stop;
+use crate::decide::refusal::Refusal;
+use crate::decide::reporter::{Level, Reporter, Sink};
 use crate::decide::text::escaped;
-use crate::decide::witness::{Level, Sink, Witness};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ const SHORT: Duration = Duration::from_millis(250);
 
 /// That a line without which nothing runs, or the log itself, could not be had; `detail` names the
 /// place and what to do.
-pub(crate) fn not_logged(detail: impl Into<String>) -> Stop {
-    Stop::new(Reason::Audit, "the run could not be logged (audit); nothing was started")
+pub(crate) fn not_logged(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::Audit, "the run could not be logged (audit); nothing was started")
         .detail(detail)
         .hint("tell the site: glexec-admin check says which log takes no line")
 }
 
 /// Tells the log, the caller and the status stream.
-pub(crate) struct Teller<'s> {
+pub(crate) struct SiteReporter<'s> {
     rule: RefCell<LogRule>,
     /// Syslog, for what the site's own log does not take.
     early: &'s dyn Sink,
@@ -38,8 +38,8 @@ pub(crate) struct Teller<'s> {
     lost_lines: Cell<u32>,
 }
 
-impl<'s> Teller<'s> {
-    /// A teller for the time before there is a configuration; `caller` is all that is known.
+impl<'s> SiteReporter<'s> {
+    /// A reporter for the time before there is a configuration; `caller` is all that is known.
     pub(crate) fn new(log: &'s dyn Sink, caller: String) -> Self {
         Self {
             rule: RefCell::default(),
@@ -74,7 +74,7 @@ impl<'s> Teller<'s> {
     ///
     /// # Errors
     /// [`Reason::Audit`].
-    pub(crate) fn begin(&self, plan: &Plan) -> Result<(), Stop> {
+    pub(crate) fn begin(&self, plan: &Plan) -> Result<(), Refusal> {
         let line = audit::begin(plan, self.id.borrow().as_deref());
         self.attest(&line, &audit::fields(plan, "begin"))
     }
@@ -82,20 +82,20 @@ impl<'s> Teller<'s> {
     /// The line of a rehearsal. Short, whatever the command: it may be asked for without end.
     ///
     /// # Errors
-    /// As [`Teller::begin`].
-    pub(crate) fn rehearsed(&self, plan: &Plan) -> Result<(), Stop> {
+    /// As [`SiteReporter::begin`].
+    pub(crate) fn rehearsed(&self, plan: &Plan) -> Result<(), Refusal> {
         self.attest(&audit::rehearsal(plan), &audit::fields(plan, "rehearsal"))
     }
 
     /// That somebody looked whether the log takes a line, as the begin of a run has to be one.
     ///
     /// # Errors
-    /// As [`Teller::begin`].
-    pub(crate) fn looked_after(&self, line: &str) -> Result<(), Stop> {
+    /// As [`SiteReporter::begin`].
+    pub(crate) fn looked_after(&self, line: &str) -> Result<(), Refusal> {
         self.attest(line, &vec![("GLEXEC_EVENT", "check".to_owned())])
     }
 
-    fn attest(&self, line: &str, fields: &Fields) -> Result<(), Stop> {
+    fn attest(&self, line: &str, fields: &Fields) -> Result<(), Refusal> {
         if self.send(Level::Notice, line, (fields, PATIENCE)) {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl<'s> Teller<'s> {
     }
 
     /// Tells everybody why nothing ran, each what is theirs; gives the exit code.
-    pub(crate) fn stopped(&self, stop: &Stop) -> u8 {
+    pub(crate) fn stopped(&self, stop: &Refusal) -> u8 {
         let (word, code) = (stop.reason.word(), stop.exit_code());
         let detail = stop.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         let caller = escaped(self.caller.borrow().as_bytes());
@@ -161,7 +161,7 @@ impl<'s> Teller<'s> {
     }
 }
 
-impl Witness for Teller<'_> {
+impl Reporter for SiteReporter<'_> {
     fn log(&self, level: Level, text: &str) {
         self.send(level, text, (&Fields::new(), Duration::ZERO));
     }
@@ -173,7 +173,7 @@ impl Witness for Teller<'_> {
         }
     }
 
-    fn complaint(&self, stop: &Stop) -> Option<String> {
+    fn complaint(&self, stop: &Refusal) -> Option<String> {
         (!self.rule.borrow().silent).then(|| stop.line())
     }
 }

@@ -1,7 +1,7 @@
 //! Letting go of what is the caller's: a reader of the payload's output must see its end when
 //! the payload ends, and no file system of a user may hold a lingering glexec up.
 
-use super::family;
+use super::descendants;
 use super::process;
 use super::root::Privilege;
 use super::sys::{self, Side};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Proof that 0, 1 and 2 of this process are /dev/null: nothing it writes, reads or closes there
 /// can wait for anybody. Who is immune must have it ([`super::root::Privilege::become_immune`]).
 #[derive(Debug)]
-pub(crate) struct LetGo(());
+pub(crate) struct DescriptorsClosed(());
 
 /// Closes every descriptor above 2 but these. Done before anything is owed: a close that hangs
 /// hangs the caller's own call and nothing else.
@@ -66,13 +66,15 @@ fn close_one_by_one(kept: &[u32]) -> Result<(), Errno> {
 ///
 /// # Errors
 /// Of /dev/null, fork(2) and unshare(2); `ETIMEDOUT` where a descriptor is not replaced in time.
-pub(super) fn let_go_of_standard(privilege: &Privilege) -> Result<(LetGo, Vec<Pid>), Errno> {
+pub(super) fn let_go_of_standard(
+    privilege: &Privilege,
+) -> Result<(DescriptorsClosed, Vec<Pid>), Errno> {
     let null = process::dev_null()?;
     let (at_once, slow): (Vec<RawFd>, Vec<RawFd>) = (0..=2).partition(|fd| is_quick(*fd));
     let closers =
         if slow.is_empty() { Vec::new() } else { replace_beside(privilege, &null, &slow)? };
     at_once.into_iter().try_for_each(|fd| process::put(&null, fd))?;
-    if (0..=2).all(is_null) { Ok((LetGo(()), closers)) } else { Err(Errno::EBADF) }
+    if (0..=2).all(is_null) { Ok((DescriptorsClosed(()), closers)) } else { Err(Errno::EBADF) }
 }
 
 /// For each of these descriptors a process that shares this one's table puts `null` in its place.
@@ -111,7 +113,7 @@ fn replace_beside(
     // Who is still there keeps nothing of ours only where this one has done its work: the caller may
     // have ended or stopped it.
     loop {
-        match family::reap(cleaner) {
+        match descendants::reap(cleaner) {
             Some((Ending::Exited(0), _)) => return Ok(closers),
             Some(_) => return Err(Errno::ECANCELED),
             None if Instant::now() >= until => return Err(Errno::ETIMEDOUT),

@@ -1,19 +1,19 @@
 //! While the payload runs: waiting for its end, forwarding and obeying meanwhile.
 
-use super::channel::{Failure, Hearing, Step, Verdict};
-use super::companion::Companion;
-use super::family::{self, Spared};
-use super::linger::Run;
-use super::mirror::Mirror;
+use super::descendants::{self, Exempt};
+use super::event_sources::Event;
+use super::exec_status::{Failure, StatusReader, Step, Verdict};
+use super::parent_watch::ParentWatch;
 use super::process;
+use super::status_proxy::StatusProxy;
 use super::stragglers::{UNKILLABLE, event_of};
+use super::supervisor::Run;
 use super::sys;
-use super::watch::Heard;
 use crate::contract::{Ending, Reason, Record, ResourceUsage};
-use crate::decide::heard::{Sender, Signal};
+use crate::decide::reporter::Level;
+use crate::decide::signal_info::{Sender, Signal};
+use crate::decide::state_machine::{Action, Input};
 use crate::decide::text::escaped;
-use crate::decide::vigil::{Action, Event};
-use crate::decide::witness::Level;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::os::fd::AsFd as _;
@@ -33,7 +33,7 @@ impl Run<'_> {
     /// Waits for the payload's end; forwards and obeys meanwhile. The payload is not reaped.
     pub(super) fn until_the_end(
         &mut self,
-        hearing: Hearing,
+        hearing: StatusReader,
     ) -> (Result<Ending, u8>, ResourceUsage) {
         let (mut hearing, mut failure) = (Some(hearing), None);
         let mut orphans_wait = false;
@@ -41,12 +41,12 @@ impl Run<'_> {
             let mut others = vec![];
             others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
             others.extend(hearing.as_ref().map(|h| h.as_fd()));
-            let look = self.companion.as_ref().map(Companion::next);
+            let look = self.parent.as_ref().map(ParentWatch::next);
             let now = orphans_wait.then(Instant::now);
             let next = [self.until, look, now].into_iter().flatten().min();
             let news = self.watch.wait(&others, next);
             drop(others);
-            match hearing.as_ref().map(Hearing::verdict) {
+            match hearing.as_ref().map(StatusReader::verdict) {
                 Some(Verdict::Pending) | None => {}
                 Some(Verdict::Gone) => {
                     hearing = None;
@@ -63,7 +63,7 @@ impl Run<'_> {
             };
             if let Some((ending, usage)) = self.ended(over) {
                 // By now the pipe says for certain what it did not when it was asked before.
-                match hearing.as_ref().map(Hearing::verdict) {
+                match hearing.as_ref().map(StatusReader::verdict) {
                     Some(Verdict::Failed(told)) => failure = Some(self.not_started(told)),
                     Some(Verdict::Gone | Verdict::Pending) => self.tell_started(),
                     None => {}
@@ -72,20 +72,20 @@ impl Run<'_> {
             }
             news.heard.into_iter().for_each(|heard| self.attend(heard));
             self.stop_with_the_payload();
-            match self.companion.as_mut().and_then(Companion::look) {
+            match self.parent.as_mut().and_then(ParentWatch::look) {
                 Some(true) => self.act(Action::Everybody(STOP)),
                 Some(false) => self.act(Action::Everybody(CONT)),
                 None => {}
             }
             if self.until.is_some_and(|until| Instant::now() >= until) {
                 self.until = None;
-                let action = self.vigil.hear(Event::TimeUp, None);
+                let action = self.machine.hear(Input::TimeUp, None);
                 self.act(action);
                 if self.gave_up {
                     return (failure.map_or(Ok(GIVEN_UP.0), Err), GIVEN_UP.1);
                 }
             }
-            orphans_wait = family::reap_orphans(self.payload);
+            orphans_wait = descendants::reap_orphans(self.payload);
         }
     }
 
@@ -94,20 +94,20 @@ impl Run<'_> {
     fn stop_with_the_payload(&self) {
         let Some(stops) = &self.stops else { return };
         if matches!(sys::wait(Some(self.payload), libc::WSTOPPED), Ok(Some(_))) {
-            Mirror::stop(stops);
+            StatusProxy::stop(stops);
         }
     }
 
     fn tell_started(&self) {
-        let plan = self.charge.plan;
+        let plan = self.context.plan;
         let (target, run_id) = (plan.target.name().to_owned(), plan.run_id.clone());
         let (glexec_pid, payload_pid) = (Pid::this().as_raw(), self.payload.as_raw());
-        self.witness.status(&Record::Started { glexec_pid, payload_pid, target, run_id });
+        self.reporter.status(&Record::Started { glexec_pid, payload_pid, target, run_id });
     }
 
     /// The code for a payload that could not be started.
     fn not_started(&self, failure: Failure) -> u8 {
-        self.witness
+        self.reporter
             .log(Level::Warning, &format!("the payload was not started: {}", failure.told()));
         code_of(failure)
     }
@@ -115,25 +115,25 @@ impl Run<'_> {
     /// How the payload ended, where it has. `over`: the kernel says that it has, so its status
     /// is read even where a tracer holds it back from wait(2).
     fn ended(&self, over: bool) -> Option<(Ending, ResourceUsage)> {
-        family::ended(self.payload).or_else(|| {
-            let ending = over.then(|| family::ended_under_tracer(&self.root, self.payload));
+        descendants::ended(self.payload).or_else(|| {
+            let ending = over.then(|| descendants::ended_under_tracer(&self.root, self.payload));
             // Nobody else may reap it; if somebody has, that is no reason to wait for ever.
-            let gone = || family::is_no_child(self.payload).then_some(LOST);
+            let gone = || descendants::is_no_child(self.payload).then_some(LOST);
             let ending = over.then(|| ending.flatten().or_else(gone)).flatten();
             ending.map(|ending| (ending, ResourceUsage::default()))
         })
     }
 
-    fn attend(&mut self, heard: Heard) {
+    fn attend(&mut self, heard: Event) {
         let event = match heard {
-            Heard::Signal(signal) if self.is_for_the_payload(&signal) => event_of(&signal),
-            Heard::Signal(_) => return,
-            Heard::Order(number) => Event::Order(number),
-            Heard::CallerGone => Event::CallerGone,
-            Heard::Nonsense(line) => return self.note(&line),
+            Event::Signal(signal) if self.is_for_the_payload(&signal) => event_of(&signal),
+            Event::Signal(_) => return,
+            Event::Order(number) => Input::Order(number),
+            Event::CallerGone => Input::CallerGone,
+            Event::Nonsense(line) => return self.note(&line),
         };
         let asked = self.asked.map(|asked| asked.elapsed());
-        let action = self.vigil.hear(event, asked);
+        let action = self.machine.hear(event, asked);
         self.act(action);
     }
 
@@ -143,7 +143,7 @@ impl Run<'_> {
         self.nonsense = self.nonsense.saturating_add(1);
         if self.nonsense <= TOLD {
             let shown = escaped(line);
-            self.witness
+            self.reporter
                 .log(Level::Notice, &format!("no order on the control descriptor: \"{shown}\""));
         }
     }
@@ -155,11 +155,11 @@ impl Run<'_> {
             // What the terminal sends to this group the payload has got.
             Sender::Kernel => self.stops.is_some(),
         };
-        !own && !signal.is_ours(self.charge.privilege.is_immune(), Pid::this())
+        !own && !signal.is_ours(self.context.privilege.is_immune(), Pid::this())
     }
 
     fn act(&mut self, action: Action) {
-        let forward = |number: i32| family::forward(&self.root, self.payload, number);
+        let forward = |number: i32| descendants::forward(&self.root, self.payload, number);
         match action {
             Action::Nothing => {}
             Action::Forward(number) => forward(number.into()),
@@ -170,23 +170,23 @@ impl Run<'_> {
                 self.until = clock.map(|clock| Instant::now() + clock).or(self.until);
             }
             Action::Everybody(number) => {
-                let spared = Spared { awaited: Some(self.payload), ..self.spared() };
+                let spared = Exempt { awaited: Some(self.payload), ..self.spared() };
                 let until = Instant::now() + UNKILLABLE;
                 // Who is not shown now is reached by the clearing.
-                for kin in family::descendants(&self.root, &spared, (false, until)).kin {
-                    family::order(&self.root, (&spared, kin), number.into());
+                for kin in descendants::descendants(&self.root, &spared, (false, until)).kin {
+                    descendants::order(&self.root, (&spared, kin), number.into());
                 }
                 if i32::from(number) == libc::SIGKILL {
                     self.until = Some(Instant::now() + UNKILLABLE);
                 }
             }
             Action::Kill => {
-                family::kill_payload(&self.root, self.payload);
+                descendants::kill_payload(&self.root, self.payload);
                 self.until = Some(Instant::now() + UNKILLABLE);
             }
             Action::GiveUp => {
                 self.gave_up = true;
-                self.witness.log(
+                self.reporter.log(
                     Level::Error,
                     "the payload cannot be killed; the run goes on without its end",
                 );

@@ -9,7 +9,7 @@ const SIGSTOP: u8 = 19;
 
 /// How far the run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum Progress {
     /// The payload runs, and no clock does.
     Running,
     /// The payload runs and must end: at the end of a clock it is killed.
@@ -22,7 +22,7 @@ pub(crate) enum Stage {
 
 /// What was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum Input {
     /// SIGTERM, and whether root sent it.
     Term { from_root: bool },
     /// Any other signal that is to be passed on.
@@ -68,60 +68,60 @@ impl Clocks {
     }
 }
 
-/// The state of a vigil.
+/// Where a run is, and what it does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Vigil {
-    pub(crate) stage: Stage,
+pub(crate) struct StateMachine {
+    pub(crate) stage: Progress,
     clocks: Clocks,
     terms_of_root: u32,
 }
 
-impl Vigil {
-    /// A vigil over a payload that is being started.
+impl StateMachine {
+    /// For a payload that is being started.
     pub(crate) const fn new(clocks: Clocks) -> Self {
-        Self { stage: Stage::Running, clocks, terms_of_root: 0 }
+        Self { stage: Progress::Running, clocks, terms_of_root: 0 }
     }
 
     /// What to do about an event; `asked` is how long ago the payload got its first TERM. A caller
     /// that is gone after it has asked for the end has given the payload its time: only what is
     /// left of `kill_grace` counts.
-    pub(crate) fn hear(&mut self, event: Event, asked: Option<Duration>) -> Action {
-        if event == (Event::Term { from_root: true }) {
+    pub(crate) fn hear(&mut self, event: Input, asked: Option<Duration>) -> Action {
+        if event == (Input::Term { from_root: true }) {
             self.terms_of_root += 1;
         }
         let grace = self.clocks.kill_grace.saturating_sub(asked.unwrap_or_default());
         match (self.stage, event) {
-            (Stage::Running, Event::Term { .. }) => {
+            (Progress::Running, Input::Term { .. }) => {
                 if self.clocks.term_grace.is_some() {
-                    self.stage = Stage::Ending;
+                    self.stage = Progress::Ending;
                 }
                 Action::Term(self.clocks.term_grace)
             }
-            (Stage::Ending | Stage::Killed, Event::Term { .. }) => Action::Term(None),
-            (Stage::Running | Stage::Ending | Stage::Killed, Event::Signal(n)) => {
+            (Progress::Ending | Progress::Killed, Input::Term { .. }) => Action::Term(None),
+            (Progress::Running | Progress::Ending | Progress::Killed, Input::Signal(n)) => {
                 Action::Forward(n)
             }
-            (Stage::Killed, Event::CallerGone) => Action::Nothing,
-            (Stage::Killed, Event::TimeUp) => Action::GiveUp,
-            (Stage::Running | Stage::Ending | Stage::Killed, Event::Order(n)) => match n {
+            (Progress::Killed, Input::CallerGone) => Action::Nothing,
+            (Progress::Killed, Input::TimeUp) => Action::GiveUp,
+            (Progress::Running | Progress::Ending | Progress::Killed, Input::Order(n)) => match n {
                 SIGKILL => {
-                    self.stage = Stage::Killed;
+                    self.stage = Progress::Killed;
                     Action::Everybody(n)
                 }
                 SIGSTOP | SIGCONT => Action::Everybody(n),
                 SIGTERM => Action::Term(None),
                 n => Action::Forward(n),
             },
-            (Stage::Running | Stage::Ending, Event::CallerGone) => {
-                self.stage = Stage::Ending;
+            (Progress::Running | Progress::Ending, Input::CallerGone) => {
+                self.stage = Progress::Ending;
                 Action::Term(Some(grace))
             }
-            (Stage::Running, Event::TimeUp) => Action::Nothing,
-            (Stage::Ending, Event::TimeUp) => {
-                self.stage = Stage::Killed;
+            (Progress::Running, Input::TimeUp) => Action::Nothing,
+            (Progress::Ending, Input::TimeUp) => {
+                self.stage = Progress::Killed;
                 Action::Kill
             }
-            (Stage::After, Event::Term { .. }) => {
+            (Progress::After, Input::Term { .. }) => {
                 if self.terms_of_root >= 2 {
                     Action::Hurry
                 } else {
@@ -129,8 +129,8 @@ impl Vigil {
                 }
             }
             (
-                Stage::After,
-                Event::Signal(_) | Event::Order(_) | Event::CallerGone | Event::TimeUp,
+                Progress::After,
+                Input::Signal(_) | Input::Order(_) | Input::CallerGone | Input::TimeUp,
             ) => Action::Nothing,
         }
     }
@@ -142,28 +142,28 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(10);
 
-    fn vigil(term_grace: Option<Duration>) -> Vigil {
-        Vigil::new(Clocks { kill_grace: GRACE, term_grace })
+    fn machine(term_grace: Option<Duration>) -> StateMachine {
+        StateMachine::new(Clocks { kill_grace: GRACE, term_grace })
     }
 
     #[test]
     fn a_forwarded_term_starts_no_clock_unless_the_site_says_so() {
-        let mut plain = vigil(None);
-        assert_eq!(plain.hear(Event::Term { from_root: false }, None), Action::Term(None));
-        assert_eq!(plain.stage, Stage::Running);
-        let mut timed = vigil(Some(GRACE));
-        assert_eq!(timed.hear(Event::Term { from_root: true }, None), Action::Term(Some(GRACE)));
-        assert_eq!(timed.hear(Event::Term { from_root: true }, None), Action::Term(None));
-        assert_eq!(timed.hear(Event::TimeUp, None), Action::Kill);
+        let mut plain = machine(None);
+        assert_eq!(plain.hear(Input::Term { from_root: false }, None), Action::Term(None));
+        assert_eq!(plain.stage, Progress::Running);
+        let mut timed = machine(Some(GRACE));
+        assert_eq!(timed.hear(Input::Term { from_root: true }, None), Action::Term(Some(GRACE)));
+        assert_eq!(timed.hear(Input::Term { from_root: true }, None), Action::Term(None));
+        assert_eq!(timed.hear(Input::TimeUp, None), Action::Kill);
     }
 
     #[test]
     fn a_caller_that_is_gone_ends_the_payload() {
-        let mut vigil = vigil(None);
-        assert_eq!(vigil.hear(Event::CallerGone, None), Action::Term(Some(GRACE)));
-        assert_eq!(vigil.hear(Event::TimeUp, None), Action::Kill);
+        let mut machine = machine(None);
+        assert_eq!(machine.hear(Input::CallerGone, None), Action::Term(Some(GRACE)));
+        assert_eq!(machine.hear(Input::TimeUp, None), Action::Kill);
         assert_eq!(
-            vigil.hear(Event::TimeUp, None),
+            machine.hear(Input::TimeUp, None),
             Action::GiveUp,
             "what cannot be killed is not waited for"
         );
@@ -174,29 +174,29 @@ mod tests {
         let seconds = Duration::from_secs;
         for (asked, left) in [(0, 10), (3, 7), (10, 0), (600, 0)] {
             let left = Action::Term(Some(seconds(left)));
-            assert_eq!(vigil(None).hear(Event::CallerGone, Some(seconds(asked))), left);
+            assert_eq!(machine(None).hear(Input::CallerGone, Some(seconds(asked))), left);
         }
     }
 
     #[test]
     fn afterwards_signals_are_noted_and_a_second_term_of_root_hurries() {
-        let mut vigil = vigil(None);
-        vigil.stage = Stage::After;
-        assert_eq!(vigil.hear(Event::Signal(10), None), Action::Nothing);
-        assert_eq!(vigil.hear(Event::Term { from_root: false }, None), Action::Nothing);
-        assert_eq!(vigil.hear(Event::Term { from_root: true }, None), Action::Nothing);
-        assert_eq!(vigil.hear(Event::Term { from_root: true }, None), Action::Hurry);
+        let mut machine = machine(None);
+        machine.stage = Progress::After;
+        assert_eq!(machine.hear(Input::Signal(10), None), Action::Nothing);
+        assert_eq!(machine.hear(Input::Term { from_root: false }, None), Action::Nothing);
+        assert_eq!(machine.hear(Input::Term { from_root: true }, None), Action::Nothing);
+        assert_eq!(machine.hear(Input::Term { from_root: true }, None), Action::Hurry);
     }
 
     #[test]
     fn kill_stop_and_cont_go_to_everybody() {
         for n in [9, 18, 19] {
-            assert_eq!(vigil(None).hear(Event::Order(n), None), Action::Everybody(n));
+            assert_eq!(machine(None).hear(Input::Order(n), None), Action::Everybody(n));
         }
-        let mut killed = vigil(None);
-        killed.hear(Event::Order(9), None);
-        assert_eq!(killed.hear(Event::TimeUp, None), Action::GiveUp, "and is not waited for");
-        assert_eq!(vigil(None).hear(Event::Order(15), None), Action::Term(None));
-        assert_eq!(vigil(None).hear(Event::Order(10), None), Action::Forward(10));
+        let mut killed = machine(None);
+        killed.hear(Input::Order(9), None);
+        assert_eq!(killed.hear(Input::TimeUp, None), Action::GiveUp, "and is not waited for");
+        assert_eq!(machine(None).hear(Input::Order(15), None), Action::Term(None));
+        assert_eq!(machine(None).hear(Input::Order(10), None), Action::Forward(10));
     }
 }

@@ -19,7 +19,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// A program to be asked.
 #[derive(Debug)]
-pub struct Tool<'a> {
+pub struct BoundedCommand<'a> {
     /// Its absolute path.
     pub program: &'a Path,
     /// Its arguments.
@@ -47,13 +47,13 @@ pub struct Answer {
     pub late: bool,
 }
 
-impl Tool<'_> {
+impl BoundedCommand<'_> {
     /// Runs it in a process group of its own, so that who ends the adapter does not end it, and
     /// with no descriptor of the adapter's.
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn ask(self) -> io::Result<Answer> {
+    pub fn run(self) -> io::Result<Answer> {
         use std::os::unix::process::CommandExt as _;
         #[expect(clippy::disallowed_methods, reason = "an absolute path, and no rights to lose")]
         let mut command = Command::new(self.program);
