@@ -25,7 +25,7 @@ use act::threshold::{Inherited, Restore, threshold};
 use carry::Outputs;
 use contract::{Mode, Reason, Record};
 use decide::config::{Config, EpilogueRule};
-use decide::plan::{Launch, Plan, Request};
+use decide::plan::{Epilogue, Launch, Plan, Request};
 use decide::policy::{Grant, Granted};
 use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter as _};
@@ -109,7 +109,9 @@ impl Walk<'_> {
 
     /// The configuration. Without root's rights it only counts where it asks for no more.
     fn config(&self) -> Result<Config, Refusal> {
-        let config = settings::read(&self.root()?);
+        let source = settings::Source::open(&self.root()?);
+        // What a file says is read as its caller again.
+        let config = source.and_then(settings::Source::into_config);
         match (self.rights, config) {
             (Ok(_), Ok(config)) if config.log_only => {
                 let detail =
@@ -132,8 +134,8 @@ impl Walk<'_> {
     /// What is wrong with a configuration is told where its own lines say, as far as they can be
     /// read. Where they cannot, or that log cannot be opened, syslog is left.
     fn open_log_all_the_same(&self) {
-        let rule = self.root().ok().and_then(|root| settings::log_rule(&root));
-        if let Some(rule) = rule {
+        let source = self.root().and_then(|root| settings::Source::open(&root));
+        if let Some(rule) = source.ok().and_then(|source| source.log_rule()) {
             let _ = self.outputs.open_log(&rule, self.reporter);
         }
     }
@@ -152,8 +154,9 @@ impl Walk<'_> {
 
     /// Who, as whom, what, where, and what is owed afterwards.
     fn plan(&self, config: &Config, request: Request) -> Result<(Plan, Option<Lease>), Refusal> {
-        let root = self.root()?;
-        let mut lookups = Lookups::open(&root, self.rights.as_ref().ok(), config.account_source)?;
+        // Root for what needs it, and for no longer: each scope ends with its statement.
+        let rights = self.rights.as_ref().ok();
+        let mut lookups = Lookups::open(&self.root()?, rights, config.account_source)?;
         let ids = observe::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
         self.reporter.know(caller.shown_name(), request.environ.get("GLEXEC_ID"));
@@ -162,7 +165,7 @@ impl Walk<'_> {
         let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
         let of_pool = matches!(grant, Grant::Pool(_));
         let leased = (caller.uid(), rehearsed);
-        let (granted, lease) = self.granted((&root, config), (&mut lookups, grant), leased)?;
+        let (granted, lease) = self.granted(config, (&mut lookups, grant), leased)?;
         let source = lookups.source();
         let text = format!("mapped to {}; accounts are looked up in {source}", granted.account);
         self.reporter.log(Level::Debug, &text);
@@ -181,7 +184,7 @@ impl Walk<'_> {
         // What is handed over may be entered later.
         let looked_at = if given.is_empty() { directories.as_slice() } else { &[] };
         let sought = Sought { commands: &candidates, directories: looked_at };
-        let (command, closed) = act::find_command::find(&root, looker, sought)?;
+        let (command, closed) = act::find_command::find(&self.root()?, looker, sought)?;
         directories.drain(..closed.min(directories.len()));
         let environ = request.environ.clone();
         let mut plan = plan::lay(config, request, (caller, target), (command, directories))?;
@@ -190,29 +193,31 @@ impl Walk<'_> {
             plan = plan.alone(&config.state);
         }
         if let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) {
-            let identity = lookups.epilogue(&root, rule)?;
+            let identity = lookups.epilogue(&self.root()?, rule)?;
             plan = epilogue_environment::add_epilogue(plan, config, identity, &environ)?;
         }
         if let Some(epilogue) = plan.epilogue() {
-            let program = act::epilogue::open(&root, epilogue)?;
-            // With the payload's PATH it may look where others than root can hold up who looks.
-            if config.epilogue.as_ref().is_some_and(EpilogueRule::is_apart) {
-                let what = (epilogue.path.as_str(), &program);
-                act::epilogue::finds_its_interpreter(
-                    &root,
-                    what,
-                    epilogue_environment::ROOTS_PATH,
-                )?;
-            }
-            act::epilogue::try_identity(&root, epilogue, &program)?;
+            self.try_epilogue(config, epilogue)?;
         }
         Ok((plan, lease))
+    }
+
+    /// That the epilogue can be started, before a payload is.
+    fn try_epilogue(&self, config: &Config, epilogue: &Epilogue) -> Result<(), Refusal> {
+        let root = self.root()?;
+        let program = act::epilogue::open(&root, epilogue)?;
+        // With the payload's PATH it may look where others than root can hold up who looks.
+        if config.epilogue.as_ref().is_some_and(EpilogueRule::is_apart) {
+            let what = (epilogue.path.as_str(), &program);
+            act::epilogue::finds_its_interpreter(&root, what, epilogue_environment::ROOTS_PATH)?;
+        }
+        act::epilogue::try_identity(&root, epilogue, &program)
     }
 
     /// One account: the one that was granted, or the one of the pool that is free longest.
     fn granted(
         &self,
-        (root, config): (&Root, &Config),
+        config: &Config,
         (lookups, grant): (&mut Lookups<'_>, Grant),
         (caller, rehearsed): (Uid, bool),
     ) -> Result<(Granted, Option<Lease>), Refusal> {
@@ -230,6 +235,7 @@ impl Walk<'_> {
             return Err(policy::no_account_exists(&accounts));
         }
         let uids: Vec<Uid> = known.iter().map(|(_, uid)| *uid).collect();
+        let root = &self.root()?;
         let directory = StateDir::open(root, &config.state)?;
         let (at, lease) = if rehearsed {
             (leases::peek(root, &directory, &uids)?, None)

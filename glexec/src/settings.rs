@@ -33,14 +33,7 @@ pub(crate) struct InForce {
 /// # Errors
 /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`], [`Reason::ConfigMalformed`].
 pub(crate) fn read(root: &Root) -> Result<Config, Refusal> {
-    let source = Source::open(root)?;
-    let mut config = parse(&source.text, source.file, source.syntax)?;
-    if source.of_account {
-        config.notices.push(format!(
-            "{ORIGINAL} belongs to account {ORIGINAL_ACCOUNT}, which is root's equal by that"
-        ));
-    }
-    Ok(config)
+    Source::open(root)?.into_config()
 }
 
 /// The same, for who asks which file that is.
@@ -53,14 +46,8 @@ pub(crate) fn in_force(root: &Root) -> Result<InForce, Refusal> {
     Ok(InForce { config: read(root)?, file, idle })
 }
 
-/// What a configuration that cannot be used says of the log, as far as it can be read.
-pub(crate) fn log_rule(root: &Root) -> Option<LogRule> {
-    let source = Source::open(root).ok()?;
-    LogRule::of_what_can_be_read(&source.text, source.syntax)
-}
-
-/// The file that counts, read.
-struct Source {
+/// The file that counts, read and not looked at yet: that needs no right of root's.
+pub(crate) struct Source {
     text: Vec<u8>,
     file: &'static str,
     syntax: Syntax,
@@ -69,12 +56,35 @@ struct Source {
 }
 
 impl Source {
-    fn open(root: &Root) -> Result<Self, Refusal> {
+    /// Opens and reads it.
+    ///
+    /// # Errors
+    /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`].
+    pub(crate) fn open(root: &Root) -> Result<Self, Refusal> {
         match text(root, OURS, &Trust::default()) {
             Ok(text) => Ok(Self { text, file: OURS, syntax: Syntax::Toml, of_account: false }),
             Err(Untrusted::Missing(_)) => Self::open_original(root),
             Err(untrusted) => Err(refused(&untrusted)),
         }
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// [`Reason::ConfigMalformed`].
+    pub(crate) fn into_config(self) -> Result<Config, Refusal> {
+        let mut config = parse(&self.text, self.file, self.syntax)?;
+        if self.of_account {
+            config.notices.push(format!(
+                "{ORIGINAL} belongs to account {ORIGINAL_ACCOUNT}, which is root's equal by that"
+            ));
+        }
+        Ok(config)
+    }
+
+    /// What it says of the log, as far as it can be read, where it cannot be used.
+    pub(crate) fn log_rule(&self) -> Option<LogRule> {
+        LogRule::of_what_can_be_read(&self.text, self.syntax)
     }
 
     fn open_original(root: &Root) -> Result<Self, Refusal> {
