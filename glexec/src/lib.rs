@@ -193,7 +193,7 @@ impl Walk<'_> {
             plan = plan.alone(&config.state);
         }
         if let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) {
-            let identity = lookups.epilogue(&self.root()?, rule)?;
+            let identity = lookups.epilogue(|| self.root(), rule)?;
             plan = epilogue_environment::add_epilogue(plan, config, identity, &environ)?;
         }
         if let Some(epilogue) = plan.epilogue() {

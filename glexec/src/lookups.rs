@@ -184,14 +184,15 @@ impl<'p> Lookups<'p> {
         Ok(all.into_iter().filter(|gid| *gid != account.gid).collect())
     }
 
-    /// As whom the epilogue runs, and who may change it.
+    /// As whom the epilogue runs, and who may change it. Root's `rights` are taken for opening it,
+    /// and given back before anything is looked up.
     ///
     /// # Errors
     /// A configuration fault where `epilogue_user` or `epilogue_group` does not exist;
     /// [`Reason::Accounts`] where it cannot be told who is in the group.
     pub(crate) fn epilogue(
         &mut self,
-        root: &Root,
+        rights: impl Fn() -> Result<Root, Refusal>,
         rule: &EpilogueRule,
     ) -> Result<EpilogueIdentity, Refusal> {
         let user = rule.user.iter().cloned().map(Question::User);
@@ -211,15 +212,17 @@ impl<'p> Lookups<'p> {
         identity.trust.members = database::members_of(passwd, groups, group);
         // No name service lists who has the group as primary: those who own something are asked
         // for one by one. Each is asked for once, because then it is trusted or the search ends.
-        while let Err(Untrusted::Changeable(Stranger::User(uid), _)) =
-            program::open(root, &rule.path, &identity.trust)
-        {
-            if !self.is_in_group(uid, group)? {
-                break;
+        loop {
+            let opened = rights().map(|root| program::open(&root, &rule.path, &identity.trust))?;
+            match opened {
+                Err(Untrusted::Changeable(Stranger::User(uid), _))
+                    if self.is_in_group(uid, group)? =>
+                {
+                    identity.trust.members.push(uid);
+                }
+                Ok(_) | Err(_) => return Ok(identity),
             }
-            identity.trust.members.push(uid);
         }
-        Ok(identity)
     }
 
     /// Whether the account of this uid is in the group.

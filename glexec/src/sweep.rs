@@ -53,7 +53,7 @@ pub(crate) fn sweep(
     let identity = match &config.epilogue {
         Some(rule) => {
             let mut lookups = Lookups::open(root, Some(privilege), config.account_source)?;
-            Some(lookups.epilogue(root, rule)?)
+            Some(lookups.epilogue(|| privilege.raise(), rule)?)
         }
         None => None,
     };

@@ -29,7 +29,7 @@ pub(super) fn check(
     let Some(rule) = &config.epilogue else {
         return findings.line("epilogue", "none");
     };
-    let identity = match lookups.epilogue(root, rule) {
+    let identity = match lookups.epilogue(|| Ok(Root::without_rights()), rule) {
         Ok(identity) => identity,
         Err(stop) => return findings.stop(&stop),
     };
