@@ -143,6 +143,42 @@ fn a_shell_within_has_job_control_of_its_own_and_can_be_suspended() {
 }
 
 #[test]
+fn one_word_to_go_on_is_enough_whoever_says_it() {
+    // The shell's to the group and the status proxy's may come as one: the shell's alone must do,
+    // also for a payload that has left the group.
+    let site = Site::with(SHARED[2]);
+    let shell = site.program(["/bin/bash", "--norc", "--noprofile", "-i"]).on_terminal();
+    let running = shell.env("PS1", "outer> ").start();
+    running.says("outer> ");
+    types(&running, b"/usr/sbin/glexec bash --norc --noprofile -i\n");
+    types(&running, b"echo id-$(id -un)-\n");
+    running.says("id-payload1-");
+    types(&running, b"suspend\n");
+    running.says("Stopped                 /usr/sbin/glexec");
+    let status = |pid: i32, key: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        line.trim().to_owned()
+    };
+    let payload = site.processes_of(harness::accounts::PAYLOAD1)[0].pid;
+    assert!(status(payload, "State:").starts_with('T'));
+    let run = status(payload, "PPid:");
+    types(&running, format!("kill -CONT {run}\n").as_bytes());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while status(payload, "State:").starts_with('T') {
+        assert!(Instant::now() < deadline, "the payload stands still");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    harness::raw::kill(payload, nix::libc::SIGKILL).unwrap();
+    types(&running, b"fg\n");
+    types(&running, b"echo code-$?-end\n");
+    running.says("code-137-end");
+    types(&running, b"exit 0\n");
+    running.wait().exited(0);
+    assert_eq!(site.epilogues().len(), 1);
+}
+
+#[test]
 fn what_shares_the_terminal_may_stand_in_a_pipeline() {
     let site = Site::with(SHARED[2]);
     let shell = site.program(["/bin/bash", "--norc", "--noprofile", "-i"]).on_terminal();

@@ -155,7 +155,10 @@ impl Run<'_> {
             // What the terminal sends to this group the payload has got.
             Sender::Kernel => self.stops.is_some(),
         };
-        !own && !signal.is_ours(self.context.privilege.is_immune(), Pid::this())
+        // The caller's shell tells the whole group to go on, and the status proxy this process: of
+        // the two the kernel keeps one, whoever's it is.
+        let goes_on = self.stops.is_some() && signal.number == CONT;
+        goes_on || !own && !signal.is_ours(self.context.privilege.is_immune(), Pid::this())
     }
 
     fn act(&mut self, action: Action) {
