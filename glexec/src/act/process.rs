@@ -296,5 +296,9 @@ pub(crate) fn leads_terminal_group() -> bool {
 /// Where the kernel does not say.
 pub(super) fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
     let block = read(&format!("/proc/{pid}/environ"))?.unwrap_or_default();
+    if block.is_empty() && stat_of(pid)?.is_some_and(|stat| !stat.has_ended()) {
+        // In the middle of an exec it has none yet.
+        return Err(Errno::EAGAIN);
+    }
     Ok(block.split(|byte| *byte == 0).any(|found| found == entry.as_bytes()))
 }
