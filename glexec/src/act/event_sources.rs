@@ -30,7 +30,7 @@ pub(super) struct Events {
     pub(super) ready: Vec<bool>,
 }
 
-/// Where they come from.
+/// The descriptors that a lingering glexec waits on.
 #[derive(Debug)]
 pub(super) struct EventSources {
     signals: OwnedFd,

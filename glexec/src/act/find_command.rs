@@ -28,12 +28,12 @@ pub(crate) enum LookupRights<'t> {
     Own,
 }
 
-/// What is looked for.
+/// What [`find`] looks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sought<'s> {
-    /// Where the command may be.
+    /// The paths at which the command may be, in their order.
     pub(crate) commands: &'s [CString],
-    /// Where the payload may begin.
+    /// The directories in which the payload may begin, in their order.
     pub(crate) directories: &'s [CString],
 }
 

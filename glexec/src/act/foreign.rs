@@ -27,7 +27,7 @@ const FILES: [&str; 7] = [
 /// Until a group is left its owner may move this process on; after that nobody may.
 const ROUNDS: u32 = 4;
 
-/// What came of leaving.
+/// How [`leave_foreign`] ended.
 #[derive(Debug)]
 pub(super) enum Left {
     /// Every group is root's alone: what /proc/self/cgroup told then.

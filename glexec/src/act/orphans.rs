@@ -118,13 +118,31 @@ impl Seen {
         led && self.stat.start >= leader.start && !other(self) && !all.iter().any(other)
     }
 
-    /// Whether it is in this group, which was there before the payload, and came after the payload.
+    /// Whether it is in this group, which was there before the payload, came after the payload, and
+    /// is of no run that lives: a pipeline has several of them in one group.
     fn is_in(&self, group: i32, payload: Birth, all: &[Self]) -> bool {
         let got_the_number =
             |seen: &Self| seen.pid.as_raw() == group && seen.stat.start > payload.start;
         self.stat.group == group
             && self.stat.start >= payload.start
             && !all.iter().any(got_the_number)
+            && !self.has_supervisor_in(group, all)
+    }
+
+    /// Whether a process above it is a glexec of this group, by its effective uid: root's.
+    fn has_supervisor_in(&self, group: i32, all: &[Self]) -> bool {
+        let parent_of = |seen: &Self| all.iter().find(|above| above.pid == seen.stat.parent);
+        let mut above = parent_of(self);
+        // No chain is longer than the list, unless pids were used again while it was made.
+        for _ in all {
+            let Some(seen) = above else { return false };
+            let [_, effective, _] = seen.uids;
+            if seen.stat.group == group && effective.is_root() {
+                return true;
+            }
+            above = parent_of(seen);
+        }
+        true
     }
 
     /// What stands for this process and for no other; `None` where it is gone.
@@ -360,6 +378,26 @@ mod tests {
         let epilogue = Birth { pid: 999, start: 5 };
         let phases = vec![Phase::Attempt { number: 1, at: 0, epilogue, within: false }];
         RecordedRun { entry, phases }
+    }
+
+    #[test]
+    fn of_a_group_that_runs_share_only_what_no_run_supervises_is_the_lost_ones() {
+        let own = stat_of(Pid::this()).unwrap().unwrap();
+        let seen = |pid, parent, uid, start| {
+            let stat = Stat { parent: Pid::from_raw(parent), group: 500, start, ..own };
+            Seen { pid: Pid::from_raw(pid), stat, uids: [Uid::from_raw(uid); 3] }
+        };
+        let payload = Birth { pid: 510, start: 10 };
+        // The lost one's child; another run, its payload, and that one's child; one that was before.
+        let orphan = seen(511, 1, 42, 11);
+        let (run, other, child) =
+            (seen(520, 1, 0, 12), seen(521, 520, 42, 12), seen(522, 521, 42, 13));
+        let before = seen(505, 1, 42, 9);
+        let all = [orphan, run, other, child, before];
+        let [orphan, _, other, child, before] = &all;
+        let is = |seen: &Seen| seen.is_in(500, payload, &all);
+        assert_eq!([orphan, other, child, before].map(is), [true, false, false, false]);
+        assert!(!all[0].is_in(501, payload, &all));
     }
 
     #[test]

@@ -88,8 +88,7 @@ fn stand_apart(privilege: &Privilege, owed: bool, open: &[RawFd]) -> Result<(), 
     if owed {
         return privilege.become_immune(&let_go).map(drop).map_err(|_| Errno::EPERM);
     }
-    let caller = privilege.caller();
-    sys::set_uids(caller, caller, caller)
+    privilege.give_up()
 }
 
 /// `stops` tells that the payload was stopped, where it shares the caller's terminal.
