@@ -11,7 +11,7 @@ use crate::act::sink::Post;
 use crate::act::state::StateDir;
 use crate::act::supervisor::{Open, Rest, RunContext, linger};
 use crate::act::{leads_terminal_group, needs_proc, status_proxy};
-use crate::contract::{Invocation, Mode, Reason, Record, usage_text};
+use contract::{Invocation, Mode, Reason, Record, usage_text};
 use crate::decide::config::{CgroupRule, Config, EpilogueFailure, LogRule, Stragglers};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Linger, Plan};

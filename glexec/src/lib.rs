@@ -2,7 +2,7 @@
 //!
 //! Observe, decide, act, report. Only `act` is ever root; adapters see only [`contract`] and [`hook`].
 
-pub mod contract;
+
 
 mod act;
 mod admin;

@@ -3,7 +3,7 @@
 use crate::act::root::{Privilege, Root};
 use crate::act::trusted::Untrusted;
 use crate::act::{helper, program};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::config::{AccountSource, EpilogueRule};
 use crate::decide::database::{self, Database, Question};
 use crate::decide::epilogue_environment::EpilogueIdentity;

@@ -2,7 +2,7 @@
 
 use crate::act::root::Root;
 use crate::act::trusted::{self, Untrusted};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::config::{Config, LogRule, Syntax};
 use crate::decide::database::account_by_name;
 use crate::decide::refusal::Refusal;

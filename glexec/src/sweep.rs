@@ -5,7 +5,7 @@ use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
 use crate::act::state::{Settling, StateDir, is_of_caller};
 use crate::act::sweep::{Settled, Sweep, Which};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::config::Config;
 use crate::decide::entry::{Birth, RecordedRun, Trigger};
 use crate::decide::refusal::Refusal;

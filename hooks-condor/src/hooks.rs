@@ -7,7 +7,7 @@ use crate::record::{self, Record};
 use crate::settings::{Prepare, Settings, Way, seconds};
 use crate::unsupported::{self, Starter};
 use crate::verdict::{self, Admission};
-use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
+use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use glexec::hook::{
     Held, Hold, Log, Removal, Urgency, end_as, rehearse, remove_as_told, settle, tree,
 };

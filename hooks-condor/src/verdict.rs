@@ -3,7 +3,7 @@
 use crate::copy::CopyOutcome;
 use crate::dialect::{Ad, Attribute, Fate};
 use crate::settings::SignalExit;
-use glexec::contract::{
+use contract::{
     ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record,
 };
 use glexec::hook::{Held, Settlement};
@@ -237,7 +237,7 @@ pub(crate) fn pause(delay: Duration, n: u32, random: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glexec::contract::ResourceUsage;
+    use contract::ResourceUsage;
 
     const SEGV: Ending = Ending::Killed { signal: 11, core: false };
 

@@ -1,7 +1,7 @@
 //! From outcomes to what Slurm is told. Pure, by tables.
 
 use crate::settings::SignalExit;
-use glexec::contract::{ADMIN_MUST_ACT, Ending, Reason, Record};
+use contract::{ADMIN_MUST_ACT, Ending, Reason, Record};
 use glexec::hook::Held;
 use serde::Deserialize;
 
@@ -196,7 +196,7 @@ pub(crate) fn settlement(rows: &[Swept]) -> Settlement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glexec::contract::{EpilogueResult, ResourceUsage};
+    use contract::{EpilogueResult, ResourceUsage};
 
     const KILLED: Ending = Ending::Killed { signal: 11, core: false };
 

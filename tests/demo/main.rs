@@ -7,7 +7,7 @@
 mod show;
 
 use anyhow::{Context as _, Result, ensure};
-use glexec::contract::{REFUSED, Reason, Record};
+use contract::{REFUSED, Reason, Record};
 use harness::accounts::PAYLOAD1;
 use harness::{CONFIG, Call, EPILOGUE, GLEXEC, Process, Site};
 use show::{line, quote, step, table};

@@ -3,7 +3,7 @@
 use crate::look::Look;
 use crate::site::Site;
 use crate::{accounts, raw};
-use glexec::contract::{Ending, Reason, Record};
+use contract::{Ending, Reason, Record};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};

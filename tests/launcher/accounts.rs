@@ -1,6 +1,6 @@
 //! Where account look-ups go: the files, or the helper.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::Site;
 
 #[test]

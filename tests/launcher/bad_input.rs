@@ -1,6 +1,6 @@
 //! Bad input: each its code, one sentence, a log line, and nothing started or lost.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::{CONFIG, GLEXEC, Ran, Site};
 use std::os::unix::fs::symlink;
 
@@ -208,7 +208,7 @@ fn a_command_that_cannot_be_run_as_the_target_is_201() {
     ] {
         let ran = site.glexec([command]).with_status().run();
         let word = match ran.records.last() {
-            Some(glexec::contract::Record::Refused { reason, .. }) => reason.clone(),
+            Some(contract::Record::Refused { reason, .. }) => reason.clone(),
             other => panic!("{command}: {other:?} {ran:#?}"),
         };
         assert!(

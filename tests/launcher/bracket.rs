@@ -1,6 +1,6 @@
 //! Who is root, and when: between a raise and its lowering, and nowhere else.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::accounts::{EXTRA_GROUPS, GRID, KEEPERS, OTHER, PAYLOAD1, PILOT, WORK};
 use harness::tamper::{Fault, Spot};
 use harness::{ACTOR, GLEXEC, Limit, Ran, Running, Site};

@@ -1,7 +1,7 @@
 //! Control groups: a supervisor that outlives the scheduler's kill of the job's container, and a
 //! leaf for the payload. Version 1, version 2, or both: whatever this machine has.
 
-use glexec::contract::Record;
+use contract::Record;
 use harness::{EPILOGUE, Running, Site};
 use std::fs;
 use std::path::PathBuf;

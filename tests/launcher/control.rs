@@ -1,6 +1,6 @@
 //! Orders on the control descriptor.
 
-use glexec::contract::Record;
+use contract::Record;
 use harness::{Process, Site};
 use std::time::{Duration, Instant};
 

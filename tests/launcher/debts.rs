@@ -1,7 +1,7 @@
 //! What is owed is never lost by an error: not by a full disk, not by what one caller writes down,
 //! and not by a system call that fails while a directory goes back.
 
-use glexec::contract::Reason;
+use contract::Reason;
 
 use harness::accounts::{PAYLOAD1, PILOT};
 use harness::{Call, EPILOGUE, GLEXEC, Limit, Ran, Running, Site};

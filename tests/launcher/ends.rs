@@ -1,6 +1,6 @@
 //! How a payload ends, and who is told what: exit codes, signals, with and without lingering.
 
-use glexec::contract::Record;
+use contract::Record;
 use harness::{Process, Ran, Running, Site, raw};
 use std::time::{Duration, Instant};
 

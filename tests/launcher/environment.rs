@@ -1,6 +1,6 @@
 //! What payload and epilogue get of the caller's variables, and what they are told.
 
-use glexec::contract::Record;
+use contract::Record;
 use harness::accounts::{EXTRA_GROUPS, GRID, PAYLOAD1, PILOT};
 use harness::{GLEXEC, Look, Site};
 use std::collections::BTreeMap;

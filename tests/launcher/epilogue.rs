@@ -1,6 +1,6 @@
 //! The epilogue: when it runs, as whom, how long, and what its end means.
 
-use glexec::contract::{Reason, Record};
+use contract::{Reason, Record};
 use harness::accounts::{KEEPER, KEEPERS};
 use harness::{Ran, Site};
 use std::time::{Duration, Instant};

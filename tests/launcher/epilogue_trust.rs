@@ -1,6 +1,6 @@
 //! Which epilogues are trusted: nobody else may be able to change the file or the way to it.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::accounts::{FRIEND, KEEPER, KEEPERS, OTHER, PILOT, STEWARD};
 use harness::{EPILOGUE, Site};
 use std::os::unix::fs::symlink;
@@ -384,7 +384,7 @@ fn posix_acls_count_as_write_bits() {
 
 #[test]
 fn an_epilogue_that_became_untrusted_while_the_payload_ran_is_not_run_and_the_code_not_lost() {
-    use glexec::contract::Record;
+    use contract::Record;
     let site = Site::with_epilogue("");
     let running = site.glexec(["sh", "-c", "sleep 0.5; exit 42"]).with_status().start();
     running.started();

@@ -1,7 +1,7 @@
 //! Everything that can be wrong with a node, planted: what the caller reads, what the log says, and
 //! what `check`, `check --as`, Slurm's prolog and HTCondor's prepare hook say before a job is lost.
 
-use glexec::contract::{Fault, Reason, Record};
+use contract::{Fault, Reason, Record};
 use harness::{CONFIG, EPILOGUE, GLEXEC, LIBEXEC, Ran, Site};
 use std::sync::Mutex;
 

@@ -1,7 +1,7 @@
 //! A directory of the caller's is the target's for the run and the caller's again afterwards; and
 //! nothing else ever changes hands.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::accounts::{OTHER, PAYLOAD1, PILOT};
 use harness::{Call, Ran, Site, raw};
 use std::os::unix::fs::{MetadataExt as _, symlink};

@@ -1,7 +1,7 @@
 //! Nobody can make an immune glexec, or a process of root's, wait for him: not by a pipe that is
 //! full, a child that was there before, a lock, a close that hangs, or by being stopped.
 
-use glexec::contract::{Reason, Record};
+use contract::{Reason, Record};
 use harness::accounts::{PAYLOAD1, PILOT, WORK};
 use harness::{Call, EPILOGUE, GLEXEC, Process, Running, Site};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};

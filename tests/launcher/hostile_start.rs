@@ -1,6 +1,6 @@
 //! What a hostile caller leaves in the process before glexec draws its first breath.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::{Limit, Ran, Site, may_raise_limits};
 use nix::sys::resource::Resource;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! As whom a payload runs: every id, every group, no way back.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::accounts::{EXTRA_GROUPS, PAYLOAD1, VAST};
 use harness::{Look, Site};
 

@@ -1,6 +1,6 @@
 //! The log: a line at the begin and one at the end of every run, and nobody forges one.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::Site;
 use harness::accounts::PILOT;
 use std::time::{Duration, Instant};
@@ -138,7 +138,7 @@ fn without_a_log_nothing_runs() {
         assert_eq!((ran.code, ran.output().as_str()), (Some(202), ""), "{ran:#?}");
         ran.said_one_sentence();
         assert!(
-            matches!(&ran.records[..], [glexec::contract::Record::Refused { reason, .. }] if reason == Reason::Audit.word()),
+            matches!(&ran.records[..], [contract::Record::Refused { reason, .. }] if reason == Reason::Audit.word()),
             "{ran:#?}"
         );
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

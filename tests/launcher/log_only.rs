@@ -1,6 +1,6 @@
 //! Log-only mode: glexec not setuid, nothing switched, everything else as always.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::accounts::{GRID, PILOT};
 use harness::{GLEXEC, Site};
 

@@ -1,6 +1,6 @@
 //! Pool accounts: one for each lingering run, until its epilogue has ended.
 
-use glexec::contract::{Reason, Record};
+use contract::{Reason, Record};
 use harness::accounts::WORK;
 use harness::{EPILOGUE, Running, Site};
 use std::collections::HashSet;

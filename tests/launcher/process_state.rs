@@ -1,7 +1,7 @@
 //! The state of a process that root's own program starts with, compared as a whole: under a caller
 //! who has set nothing, and under one who has set everything that can be set.
 
-use glexec::contract::{Reason, Record};
+use contract::{Reason, Record};
 use harness::{Call, EPILOGUE, Limit, Site, State, TOLD, may_raise_limits};
 use nix::sys::resource::Resource;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! `--check`: everything up to the plan, log and state directory tried, nothing started.
 
-use glexec::contract::Reason;
+use contract::Reason;
 use harness::Site;
 
 #[test]

@@ -1,7 +1,7 @@
 //! What hostile callers and payloads try so that the clean-up does not take place: each was shown
 //! to work once.
 
-use glexec::contract::{Reason, Record};
+use contract::{Reason, Record};
 use harness::{Limit, Site, raw};
 use nix::sys::resource::Resource;
 use nix::sys::socket::{setsockopt, sockopt};

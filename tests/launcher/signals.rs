@@ -158,7 +158,7 @@ fn a_term_during_the_epilogue_harms_nothing_and_a_second_one_of_root_skips_no_ep
     let site =
         Site::with_epilogue_script("#!/bin/sh\nsleep 1\necho done >> /var/lib/site/done\n", "");
     let running = site.glexec(["actor", "exit", "42"]).with_status().start();
-    running.record(|r| matches!(r, glexec::contract::Record::Payload { .. }));
+    running.record(|r| matches!(r, contract::Record::Payload { .. }));
     std::thread::sleep(Duration::from_millis(200));
     for _ in 0..3 {
         running.signal_by("root", libc::SIGTERM).unwrap();
@@ -172,7 +172,7 @@ fn a_second_term_of_root_skips_what_is_left_of_the_graces() {
     let site = Site::with_epilogue("kill_grace = 20");
     let start = Instant::now();
     let running = site.glexec(["actor", "storm", "42"]).with_status().start();
-    running.record(|r| matches!(r, glexec::contract::Record::Payload { .. }));
+    running.record(|r| matches!(r, contract::Record::Payload { .. }));
     std::thread::sleep(Duration::from_millis(200));
     for _ in 0..2 {
         running.signal_by("root", libc::SIGTERM).unwrap();

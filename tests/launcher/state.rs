@@ -1,7 +1,7 @@
 //! Nothing is lost: what a glexec owes that is gone is paid by a sweep, at least once to its end
 //! and never two at a time.
 
-use glexec::contract::{Reason, Record};
+use contract::{Reason, Record};
 use harness::accounts::{OTHER, PILOT};
 use harness::{EPILOGUE, GLEXEC, Look, Process, Ran, Running, Site, raw};
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! The status stream.
 
-use glexec::contract::{Reason, Record};
+use contract::{Reason, Record};
 use harness::Site;
 use std::fs::File;
 use std::io::Write as _;

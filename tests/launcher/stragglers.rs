@@ -1,6 +1,6 @@
 //! What a payload leaves behind is ended before the epilogue starts.
 
-use glexec::contract::Record;
+use contract::Record;
 use harness::{EPILOGUE, Site, accounts};
 use std::time::{Duration, Instant};
 

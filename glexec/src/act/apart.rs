@@ -11,7 +11,7 @@ use super::process;
 use super::root::{Privilege, Root};
 use super::state::Settling;
 use super::sys::{self, Side};
-use crate::contract::{Ending, Reason};
+use contract::{Ending, Reason};
 use crate::decide::entry::Birth;
 use crate::decide::refusal::Refusal;
 use nix::errno::Errno;

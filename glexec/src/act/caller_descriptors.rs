@@ -3,7 +3,7 @@
 
 use super::root::Privilege;
 use super::{process, sys};
-use crate::contract::{Invocation, Reason};
+use contract::{Invocation, Reason};
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::Sink;
 use nix::errno::Errno;

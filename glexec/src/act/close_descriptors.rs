@@ -6,7 +6,7 @@ use super::process;
 use super::root::Privilege;
 use super::sys::{self, Side};
 use super::threshold::open_descriptors;
-use crate::contract::Ending;
+use contract::Ending;
 use crate::decide::mounts::closes_at_once;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;

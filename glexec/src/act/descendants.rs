@@ -5,7 +5,7 @@ use super::nested::Nested;
 use super::process::{self, stat_of};
 use super::root::Root;
 use super::sys;
-use crate::contract::{Ending, ResourceUsage};
+use contract::{Ending, ResourceUsage};
 use crate::decide::entry::Birth;
 use crate::decide::procfs::Stat;
 use nix::errno::Errno;

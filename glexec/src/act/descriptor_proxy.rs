@@ -10,7 +10,7 @@ use super::launch::not_forked;
 use super::process;
 use super::root::Privilege;
 use super::sys::{self, Side};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::entry::Birth;
 use crate::decide::refusal::Refusal;
 use nix::errno::Errno;

@@ -18,7 +18,7 @@ use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
 use super::supervisor::now;
 use super::sys::{self, Block, Side};
 use super::trusted::Untrusted;
-use crate::contract::{Ending, EpilogueResult, Reason};
+use contract::{Ending, EpilogueResult, Reason};
 use crate::decide::config::EpilogueOutput;
 use crate::decide::deadline::{Away, Deadline};
 use crate::decide::entry::Phase;

@@ -9,7 +9,7 @@ use super::status_proxy::StatusProxy;
 use super::stragglers::{UNKILLABLE, event_of};
 use super::supervisor::Run;
 use super::sys;
-use crate::contract::{Ending, Reason, Record, ResourceUsage};
+use contract::{Ending, Reason, Record, ResourceUsage};
 use crate::decide::reporter::Level;
 use crate::decide::signal_info::{Sender, Signal};
 use crate::decide::state_machine::{Action, Input};
@@ -202,8 +202,8 @@ impl Run<'_> {
 /// 126 and 127 are exec's own answers; all other steps are the site's (202).
 pub(crate) fn code_of(failure: Failure) -> u8 {
     match (failure.step, failure.errno) {
-        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => crate::contract::NOT_FOUND,
-        (Step::Exec, _) => crate::contract::FOUND_NOT_EXECUTABLE,
+        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => contract::NOT_FOUND,
+        (Step::Exec, _) => contract::FOUND_NOT_EXECUTABLE,
         _ => Reason::Switch.fault().exit_code(),
     }
 }

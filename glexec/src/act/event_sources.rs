@@ -2,7 +2,7 @@
 
 use super::caller_descriptors::{Order, Orders};
 use super::sys;
-use crate::contract::order;
+use contract::order;
 use crate::decide::signal_info::{SIGNAL_INFO, Signal};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -4,7 +4,7 @@
 use super::process;
 use super::root::{Root, set_effective};
 use super::sys;
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::plan::Found;
 use crate::decide::refusal::Refusal;
 use crate::decide::target::Target;

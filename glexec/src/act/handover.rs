@@ -9,7 +9,7 @@ use super::tree::{
     Entry, PATIENCE, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_removed, pass,
 };
 use super::whereabouts::{Again, find_again, reach};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::config::StateRule;
 use crate::decide::entry::{Handed, Owed, Phase, RecordedRun, Trigger};
 use crate::decide::handover::{Disposition, Kind, Pair};

@@ -7,7 +7,7 @@ use super::process;
 use super::root::{Privilege, Root};
 use super::sys::{self, Block, Side};
 use super::trusted;
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::refusal::Refusal;
 use crate::decide::text::escaped;
 use crate::decide::trust::Trust;
@@ -199,8 +199,8 @@ pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
     let until = Instant::now() + patience;
     loop {
         match super::descendants::reap(helper) {
-            Some((crate::contract::Ending::Exited(code), _)) => return Some(code),
-            Some((crate::contract::Ending::Killed { .. }, _)) => return None,
+            Some((contract::Ending::Exited(code), _)) => return Some(code),
+            Some((contract::Ending::Killed { .. }, _)) => return None,
             None if Instant::now() >= until => {
                 let _ = sys::kill(helper.as_raw(), libc::SIGKILL);
             }

@@ -9,7 +9,7 @@ use super::process;
 use super::root::{Privilege, Root};
 use super::state::{self, RunRecord, StateDir};
 use super::sys::{self, Side};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::entry::Phase;
 use crate::decide::plan::{Linger, Plan, Supervisor};
 use crate::decide::refusal::Refusal;

@@ -6,7 +6,7 @@ use super::orphans;
 use super::process;
 use super::root::Root;
 use super::state::{Claim, StateDir, user_of};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::config::StateRule;
 use crate::decide::refusal::Refusal;
 use nix::errno::Errno;

@@ -2,7 +2,7 @@
 
 use super::root::Root;
 use super::sys;
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::entry::Birth;
 use crate::decide::procfs::{Stat, children, uids};
 use crate::decide::refusal::Refusal;

@@ -2,7 +2,7 @@
 
 use super::close_descriptors::DescriptorsClosed;
 use super::sys::{self, Side};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getresuid};

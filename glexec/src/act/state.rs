@@ -4,7 +4,7 @@
 use super::root::Root;
 use super::sys;
 use super::trusted::{self, Untrusted};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::config::StateRule;
 use crate::decide::entry::{self, Entry, Person, Phase, RecordedRun, Unreadable};
 use crate::decide::refusal::Refusal;

@@ -7,7 +7,7 @@ use super::event_sources::{Event, EventSources};
 use super::launch::not_forked;
 use super::root::Privilege;
 use super::sys::{self, Side};
-use crate::contract::{Ending, Reason};
+use contract::{Ending, Reason};
 use crate::decide::refusal::Refusal;
 use crate::decide::signal_info::Sender;
 use nix::errno::Errno;

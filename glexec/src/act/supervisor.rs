@@ -21,7 +21,7 @@ use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
 use super::sys::{self};
 use super::threshold::Restore;
 use super::{close_descriptors, orphans, process, status_proxy};
-use crate::contract::{Ending, EpilogueResult, Record, ResourceUsage};
+use contract::{Ending, EpilogueResult, Record, ResourceUsage};
 use crate::decide::config;
 use crate::decide::ended::{Ended, Leftovers};
 use crate::decide::entry::{Birth, Phase};

@@ -14,7 +14,7 @@ use super::state::{self, RunRecord, StateDir, Taken};
 use super::stragglers::{EventWait, Graces};
 use super::supervisor::now;
 use super::sys;
-use crate::contract::{EpilogueResult, Reason, ResourceUsage};
+use contract::{EpilogueResult, Reason, ResourceUsage};
 use crate::decide::config::EpilogueRule;
 use crate::decide::entry::{Birth, Bytes, Owed, Place, RecordedRun, Trigger};
 use crate::decide::epilogue_environment::{EpilogueIdentity, Late, environment};

@@ -3,7 +3,7 @@
 use super::clean::{BOUNDS, Bound, NO_LIMIT, TIMER_SLACK_NS};
 use super::root::Privilege;
 use super::sys::{self, Limit, Resource};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::refusal::Refusal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, geteuid};

@@ -26,10 +26,10 @@ const SLOTS: u8 = 4;
 /// As where a run begins: [`Reason::State`], [`Reason::TooManyRuns`],
 /// [`Reason::ArgumentsTooLong`], [`Reason::NoProc`].
 ///
-/// [`Reason::State`]: crate::contract::Reason::State
-/// [`Reason::TooManyRuns`]: crate::contract::Reason::TooManyRuns
-/// [`Reason::ArgumentsTooLong`]: crate::contract::Reason::ArgumentsTooLong
-/// [`Reason::NoProc`]: crate::contract::Reason::NoProc
+/// [`Reason::State`]: contract::Reason::State
+/// [`Reason::TooManyRuns`]: contract::Reason::TooManyRuns
+/// [`Reason::ArgumentsTooLong`]: contract::Reason::ArgumentsTooLong
+/// [`Reason::NoProc`]: contract::Reason::NoProc
 pub(crate) fn of_plan(root: &Root, plan: &Plan, rule: &StateRule) -> Result<(), Refusal> {
     let supervisor = launch::supervisor(super::supervisor::now(), false)?;
     let directory = StateDir::open(root, rule)?;
@@ -43,7 +43,7 @@ pub(crate) fn of_plan(root: &Root, plan: &Plan, rule: &StateRule) -> Result<(), 
 /// The same with a line as long as a small entry, for who looks after the node.
 ///
 /// # Errors
-/// [`Reason::State`](crate::contract::Reason::State).
+/// [`Reason::State`](contract::Reason::State).
 pub(crate) fn of_directory(_root: &Root, directory: &StateDir) -> Result<(), Refusal> {
     const LENGTH: usize = 4096;
     write(directory, 0, &[b'\n'; LENGTH])

@@ -3,7 +3,7 @@
 use super::rehearse::Rehearsal;
 use super::{advice, epilogue, grants, node, rehearse};
 use crate::act::root::Root;
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::config::{Config, Listed, Syntax};
 use crate::decide::refusal::Refusal;
 use crate::lookups::Lookups;

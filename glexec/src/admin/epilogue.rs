@@ -4,7 +4,7 @@ use super::check::Findings;
 use crate::act::root::Root;
 use crate::act::trusted::{self, Untrusted};
 use crate::act::{self, helper};
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::advice::callers;
 use crate::decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept, Listed};
 use crate::decide::entry::Person;

@@ -4,7 +4,7 @@ use crate::act::root::Root;
 use crate::act::state::{Found, StateDir};
 use crate::act::threshold::threshold;
 use crate::carry::powerless;
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::entry::RecordedRun;
 use crate::decide::refusal::Refusal;
 use crate::decide::text::escaped;

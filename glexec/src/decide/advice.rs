@@ -4,7 +4,7 @@
 use super::config::{Config, Listed, RowCaller};
 use super::facts::Caller;
 use super::policy::judge;
-use crate::contract::Reason;
+use contract::Reason;
 use std::collections::BTreeMap;
 
 /// The accounts and groups that a configuration names, each as it is here, or `None` where there is

@@ -1,7 +1,7 @@
 //! How a lingering run ended, all told, and what glexec returns for it.
 
 use super::config::EpilogueFailure;
-use crate::contract::{Ending, EpilogueResult, Outcome, ResourceUsage};
+use contract::{Ending, EpilogueResult, Outcome, ResourceUsage};
 use std::time::Duration;
 
 /// Everything that is known of a run once nothing of it is left.

@@ -2,7 +2,7 @@
 //! process that owed it is gone. One file a run: a line that says who and what, then a line for
 //! each phase.
 
-use crate::contract::{Ending, ResourceUsage};
+use contract::{Ending, ResourceUsage};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{CString, OsStr};

@@ -8,7 +8,7 @@ use super::plan::{Epilogue, Launch, Plan};
 use super::refusal::Refusal;
 use super::target::Target;
 use super::trust::Trust;
-use crate::contract::{Ending, Reason, ResourceUsage};
+use contract::{Ending, Reason, ResourceUsage};
 use nix::unistd::{Gid, Uid};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;

@@ -11,7 +11,7 @@ use super::facts::{Account, Caller, CallerDirectory};
 use super::refusal::Refusal;
 use super::target::Target;
 use super::text::{cut, escaped};
-use crate::contract::{Invocation, Reason};
+use contract::{Invocation, Reason};
 use std::ffi::{CString, OsStr};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -3,7 +3,7 @@
 use super::config::{Config, Listed, Means, RowCaller, StaticRow};
 use super::facts::Caller;
 use super::refusal::Refusal;
-use crate::contract::Reason;
+use contract::Reason;
 
 /// What the mapping gave: names of accounts, not yet looked up, not yet admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Who is told while a run goes on. `act` calls it, `report` is it.
 
 use super::refusal::Refusal;
-use crate::contract::Record;
+use contract::Record;
 use std::time::Duration;
 
 /// How much a line matters, as in `log_level`: 1 to 5.

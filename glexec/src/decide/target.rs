@@ -3,7 +3,7 @@
 use super::entry::Person;
 use super::facts::Account;
 use super::refusal::Refusal;
-use crate::contract::Reason;
+use contract::Reason;
 use nix::unistd::{Gid, Uid};
 use std::ffi::OsStr;
 

@@ -3,7 +3,7 @@
 //! container costs nothing: glexec sees the control descriptor's end and takes it from there.
 
 use crate::act::{exit_now, front};
-use crate::contract::{
+use contract::{
     ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Invocation, Mode, Outcome, Record,
     order_line,
 };

@@ -1,4 +1,4 @@
-//! What adapters stand on besides the [`contract`](crate::contract): holding a run, asking other
+//! What adapters stand on besides the [`contract`](contract): holding a run, asking other
 //! programs within a time limit, reading the site's file, telling the log, removing what accounts leave. Nothing here is ever
 //! setuid: it runs with the rights of whoever the scheduler started.
 

@@ -1,7 +1,7 @@
 //! Asking glexec to pay what is owed of this user's own finished runs.
 
 use super::front::read_records;
-use crate::contract::{Invocation, Mode, Record};
+use contract::{Invocation, Mode, Record};
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;

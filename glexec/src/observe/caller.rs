@@ -1,6 +1,6 @@
 //! Who is calling, by the kernel's word.
 
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::facts::KernelIds;
 use crate::decide::refusal::Refusal;
 use nix::unistd::{Gid, Uid, getgroups};

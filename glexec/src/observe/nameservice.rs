@@ -1,6 +1,6 @@
 //! Whether accounts are more than what stands in the files.
 
-use crate::contract::Reason;
+use contract::Reason;
 use crate::decide::database;
 use crate::decide::refusal::Refusal;
 use nix::errno::Errno;

@@ -1,6 +1,6 @@
 //! What the caller asks for.
 
-use crate::contract::{Invocation, Reason};
+use contract::{Invocation, Reason};
 use crate::decide::environment::Environ;
 use crate::decide::plan::Request;
 use crate::decide::refusal::Refusal;

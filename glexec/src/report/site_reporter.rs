@@ -2,7 +2,7 @@
 
 use super::audit::{self, Fields};
 use super::voice;
-use crate::contract::{Fault, Reason, Record};
+use contract::{Fault, Reason, Record};
 use crate::decide::config::LogRule;
 use crate::decide::ended::Ended;
 use crate::decide::plan::Plan;

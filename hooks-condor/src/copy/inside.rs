@@ -5,7 +5,7 @@
 use super::place::moved;
 use super::{LONGEST_SENTENCE, READY, STARTERS, TAKEN, names};
 use crate::archive::{Rules, pack, unpack};
-use glexec::contract::{ADMIN_MUST_ACT, Ending};
+use contract::{ADMIN_MUST_ACT, Ending};
 use glexec::hook::tree::{open_directory, open_own_directory, remove};
 use glexec::hook::{end_as, take_kept};
 use nix::fcntl::{Flock, FlockArg};

@@ -4,7 +4,7 @@ use super::{SCRATCH, complain, noted, variables};
 use crate::dialect::{self, Variables};
 use crate::settings::{GLEXEC, Settings, seconds};
 use crate::verdict::{self, Admission};
-use glexec::contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
+use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use glexec::hook::{BoundedCommand, Hold, end_as, rehearse};
 use nix::unistd::Uid;
 use std::ffi::OsString;
