@@ -10,8 +10,7 @@ use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
 use crate::act::state::StateDir;
 use crate::act::supervisor::{Open, Rest, RunContext, linger};
-use crate::act::{leads_terminal_group, needs_proc, status_proxy};
-use contract::{Invocation, Mode, Reason, Record, usage_text};
+use crate::act::{needs_proc, status_proxy};
 use crate::decide::config::{CgroupRule, Config, EpilogueFailure, LogRule, Stragglers};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Linger, Plan};
@@ -20,11 +19,13 @@ use crate::decide::reporter::{Level, Reporter as _, Sink};
 use crate::report::{SiteReporter, not_logged, paths, version};
 use crate::sweep::{Became, Wanted, in_a_process_apart, pairs};
 use crate::{Walk, settings};
+use contract::{Invocation, Mode, Reason, Record, usage_text};
 use nix::unistd::{Pid, Uid};
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::time::Duration;
+use system::process::leads_terminal_group;
 
 /// What is open for telling.
 pub(crate) struct Outputs<'p> {

@@ -2,13 +2,10 @@
 //!
 //! Observe, decide, act, report. Only `act` is ever root; adapters see only [`contract`] and [`hook`].
 
-
-
 mod act;
 mod admin;
 mod carry;
 mod decide;
-pub mod hook;
 mod lookups;
 mod observe;
 mod report;
@@ -37,8 +34,10 @@ use report::SiteReporter;
 /// The setuid program: from the first breath to the one exit byte.
 pub fn run() -> ! {
     // Whatever a bug does, nothing is printed from inside a privileged process.
-    std::panic::set_hook(Box::new(|_| act::exit_now(Reason::Internal.fault().exit_code())));
-    act::exit_now(match threshold() {
+    std::panic::set_hook(Box::new(|_| {
+        system::kernel::exit_now(Reason::Internal.fault().exit_code())
+    }));
+    system::kernel::exit_now(match threshold() {
         Ok(born) => begun(born),
         Err(stop) => carry::refuse_without_rights(&stop),
     })
@@ -120,7 +119,8 @@ impl Walk<'_> {
             }
             // Root by a user namespace of the caller's own: root's files are not root's there.
             (Ok(_), Err(stop))
-                if stop.reason == Reason::ConfigUntrusted && act::is_root_by_namespace() =>
+                if stop.reason == Reason::ConfigUntrusted
+                    && system::process::is_root_by_namespace() =>
             {
                 let detail = stop.detail.unwrap_or_default();
                 Err(carry::powerless(Reason::UserNamespace).detail(detail))

@@ -1,9 +1,7 @@
 //! Who an id or a name is: from the files, or from the helper where the site has more.
 
 use crate::act::root::{Privilege, Root};
-use crate::act::trusted::Untrusted;
 use crate::act::{helper, program};
-use contract::Reason;
 use crate::decide::config::{AccountSource, EpilogueRule};
 use crate::decide::database::{self, Database, Question};
 use crate::decide::epilogue_environment::EpilogueIdentity;
@@ -11,9 +9,11 @@ use crate::decide::facts::{Account, Caller, KernelIds};
 use crate::decide::policy::Granted;
 use crate::decide::refusal::Refusal;
 use crate::decide::target::Target;
-use crate::decide::trust::Stranger;
 use crate::{observe, settings};
+use contract::Reason;
 use nix::unistd::{Gid, Uid};
+use system::file_trust::Stranger;
+use system::secure_open::Untrusted;
 
 /// The helper that asks the C library.
 const HELPER: &str = "glexec-accounts";
@@ -39,7 +39,7 @@ impl<'p> Lookups<'p> {
     /// # Errors
     /// [`Reason::Accounts`].
     pub(crate) fn open(
-        root: &Root,
+        _root: &Root,
         privilege: Option<&'p Privilege>,
         source: AccountSource,
     ) -> Result<Self, Refusal> {
@@ -51,8 +51,8 @@ impl<'p> Lookups<'p> {
         if ask {
             return Ok(Self { database: Database::default(), source: Source::Helper(privilege) });
         }
-        let passwd = settings::accounts_file(root, "/etc/passwd")?;
-        let groups = settings::accounts_file(root, "/etc/group")?;
+        let passwd = settings::accounts_file("/etc/passwd")?;
+        let groups = settings::accounts_file("/etc/group")?;
         Ok(Self { database: Database { passwd, groups }, source: Source::Files })
     }
 
@@ -213,7 +213,7 @@ impl<'p> Lookups<'p> {
         // No name service lists who has the group as primary: those who own something are asked
         // for one by one. Each is asked for once, because then it is trusted or the search ends.
         loop {
-            let opened = rights().map(|root| program::open(&root, &rule.path, &identity.trust))?;
+            let opened = rights().map(|_root| program::open(&rule.path, &identity.trust))?;
             match opened {
                 Err(Untrusted::Changeable(Stranger::User(uid), _))
                     if self.is_in_group(uid, group)? =>

@@ -1,12 +1,12 @@
 //! The configuration: which of the two files, opened as root, read as a value.
 
 use crate::act::root::Root;
-use crate::act::trusted::{self, Untrusted};
-use contract::Reason;
 use crate::decide::config::{Config, LogRule, Syntax};
 use crate::decide::database::account_by_name;
 use crate::decide::refusal::Refusal;
-use crate::decide::trust::Trust;
+use contract::Reason;
+use system::file_trust::Trust;
+use system::secure_open::{self, Untrusted};
 
 /// Ours.
 pub(crate) const OURS: &str = "/etc/glexec.toml";
@@ -60,10 +60,10 @@ impl Source {
     ///
     /// # Errors
     /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`].
-    pub(crate) fn open(root: &Root) -> Result<Self, Refusal> {
-        match text(root, OURS, &Trust::default()) {
+    pub(crate) fn open(_root: &Root) -> Result<Self, Refusal> {
+        match text(OURS, &Trust::default()) {
             Ok(text) => Ok(Self { text, file: OURS, syntax: Syntax::Toml, of_account: false }),
-            Err(Untrusted::Missing(_)) => Self::open_original(root),
+            Err(Untrusted::Missing(_)) => Self::open_original(),
             Err(untrusted) => Err(refused(&untrusted)),
         }
     }
@@ -87,10 +87,10 @@ impl Source {
         LogRule::of_what_can_be_read(&self.text, self.syntax)
     }
 
-    fn open_original(root: &Root) -> Result<Self, Refusal> {
+    fn open_original() -> Result<Self, Refusal> {
         let original =
             |text, of_account| Self { text, file: ORIGINAL, syntax: Syntax::Original, of_account };
-        let untrusted = match text(root, ORIGINAL, &Trust::default()) {
+        let untrusted = match text(ORIGINAL, &Trust::default()) {
             Ok(text) => return Ok(original(text, false)),
             Err(Untrusted::Missing(_)) => {
                 let detail = format!("neither {OURS} nor {ORIGINAL} exists; write one of them");
@@ -99,17 +99,17 @@ impl Source {
             Err(untrusted) => untrusted,
         };
         // Seen in production: the file belongs to the account that read it.
-        let passwd = accounts_file(root, "/etc/passwd")?;
+        let passwd = accounts_file("/etc/passwd")?;
         let account = account_by_name(&passwd, ORIGINAL_ACCOUNT).filter(|a| !a.uid.is_root());
         let account = account.ok_or_else(|| refused(&untrusted))?;
         let trust = Trust { user: Some(account.uid), ..Trust::default() };
-        let text = text(root, ORIGINAL, &trust).map_err(|untrusted| refused(&untrusted))?;
+        let text = text(ORIGINAL, &trust).map_err(|untrusted| refused(&untrusted))?;
         Ok(original(text, true))
     }
 }
 
-fn text(root: &Root, path: &str, trust: &Trust) -> Result<Vec<u8>, Untrusted> {
-    trusted::read(trusted::open_file(root, path, trust)?, path, MOST)
+fn text(path: &str, trust: &Trust) -> Result<Vec<u8>, Untrusted> {
+    secure_open::read(secure_open::open_file(path, trust)?, path, MOST)
 }
 
 /// A configuration's text as a value; `path` is for the message.
@@ -146,9 +146,9 @@ fn refused(untrusted: &Untrusted) -> Refusal {
 ///
 /// # Errors
 /// [`Reason::Accounts`].
-pub(crate) fn accounts_file(root: &Root, path: &str) -> Result<Vec<u8>, Refusal> {
-    trusted::open_file(root, path, &Trust::default())
-        .and_then(|file| trusted::read(file, path, MOST_ACCOUNTS))
+pub(crate) fn accounts_file(path: &str) -> Result<Vec<u8>, Refusal> {
+    secure_open::open_file(path, &Trust::default())
+        .and_then(|file| secure_open::read(file, path, MOST_ACCOUNTS))
         .map_err(|untrusted| {
             Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
                 .detail(untrusted.clause())

@@ -5,19 +5,20 @@ use crate::act::root::{Privilege, Root};
 use crate::act::sink::Post;
 use crate::act::state::{Settling, StateDir, is_of_caller};
 use crate::act::sweep::{Settled, Sweep, Which};
-use contract::Reason;
 use crate::decide::config::Config;
-use crate::decide::entry::{Birth, RecordedRun, Trigger};
+use crate::decide::entry::{RecordedRun, Trigger};
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::Reporter;
 use crate::lookups::Lookups;
 use crate::report::SiteReporter;
 use crate::settings;
+use contract::Reason;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
+use system::Birth;
 
 /// Which entries, and how patiently.
 #[derive(Debug, Default)]

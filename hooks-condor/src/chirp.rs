@@ -4,7 +4,7 @@ use crate::dialect::{Ad, Attribute, KEY};
 use crate::hooks::{LONGEST_AD, complain, scratch};
 use crate::settings::{By, Settings, seconds};
 use crate::verdict;
-use glexec::hook::BoundedCommand;
+use adapter::BoundedCommand;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::env::var_os;
 use std::ffi::OsString;

@@ -7,10 +7,8 @@ use crate::record::{self, Record};
 use crate::settings::{Prepare, Settings, Way, seconds};
 use crate::unsupported::{self, Starter};
 use crate::verdict::{self, Admission};
+use adapter::{Held, Hold, Log, Removal, Urgency, end_as, rehearse, remove_as_told, settle, tree};
 use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
-use glexec::hook::{
-    Held, Hold, Log, Removal, Urgency, end_as, rehearse, remove_as_told, settle, tree,
-};
 use nix::unistd::{Pid, Uid, getppid};
 use std::env::{args_os, var_os, vars_os};
 use std::ffi::{CString, OsString};

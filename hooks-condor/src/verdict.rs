@@ -3,10 +3,8 @@
 use crate::copy::CopyOutcome;
 use crate::dialect::{Ad, Attribute, Fate};
 use crate::settings::SignalExit;
-use contract::{
-    ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record,
-};
-use glexec::hook::{Held, Settlement};
+use adapter::{Held, Settlement};
+use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record};
 use std::time::Duration;
 
 /// How a job ends.

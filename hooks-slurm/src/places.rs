@@ -1,7 +1,7 @@
 //! Directories on the node that root makes for others: by descriptor, never through a link, and
 //! emptied with the owner's rights, so that nothing in them leads root astray.
 
-use glexec::hook::{Removal, tree};
+use adapter::{Removal, tree};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};

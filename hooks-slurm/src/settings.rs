@@ -185,7 +185,7 @@ impl Settings {
     /// # Errors
     /// One sentence that names the file, the line, or the key.
     pub(crate) fn read() -> Result<Self, String> {
-        let settings: Self = glexec::hook::read_site_file(FILE)?.unwrap_or_default();
+        let settings: Self = adapter::read_site_file(FILE)?.unwrap_or_default();
         settings.checked()
     }
 

@@ -1,8 +1,8 @@
 //! From outcomes to what Slurm is told. Pure, by tables.
 
 use crate::settings::SignalExit;
+use adapter::Held;
 use contract::{ADMIN_MUST_ACT, Ending, Reason, Record};
-use glexec::hook::Held;
 use serde::Deserialize;
 
 /// How a task ends, and what it says on stderr before.

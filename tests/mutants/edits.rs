@@ -104,8 +104,7 @@ impl Edit {
     fn choice(&self, original: &str) -> String {
         let Self { number, changed, .. } = self;
         let changed = changed.trim_end().replace('$', original);
-        let choice =
-            format!("if ::glexec::mutant::on({number}) {{ {changed} }} else {{ {original} }}");
+        let choice = format!("if ::mutant::on({number}) {{ {changed} }} else {{ {original} }}");
         let is_statement = original.trim_end().ends_with([';', '}']);
         if is_statement { choice } else { format!("({choice})") }
     }

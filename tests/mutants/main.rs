@@ -37,6 +37,12 @@ pub fn on(number: u32) -> bool {
 }
 "#;
 
+const MANIFEST: &str = "[package]\nname = \"mutant\"\nversion = \"0.0.0\"\nedition = \"2024\"\n";
+
+/// The packages that edits may be in.
+const PACKAGES: [&str; 6] =
+    ["glexec", "glexec/adapter", "glexec/contract", "glexec/system", "hooks-condor", "hooks-slurm"];
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -131,13 +137,18 @@ fn write(all: &[Edit], directory: &Path) -> Result<()> {
     for (file, text) in texts {
         fs::write(directory.join(&file), text).with_context(|| file.display().to_string())?;
     }
-    let library = directory.join("glexec/src/lib.rs");
-    let text = fs::read_to_string(&library).context("glexec/src/lib.rs")?;
-    // By one name wherever it is asked: in the library itself, too.
-    fs::write(
-        &library,
-        text + "\nextern crate self as glexec;\n#[doc(hidden)]\npub mod mutant;\n",
-    )?;
-    fs::write(directory.join("glexec/src/mutant.rs"), SWITCH.trim_start())?;
+    // A crate of its own, which every package may ask: the same name and the same number everywhere.
+    let switch = directory.join("mutant");
+    fs::create_dir_all(switch.join("src"))?;
+    fs::write(switch.join("Cargo.toml"), MANIFEST)?;
+    fs::write(switch.join("src/lib.rs"), SWITCH.trim_start())?;
+    for package in PACKAGES {
+        let manifest = directory.join(package).join("Cargo.toml");
+        let up = "../".repeat(package.split('/').count());
+        let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let with = format!("[dependencies]\nmutant = {{ path = \"{up}mutant\" }}\n");
+        ensure!(text.contains("[dependencies]\n"), "{} has no dependencies", manifest.display());
+        fs::write(&manifest, text.replacen("[dependencies]\n", &with, 1))?;
+    }
     Ok(())
 }

@@ -46,8 +46,16 @@ impl Place {
             .context("what was built of the mutated sources")?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
-        let units = ["glexec", "glexec-hooks-condor", "glexec-hooks-slurm"]
-            .map(|package| executable(directory, &["test", "--package", package, "--lib"]));
+        let units = [
+            "glexec",
+            "glexec-adapter",
+            "glexec-contract",
+            "glexec-system",
+            "glexec-hooks-condor",
+            "glexec-hooks-slurm",
+        ];
+        let units =
+            units.map(|package| executable(directory, &["test", "--package", package, "--lib"]));
         let units = units.into_iter().collect::<Result<Vec<_>>>()?;
         let suites = ["launcher", "legacy", "slurm", "condor"].map(|suite| {
             let words = ["test", "--package", "e2e", "--test", suite];

@@ -7,19 +7,19 @@ use super::clean;
 use super::close_descriptors;
 use super::descendants;
 use super::exec_status::{self, Failure, StatusReader, Step, Verdict};
-use super::process;
 use super::root::{Privilege, Root};
 use super::state::Settling;
-use super::sys::{self, Side};
-use contract::{Ending, Reason};
-use crate::decide::entry::Birth;
 use crate::decide::refusal::Refusal;
+use contract::{Ending, Reason};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2, read};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use system::Birth;
+use system::kernel::{self, Side};
+use system::process;
 
 /// The most an answer may be.
 const MOST: usize = 16 << 20;
@@ -58,11 +58,11 @@ pub(crate) fn start(
                     // Who reads it may sleep, and the pipe may be small.
                     let told = privilege.give_up().is_ok()
                         && File::from(theirs).write_all(&answer).is_ok();
-                    sys::exit_now(u8::from(!told))
+                    kernel::exit_now(u8::from(!told))
                 }
                 Err(failure) => telling.tell(failure),
             }
-            sys::exit_now(127)
+            kernel::exit_now(127)
         }
     }
 }
@@ -88,7 +88,7 @@ impl Apart {
     /// # Errors
     /// [`Reason::State`] where it failed, or answers too much.
     pub(crate) fn answer(self) -> Result<Vec<u8>, Refusal> {
-        sys::set_mask(0);
+        kernel::set_mask(0);
         let (mut answer, mut room) = (Vec::new(), vec![0u8; 65_536]);
         loop {
             match read(&self.answer, &mut room) {
@@ -102,7 +102,7 @@ impl Apart {
             }
         }
         // It has closed its answer, so it is about to end.
-        sys::wait_for_end(self.pid).map_err(|e| failed(e.desc()))?;
+        kernel::wait_for_end(self.pid).map_err(|e| failed(e.desc()))?;
         match (self.hearing.verdict(), descendants::reap(self.pid)) {
             (Verdict::Failed(failure), _) => Err(failed(&failure.told())),
             (_, Some((Ending::Exited(0), _))) => Ok(answer),

@@ -2,10 +2,9 @@
 //! neither a sleeping reader nor a flag set on the shared description can ever block glexec.
 
 use super::root::Privilege;
-use super::{process, sys};
-use contract::{Invocation, Reason};
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::Sink;
+use contract::{Invocation, Reason};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
+use system::{kernel, process};
 
 /// One named descriptor.
 #[derive(Debug)]
@@ -97,8 +97,8 @@ pub(crate) fn take(
 /// Pipe or socket, or neither. A socket that speaks with the kernel (netlink(7), packet(7)) is
 /// neither: to write to it as root could ask for what the caller may not have.
 fn kind(fd: RawFd) -> Option<SFlag> {
-    fcntl(sys::borrow(fd), FcntlArg::F_GETFD).ok()?;
-    let (kind, _) = sys::kind_and_device(sys::borrow(fd)).ok()?;
+    fcntl(kernel::borrow(fd), FcntlArg::F_GETFD).ok()?;
+    let (kind, _) = kernel::kind_and_device(kernel::borrow(fd)).ok()?;
     match SFlag::from_bits_truncate(kind) {
         SFlag::S_IFIFO => Some(SFlag::S_IFIFO),
         SFlag::S_IFSOCK => {
@@ -118,11 +118,11 @@ fn anew(fd: RawFd, way: OFlag, privilege: Option<&Privilege>) -> Result<Named, E
         return Ok(Named { file: process::duplicate(fd)?, kind: Kind::Socket });
     }
     let has =
-        OFlag::from_bits_truncate(fcntl(sys::borrow(fd), FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+        OFlag::from_bits_truncate(fcntl(kernel::borrow(fd), FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
     if has != way && has != OFlag::O_RDWR {
         return Err(Errno::EBADF);
     }
-    let path = process::descriptor_name(sys::borrow(fd)).ok_or(Errno::EBADF)?;
+    let path = process::descriptor_name(kernel::borrow(fd)).ok_or(Errno::EBADF)?;
     let flags = way | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let reopen = || open(path.as_c_str(), flags, Mode::empty());
     // A name that begins with a slash would lead into some file system's hands.

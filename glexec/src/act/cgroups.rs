@@ -1,11 +1,8 @@
 //! Control groups: out of the job's container with the supervisor, and a leaf for the payload.
 //! Nobody relies on either: where it cannot be had, one notice, and the run goes on.
 
-use super::process;
 use super::root::Root;
-use super::trusted::{self, Untrusted};
 use crate::decide::cgroups::{Hierarchy, hierarchies, is_empty, is_name_of_leaf};
-use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,6 +10,9 @@ use nix::sys::stat::{Mode, SFlag, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat, write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
+use system::file_trust::Trust;
+use system::process;
+use system::secure_open::{self, Untrusted};
 
 pub(super) use super::foreign::{Left, Mounts, leave_foreign};
 
@@ -80,7 +80,7 @@ impl Missing {
     }
 }
 
-fn open(root: &Root, path: &str) -> Result<OwnedFd, Missing> {
+fn open(_root: &Root, path: &str) -> Result<OwnedFd, Missing> {
     let trust = Trust::default();
     let untrusted = |why: Untrusted| match why {
         Untrusted::Missing(clause) => Missing::Gone(clause),
@@ -88,7 +88,7 @@ fn open(root: &Root, path: &str) -> Result<OwnedFd, Missing> {
             Missing::Because(other.clause().to_owned())
         }
     };
-    let (parent, name) = trusted::open_parent(root, path, &trust).map_err(untrusted)?;
+    let (parent, name) = secure_open::open_parent(path, &trust).map_err(untrusted)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = openat(&parent, name, flags, Mode::empty()).map_err(|errno| {
         if errno == Errno::ENOENT {
@@ -97,7 +97,7 @@ fn open(root: &Root, path: &str) -> Result<OwnedFd, Missing> {
             Missing::Because(errno.desc().to_owned())
         }
     })?;
-    trusted::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(untrusted)?;
+    secure_open::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(untrusted)?;
     Ok(directory)
 }
 

@@ -18,12 +18,12 @@
 
 use super::exec_status::{Failure, Step};
 use super::keyring;
-use super::process;
 use super::root::Root;
-use super::sys::{self, Limit, Resource};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, setsid};
+use system::kernel::{self, Limit, Resource};
+use system::process;
 
 /// The timer slack of a process that never set one (`PR_SET_TIMERSLACK(2const)`).
 pub(super) const TIMER_SLACK_NS: u64 = 50_000;
@@ -100,11 +100,11 @@ pub(super) fn start(root: &Root) -> Result<(), Failure> {
 pub(super) fn settings(root: &Root) -> Result<(), Failure> {
     keyring::leave_callers(root).map_err(Failure::at(Step::Keyring))?;
     // What knows no keyrings knows no destination of keys either.
-    let _ = sys::reset_key_destination();
+    let _ = kernel::reset_key_destination();
     umask(Mode::from_bits_truncate(0o022));
     chdir("/").map_err(Failure::at(Step::Directory))?;
-    sys::reset_priority();
-    sys::reset_personality();
+    kernel::reset_priority();
+    kernel::reset_personality();
     attributes().map_err(Failure::at(Step::Settings))?;
     files(root).map_err(Failure::at(Step::Settings))?;
     limits().map_err(Failure::at(Step::Limits))
@@ -114,17 +114,17 @@ pub(super) fn settings(root: &Root) -> Result<(), Failure> {
 fn attributes() -> Result<(), Errno> {
     const PR_SET_IO_FLUSHER: i32 = 57;
     const PR_SET_MEMORY_MERGE: i32 = 67;
-    sys::control(libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS)?;
-    known(sys::control(libc::PR_SET_THP_DISABLE, 0))?;
+    kernel::control(libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS)?;
+    known(kernel::control(libc::PR_SET_THP_DISABLE, 0))?;
     // The policy of the machine for a memory error, not one of the caller's.
-    known(sys::control(libc::PR_MCE_KILL, 0))?;
+    known(kernel::control(libc::PR_MCE_KILL, 0))?;
     speculation()?;
     // Only a process with CAP_SYS_RESOURCE could have set these two; only one such may ask.
-    let _ = sys::control(PR_SET_IO_FLUSHER, 0);
-    let _ = sys::control(PR_SET_MEMORY_MERGE, 0);
+    let _ = kernel::control(PR_SET_IO_FLUSHER, 0);
+    let _ = kernel::control(PR_SET_MEMORY_MERGE, 0);
     // The core scheduling cookie of init, which has none: with the caller's own, a task of the
     // caller's could share a core with this one. Not to be had without SMT, nor before Linux 5.14.
-    let _ = sys::control_with(libc::PR_SCHED_CORE, [3, 1, 0]);
+    let _ = kernel::control_with(libc::PR_SCHED_CORE, [3, 1, 0]);
     Ok(())
 }
 
@@ -148,23 +148,23 @@ fn speculation() -> Result<(), Errno> {
     // Store bypass, indirect branches, flushing of the first data cache.
     for (which, default) in [(0, ENABLE), (1, ENABLE), (2, DISABLE)] {
         // Not known to this kernel or this processor: nothing to be undone.
-        let Ok(now) = sys::control(PR_GET_SPECULATION_CTRL, which) else { continue };
+        let Ok(now) = kernel::control(PR_GET_SPECULATION_CTRL, which) else { continue };
         if now & CHOICE != 0 && now & (default | FOR_GOOD) == 0 {
             let value = u64::from(default.unsigned_abs());
-            sys::control_with(PR_SET_SPECULATION_CTRL, [which, value, 0])?;
+            kernel::control_with(PR_SET_SPECULATION_CTRL, [which, value, 0])?;
         }
     }
     Ok(())
 }
 
 /// What /proc/self sets.
-fn files(root: &Root) -> Result<(), Errno> {
+fn files(_root: &Root) -> Result<(), Errno> {
     // Without CAP_SYS_RESOURCE not below what a privileged process has set.
-    match process::set_oom_score(root, "0") {
+    match process::set_oom_score("0") {
         Ok(()) | Err(Errno::EACCES | Errno::EPERM) => {}
         Err(errno) => return Err(errno),
     }
-    match process::set_coredump_filter(root, COREDUMP_FILTER) {
+    match process::set_coredump_filter(COREDUMP_FILTER) {
         // A kernel that writes no cores.
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno),
@@ -173,7 +173,7 @@ fn files(root: &Root) -> Result<(), Errno> {
 
 /// Soft and hard limits that do not depend on the caller's.
 fn limits() -> Result<(), Errno> {
-    let [effective, ..] = sys::capabilities()?;
+    let [effective, ..] = kernel::capabilities()?;
     let may_raise = effective & CAP_SYS_RESOURCE != 0;
     BOUNDS.iter().try_for_each(|bound| bound.set(may_raise))
 }
@@ -181,13 +181,13 @@ fn limits() -> Result<(), Errno> {
 impl Bound {
     fn set(&self, may_raise: bool) -> Result<(), Errno> {
         // The administrator's sysctl fs.nr_open bounds root's NOFILE, too.
-        if may_raise && sys::limit(self.resource, Some(self.full)).is_ok() {
+        if may_raise && kernel::limit(self.resource, Some(self.full)).is_ok() {
             return Ok(());
         }
         let most = match self.least {
             Some(least) => least,
-            None => sys::limit(self.resource, None)?.hard,
+            None => kernel::limit(self.resource, None)?.hard,
         };
-        sys::limit(self.resource, Some(Limit { soft: most, hard: most })).map(drop)
+        kernel::limit(self.resource, Some(Limit { soft: most, hard: most })).map(drop)
     }
 }

@@ -2,12 +2,10 @@
 //! the payload ends, and no file system of a user may hold a lingering glexec up.
 
 use super::descendants;
-use super::process;
 use super::root::Privilege;
-use super::sys::{self, Side};
 use super::threshold::open_descriptors;
-use contract::Ending;
 use crate::decide::mounts::closes_at_once;
+use contract::Ending;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollTimeout, poll};
@@ -16,6 +14,8 @@ use nix::sys::stat::{SFlag, fstat, makedev};
 use nix::unistd::{Pid, getppid, pipe2, read, write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
+use system::kernel::{self, Side};
+use system::process;
 
 /// Proof that 0, 1 and 2 of this process are /dev/null: nothing it writes, reads or closes there
 /// can wait for anybody. Who is immune must have it ([`super::root::Privilege::become_immune`]).
@@ -35,7 +35,7 @@ pub(super) fn close_all_but(kept: &[RawFd]) -> Result<(), Errno> {
     let ends = kept.iter().filter(|fd| **fd >= 3).copied().chain([u32::MAX]);
     for end in ends {
         let last = if end == u32::MAX { end } else { end - 1 };
-        if first <= last && sys::close_between(first, last) == Err(Errno::ENOSYS) {
+        if first <= last && kernel::close_between(first, last) == Err(Errno::ENOSYS) {
             return close_one_by_one(&kept);
         }
         first = end.saturating_add(1);
@@ -45,7 +45,7 @@ pub(super) fn close_all_but(kept: &[RawFd]) -> Result<(), Errno> {
 
 /// Closes what only the payload keeps: pipes and sockets, whose closing never waits.
 pub(super) fn let_go_of(numbers: &[RawFd]) {
-    numbers.iter().copied().for_each(sys::close_number);
+    numbers.iter().copied().for_each(kernel::close_number);
 }
 
 /// Kernels before 5.9.
@@ -53,7 +53,7 @@ fn close_one_by_one(kept: &[u32]) -> Result<(), Errno> {
     let open = open_descriptors().map_err(|_| Errno::ENOENT)?.into_iter();
     let closes =
         open.filter(|fd| *fd > 2 && !u32::try_from(*fd).is_ok_and(|fd| kept.contains(&fd)));
-    closes.for_each(sys::close_number);
+    closes.for_each(kernel::close_number);
     Ok(())
 }
 
@@ -91,7 +91,7 @@ fn replace_beside(
     let (wait, go) = pipe2(OFlag::O_CLOEXEC)?;
     let cleaner = beside(privilege, || {
         let cleared = read(&wait, &mut [0u8; 1]).and_then(|_| close_all_but(&[]));
-        sys::exit_now(u8::from(cleared.is_err()))
+        kernel::exit_now(u8::from(cleared.is_err()))
     })?;
     let mut closers = Vec::new();
     for fd in slow {
@@ -135,18 +135,18 @@ fn beside(privilege: &Privilege, work: impl FnOnce()) -> Result<Pid, Errno> {
         Side::Child => {
             let kill = u64::from(libc::SIGKILL.unsigned_abs());
             let ready =
-                privilege.give_up().and_then(|()| sys::control(libc::PR_SET_PDEATHSIG, kill));
+                privilege.give_up().and_then(|()| kernel::control(libc::PR_SET_PDEATHSIG, kill));
             if ready.is_err() || getppid() != parent {
-                sys::exit_now(1)
+                kernel::exit_now(1)
             }
             work();
-            sys::exit_now(0)
+            kernel::exit_now(0)
         }
     }
 }
 
 fn is_null(fd: RawFd) -> bool {
-    fstat(sys::borrow(fd)).is_ok_and(|stat| {
+    fstat(kernel::borrow(fd)).is_ok_and(|stat| {
         stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits()
             && stat.st_rdev == makedev(1, 3)
     })
@@ -155,7 +155,7 @@ fn is_null(fd: RawFd) -> bool {
 /// Pipes, sockets, devices and files of a local disk or of memory; not FUSE, NFS and their like.
 /// What cannot be told is not quick.
 fn is_quick(fd: RawFd) -> bool {
-    let Ok((kind, device)) = sys::kind_and_device(sys::borrow(fd)) else { return false };
+    let Ok((kind, device)) = kernel::kind_and_device(kernel::borrow(fd)) else { return false };
     match SFlag::from_bits_truncate(kind) {
         SFlag::S_IFIFO | SFlag::S_IFSOCK | SFlag::S_IFCHR => true,
         // A block device is behind it: no file system of a user's.

@@ -2,17 +2,17 @@
 //! stand for processes, killed only as its own children, whose pids nobody else can free.
 
 use super::nested::Nested;
-use super::process::{self, stat_of};
 use super::root::Root;
-use super::sys;
 use contract::{Ending, ResourceUsage};
-use crate::decide::entry::Birth;
-use crate::decide::procfs::Stat;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid, getpgid};
 use std::os::fd::AsFd as _;
 use std::time::Instant;
+use system::Birth;
+use system::kernel;
+use system::proc_format::Stat;
+use system::process::{self, stat_of};
 
 /// Who among the descendants is left alone.
 #[derive(Debug, Clone, Default)]
@@ -52,16 +52,16 @@ impl Exempt {
 /// holds its status back. It is not reaped.
 pub(super) fn ended(pid: Pid) -> Option<(Ending, ResourceUsage)> {
     let flags = libc::WEXITED | libc::WNOWAIT;
-    sys::wait(Some(pid), flags).ok().flatten().and_then(|waited| read(&waited))
+    kernel::wait(Some(pid), flags).ok().flatten().and_then(|waited| read(&waited))
 }
 
 /// Reaps a child of ours that has ended.
 pub(super) fn reap(pid: Pid) -> Option<(Ending, ResourceUsage)> {
-    sys::wait(Some(pid), libc::WEXITED).ok().flatten().and_then(|waited| read(&waited))
+    kernel::wait(Some(pid), libc::WEXITED).ok().flatten().and_then(|waited| read(&waited))
 }
 
 /// How a process ended; `None` for one that stopped or went on.
-pub(super) fn ending_of(waited: &sys::Waited) -> Option<Ending> {
+pub(super) fn ending_of(waited: &kernel::Waited) -> Option<Ending> {
     let number = u8::try_from(waited.status & 0xff).ok()?;
     match waited.code {
         libc::CLD_EXITED => Some(Ending::Exited(number)),
@@ -71,7 +71,7 @@ pub(super) fn ending_of(waited: &sys::Waited) -> Option<Ending> {
     }
 }
 
-fn read(waited: &sys::Waited) -> Option<(Ending, ResourceUsage)> {
+fn read(waited: &kernel::Waited) -> Option<(Ending, ResourceUsage)> {
     let ending = ending_of(waited)?;
     let usage = ResourceUsage {
         user_us: waited.user_us,
@@ -91,7 +91,7 @@ pub(super) fn ended_under_tracer(_root: &Root, pid: Pid) -> Option<Ending> {
 /// Whether this process has any child that is not ended, or ended and not reaped.
 pub(super) fn has_children() -> bool {
     let flags = libc::WEXITED | libc::WNOWAIT;
-    !matches!(sys::wait(None, flags), Err(Errno::ECHILD))
+    !matches!(kernel::wait(None, flags), Err(Errno::ECHILD))
 }
 
 /// Reaps orphans that ended while the payload runs, or they would pile up: so many at a time that
@@ -99,7 +99,7 @@ pub(super) fn has_children() -> bool {
 pub(super) fn reap_orphans(payload: Pid) -> bool {
     const MOST: usize = 256;
     for _ in 0..MOST {
-        match sys::wait(None, libc::WEXITED | libc::WNOWAIT) {
+        match kernel::wait(None, libc::WEXITED | libc::WNOWAIT) {
             Ok(Some(waited)) if waited.pid != payload && reap(waited.pid).is_some() => {}
             _ => return false,
         }
@@ -121,7 +121,7 @@ pub(super) fn living_children(spared: &Exempt) -> Result<Vec<Pid>, Errno> {
 
 /// Whether it is no child of ours any more: its status is gone.
 pub(super) fn is_no_child(pid: Pid) -> bool {
-    matches!(sys::wait(Some(pid), libc::WEXITED | libc::WNOWAIT), Err(Errno::ECHILD))
+    matches!(kernel::wait(Some(pid), libc::WEXITED | libc::WNOWAIT), Err(Errno::ECHILD))
 }
 
 /// One of the run's processes, and under whom it was found.
@@ -187,32 +187,32 @@ pub(super) fn signal(_root: &Root, kin: Descendant, number: i32) {
         let stat = stat_of(kin.pid).ok().flatten();
         stat.is_some_and(|stat| [kin.parent, Pid::this()].contains(&stat.parent))
     };
-    let Ok(pidfd) = sys::pidfd(kin.pid) else {
+    let Ok(pidfd) = kernel::pidfd(kin.pid) else {
         // Kernels before 5.3: at least the number is one of the run's now.
         if is_ours() {
-            let _ = sys::kill(kin.pid.as_raw(), number);
+            let _ = kernel::kill(kin.pid.as_raw(), number);
         }
         return;
     };
     let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     if is_ours() && poll(&mut ready, PollTimeout::ZERO) == Ok(0) {
-        let _ = sys::signal_pidfd(pidfd.as_fd(), number);
+        let _ = kernel::signal_pidfd(pidfd.as_fd(), number);
     }
 }
 
 /// KILL to a child of ours, by its number: for kernels without pidfds nothing else is there.
 /// That it is our child and not yet reaped reserves the number.
 pub(super) fn kill_child(_root: &Root, child: Pid) {
-    if matches!(sys::wait(Some(child), libc::WEXITED | libc::WNOWAIT), Ok(None)) {
-        let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+    if matches!(kernel::wait(Some(child), libc::WEXITED | libc::WNOWAIT), Ok(None)) {
+        let _ = kernel::kill(child.as_raw(), libc::SIGKILL);
     }
 }
 
 /// A signal for the payload: to its group, and to itself where it is in none of its own.
 pub(super) fn forward(_root: &Root, payload: Pid, number: i32) {
-    let to_group = sys::kill(-payload.as_raw(), number);
+    let to_group = kernel::kill(-payload.as_raw(), number);
     if to_group.is_err() || getpgid(Some(payload)) != Ok(payload) {
-        let _ = sys::kill(payload.as_raw(), number);
+        let _ = kernel::kill(payload.as_raw(), number);
     }
 }
 

@@ -7,18 +7,18 @@ use super::caller_descriptors::{Named, Order, Orders, StatusStream};
 use super::close_descriptors;
 use super::descendants;
 use super::launch::not_forked;
-use super::process;
 use super::root::Privilege;
-use super::sys::{self, Side};
-use contract::Reason;
-use crate::decide::entry::Birth;
 use crate::decide::refusal::Refusal;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, chdir, pipe2, read, write};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
+use system::Birth;
+use system::kernel::{self, Side};
+use system::process;
 
 /// The process in between. It ends when it has handed on what glexec had to say.
 #[derive(Debug)]
@@ -91,10 +91,10 @@ fn become_descriptor_proxy(
     if ready.and_then(|()| close_descriptors::close_all_but(&kept)).is_ok() {
         // It is of the caller's uid and in the caller's group: a scheduler that signals every
         // process of a job must not cut the wires. Only KILL does; glexec's own end ends it too.
-        sys::set_mask(u64::MAX);
+        kernel::set_mask(u64::MAX);
         hand_on(status.as_ref(), orders, (&records, to_orders));
     }
-    sys::exit_now(0)
+    kernel::exit_now(0)
 }
 
 /// Until glexec has said its last word, and that is handed on.
@@ -140,7 +140,7 @@ impl DescriptorProxy {
     /// Waits a moment for the last record to be handed on; then it is on its own.
     pub(crate) fn leave(self) {
         drop(self.lifeline);
-        if let Ok(pidfd) = sys::pidfd(self.pid) {
+        if let Ok(pidfd) = kernel::pidfd(self.pid) {
             let timeout = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
         }

@@ -10,15 +10,11 @@ use super::keyring;
 use super::launch::leave_foreign;
 use super::output::Output;
 use super::payload::die_with;
-use super::process;
 use super::program::{self, Program};
 use super::root::Root;
 use super::state::RunRecord;
 use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
 use super::supervisor::now;
-use super::sys::{self, Block, Side};
-use super::trusted::Untrusted;
-use contract::{Ending, EpilogueResult, Reason};
 use crate::decide::config::EpilogueOutput;
 use crate::decide::deadline::{Away, Deadline};
 use crate::decide::entry::Phase;
@@ -27,7 +23,7 @@ use crate::decide::plan::Epilogue;
 use crate::decide::program::found_by_env;
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::{Level, Reporter};
-use crate::decide::text::escaped;
+use contract::{Ending, EpilogueResult, Reason};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, stat};
@@ -36,6 +32,10 @@ use std::cell::OnceCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
+use system::kernel::{self, Block, Side};
+use system::process;
+use system::secure_open::Untrusted;
+use system::text::escaped;
 
 /// Between two looks whether it is frozen.
 const LOOK: Duration = Duration::from_millis(500);
@@ -46,8 +46,8 @@ const RETRY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`Reason::EpilogueUntrusted`], with file or directory for the log.
-pub(crate) fn open(root: &Root, epilogue: &Epilogue) -> Result<Program, Refusal> {
-    program::open(root, &epilogue.path, &epilogue.identity.trust).map_err(|untrusted| {
+pub(crate) fn open(_root: &Root, epilogue: &Epilogue) -> Result<Program, Refusal> {
+    program::open(&epilogue.path, &epilogue.identity.trust).map_err(|untrusted| {
         let cure = match untrusted {
             Untrusted::Changeable(..) => {
                 "; nobody but root, epilogue_user and members of epilogue_group may be able to change it or a directory above it"
@@ -117,14 +117,14 @@ pub(crate) fn try_identity(
         Refusal::configuration(Reason::EpilogueIdentity, detail)
     };
     let (hearing, telling) = exec_status::pair().map_err(|e| refuse(e.desc()))?;
-    match sys::fork().map_err(|e| refuse(e.desc()))? {
+    match kernel::fork().map_err(|e| refuse(e.desc()))? {
         Side::Child => {
             let tried = assume(root, &as_planned(identity));
             match tried.and_then(|()| can_be_started(&epilogue.path, program)) {
-                Ok(()) => sys::exit_now(0),
+                Ok(()) => kernel::exit_now(0),
                 Err(failure) => telling.tell(failure),
             }
-            sys::exit_now(127)
+            kernel::exit_now(127)
         }
         Side::Parent(child) => {
             drop(telling);
@@ -258,7 +258,7 @@ fn launch(
     };
     let parent = Pid::this();
     let (latch, key) = exec_status::gate()?;
-    match sys::fork()? {
+    match kernel::fork()? {
         Side::Parent(pid) => {
             if let Ok(epilogue) = process::own_birth(pid) {
                 let (number, at) = (stage.attempt, now());
@@ -271,7 +271,7 @@ fn launch(
         Side::Child if latch.wait(key) != exec_status::Released::Go => {
             // What was not let go has not run, and is owed.
             telling.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
-            sys::exit_now(127)
+            kernel::exit_now(127)
         }
         Side::Child => become_epilogue(root, stage, (program, theirs.as_ref()), (parent, &telling)),
     }
@@ -291,15 +291,15 @@ fn become_epilogue(
         // A script is opened by its interpreter, by name; nobody untrusted can have changed what
         // the name leads to, or the directories would not have been found trustworthy.
         Ok(()) if program.script => {
-            Failure { step: Step::Exec, errno: sys::execute(&path, &argv, &environment) }
+            Failure { step: Step::Exec, errno: kernel::execute(&path, &argv, &environment) }
         }
         Ok(()) => {
-            let errno = sys::execute_descriptor(program.file.as_fd(), &argv, &environment);
+            let errno = kernel::execute_descriptor(program.file.as_fd(), &argv, &environment);
             Failure { step: Step::Exec, errno }
         }
     };
     telling.tell(failure);
-    sys::exit_now(127)
+    kernel::exit_now(127)
 }
 
 fn prepare(
@@ -320,8 +320,8 @@ fn prepare(
             .try_for_each(|number| process::put(output, number))
             .map_err(Failure::at(Step::Descriptors))?;
     }
-    sys::set_disposition(libc::SIGPIPE, false);
-    sys::set_mask(0);
+    kernel::set_disposition(libc::SIGPIPE, false);
+    kernel::set_mask(0);
     Ok(())
 }
 
@@ -403,7 +403,7 @@ fn watch(
     (pid, hearing, output): Child<'_>,
     (stage, start, exposed, reporter): (&EpilogueContext<'_>, Instant, bool, &dyn Reporter),
 ) -> End {
-    let pidfd = sys::pidfd(pid).ok();
+    let pidfd = kernel::pidfd(pid).ok();
     let mut clock = Clock {
         deadline: Deadline::new(start, stage.epilogue.timeout),
         mounts: OnceCell::new(),
@@ -452,12 +452,12 @@ fn watch(
             Time::Enough => (libc::SIGTERM, Time::Asked, stage.graces.kill),
             Time::Asked | Time::Killed => (libc::SIGKILL, Time::Killed, Duration::from_secs(1)),
         };
-        let _ = sys::kill(-pid.as_raw(), signal);
+        let _ = kernel::kill(-pid.as_raw(), signal);
         if signal == libc::SIGKILL {
-            let _ = sys::kill(pid.as_raw(), signal);
+            let _ = kernel::kill(pid.as_raw(), signal);
             give_up.get_or_insert(now + UNKILLABLE);
         } else {
-            let _ = sys::kill(-pid.as_raw(), libc::SIGCONT);
+            let _ = kernel::kill(-pid.as_raw(), libc::SIGCONT);
         }
         time = next;
         clock.deadline.renew(now, grace);

@@ -4,20 +4,20 @@ use super::descendants::{self, Exempt};
 use super::event_sources::Event;
 use super::exec_status::{Failure, StatusReader, Step, Verdict};
 use super::parent_watch::ParentWatch;
-use super::process;
 use super::status_proxy::StatusProxy;
 use super::stragglers::{UNKILLABLE, event_of};
 use super::supervisor::Run;
-use super::sys;
-use contract::{Ending, Reason, Record, ResourceUsage};
 use crate::decide::reporter::Level;
-use crate::decide::signal_info::{Sender, Signal};
 use crate::decide::state_machine::{Action, Input};
-use crate::decide::text::escaped;
+use contract::{Ending, Reason, Record, ResourceUsage};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::os::fd::AsFd as _;
 use std::time::Instant;
+use system::kernel;
+use system::process;
+use system::signal_info::{Sender, Signal};
+use system::text::escaped;
 
 const CONT: u8 = 18;
 const STOP: u8 = 19;
@@ -93,7 +93,7 @@ impl Run<'_> {
     /// caller's shell waits for.
     fn stop_with_the_payload(&self) {
         let Some(stops) = &self.stops else { return };
-        if matches!(sys::wait(Some(self.payload), libc::WSTOPPED), Ok(Some(_))) {
+        if matches!(kernel::wait(Some(self.payload), libc::WSTOPPED), Ok(Some(_))) {
             StatusProxy::stop(stops);
         }
     }

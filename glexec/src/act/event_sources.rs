@@ -1,14 +1,14 @@
 //! What a lingering glexec waits for: signals, orders, the status proxy's end, and one clock.
 
 use super::caller_descriptors::{Order, Orders};
-use super::sys;
 use contract::order;
-use crate::decide::signal_info::{SIGNAL_INFO, Signal};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+use system::kernel;
+use system::signal_info::{SIGNAL_INFO, Signal};
 
 /// One thing heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl EventSources {
     /// # Errors
     /// signalfd(2)'s.
     pub(super) fn new(orders: Option<Orders>, lifeline: Option<OwnedFd>) -> Result<Self, Errno> {
-        let signals = sys::signal_descriptor()?;
+        let signals = kernel::signal_descriptor()?;
         Ok(Self { signals, orders, lifeline, line: Vec::new(), overflow: false })
     }
 
@@ -173,7 +173,7 @@ fn timeout(until: Option<Instant>) -> PollTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::signal_info::Sender;
+    use system::signal_info::Sender;
 
     #[test]
     fn of_a_flood_of_orders_the_last_of_each_kind_is_done_and_the_end_is_heard() {

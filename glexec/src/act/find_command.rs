@@ -1,14 +1,11 @@
 //! Looks for the command, and for where it may begin, with the target's rights, before anything is
 //! started.
 
-use super::process;
 use super::root::{Root, set_effective};
-use super::sys;
-use contract::Reason;
 use crate::decide::plan::Found;
 use crate::decide::refusal::Refusal;
 use crate::decide::target::Target;
-use crate::decide::text::escaped;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, stat};
@@ -16,6 +13,9 @@ use nix::unistd::{AccessFlags, Gid, Uid, faccessat, getgroups, getresgid};
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
+use system::kernel;
+use system::process;
+use system::text::escaped;
 
 /// Whose rights the look is taken with.
 #[derive(Debug, Clone, Copy)]
@@ -129,17 +129,17 @@ fn as_target<T>(_root: &Root, target: &Target, work: impl FnOnce() -> T) -> Resu
     };
     let groups = getgroups().map_err(|e| failed("getgroups", e))?;
     let own = getresgid().map_err(|e| failed("getresgid", e))?.effective;
-    sys::set_groups(target.groups()).map_err(|e| failed("setgroups", e))?;
-    let done = sys::set_gids(SAME, target.gid(), SAME).map(|()| {
+    kernel::set_groups(target.groups()).map_err(|e| failed("setgroups", e))?;
+    let done = kernel::set_gids(SAME, target.gid(), SAME).map(|()| {
         set_effective(target.uid());
         let done = work();
         set_effective(Uid::from_raw(0));
         done
     });
-    let back = sys::set_gids(SAME, own, SAME).and_then(|()| sys::set_groups(&groups));
+    let back = kernel::set_gids(SAME, own, SAME).and_then(|()| kernel::set_groups(&groups));
     if back.is_err() {
         // Neither the caller nor the target: this must not go on.
-        sys::exit_now(Reason::Switch.fault().exit_code());
+        kernel::exit_now(Reason::Switch.fault().exit_code());
     }
     done.map_err(|e| failed("setresgid", e))
 }

@@ -1,18 +1,18 @@
 //! Out of control groups that are not root's alone: who may write to one can freeze what is in it,
 //! move it, and kill it, root's processes like others (cgroups(7), delegation).
 
-use super::process;
 use super::root::Root;
-use super::trusted;
 use crate::decide::cgroups::{Membership, is_frozen, is_frozen_v1, memberships};
-use crate::decide::text::escaped;
-use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, stat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Pid, write};
 use std::os::fd::OwnedFd;
+use system::file_trust::Trust;
+use system::process;
+use system::secure_open;
+use system::text::escaped;
 
 /// Whoever may write to one of these has what is in the group in hand.
 const FILES: [&str; 7] = [
@@ -121,10 +121,10 @@ struct Above(Option<(String, OwnedFd)>);
 
 impl Above {
     /// Opens a mount point, by directories that are root's alone.
-    fn open(&mut self, root: &Root, point: &str) -> Result<OwnedFd, String> {
+    fn open(&mut self, _root: &Root, point: &str) -> Result<OwnedFd, String> {
         let (parent, name) = point.rsplit_once('/').unwrap_or(("", point));
         if !matches!(&self.0, Some((known, _)) if known == parent) {
-            let (opened, _) = trusted::open_parent(root, point, &Trust::default())
+            let (opened, _) = secure_open::open_parent(point, &Trust::default())
                 .map_err(|u| u.clause().to_owned())?;
             self.0 = Some((parent.to_owned(), opened));
         }
@@ -185,14 +185,14 @@ impl Chain {
 /// Whether a group is root's alone.
 fn judge(directory: &OwnedFd, path: &str) -> Result<(), String> {
     let alone = |file: &OwnedFd, path: &str, kind: SFlag| {
-        trusted::judge(file, &escaped(path.as_bytes()), kind, &Trust::default())
+        secure_open::judge(file, &escaped(path.as_bytes()), kind, &Trust::default())
             .map_err(|u| u.clause().to_owned())
     };
     alone(directory, path, SFlag::S_IFDIR)?;
     for name in FILES {
         let path = format!("{path}/{name}");
         // The kernel, the version or the root may have no such file.
-        trusted::judge_in(directory, name, (&escaped(path.as_bytes()), SFlag::S_IFREG))
+        secure_open::judge_in(directory, name, (&escaped(path.as_bytes()), SFlag::S_IFREG))
             .map_err(|u| u.clause().to_owned())?;
     }
     Ok(())

@@ -4,24 +4,24 @@
 use super::root::Root;
 use super::state::{RunRecord, StateDir, whole};
 use super::supervisor::now;
-use super::sys;
 use super::tree::{
     Entry, PATIENCE, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_removed, pass,
 };
 use super::whereabouts::{Again, find_again, reach};
-use contract::Reason;
 use crate::decide::config::StateRule;
 use crate::decide::entry::{Handed, Owed, Phase, RecordedRun, Trigger};
 use crate::decide::handover::{Disposition, Kind, Pair};
 use crate::decide::plan::{Linger, Plan};
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::{Level, Reporter};
-use crate::decide::text::escaped;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, unlinkat};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use system::kernel;
+use system::text::escaped;
 
 /// Where what must not go back is put, in the state directory.
 const QUARANTINE: &str = "quarantine";
@@ -111,7 +111,7 @@ impl HandOver {
     }
 
     fn owner(&self) -> Result<u32, Errno> {
-        sys::status_of(self.directory.as_fd(), true).map(|status| status.uid)
+        kernel::status_of(self.directory.as_fd(), true).map(|status| status.uid)
     }
 
     /// Gives it to the target: the directory first, so that the caller can change nothing of it

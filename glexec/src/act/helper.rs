@@ -3,14 +3,9 @@
 use super::clean;
 use super::exec_status;
 use super::identity::{Identity, assume};
-use super::process;
 use super::root::{Privilege, Root};
-use super::sys::{self, Block, Side};
-use super::trusted;
-use contract::Reason;
 use crate::decide::refusal::Refusal;
-use crate::decide::text::escaped;
-use crate::decide::trust::Trust;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,6 +14,11 @@ use nix::unistd::{Gid, Pid, Uid, chdir, getegid, getgroups, pipe2, read};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
+use system::file_trust::Trust;
+use system::kernel::{self, Block, Side};
+use system::process;
+use system::secure_open;
+use system::text::escaped;
 
 /// Where the helpers are.
 pub(crate) const DIRECTORY: &str = "/usr/libexec/glexec";
@@ -51,15 +51,15 @@ pub(crate) fn ask(
         Some(privilege) => privilege.raise()?,
         None => Root::without_rights(),
     };
-    trusted::open_file(&root, &path, &Trust::default()).map_err(|e| failed(e.clause()))?;
+    secure_open::open_file(&path, &Trust::default()).map_err(|e| failed(e.clause()))?;
     let errno = |e: Errno| failed(e.desc());
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
     let (hearing, telling) = exec_status::pair().map_err(errno)?;
     let caller = privilege.map(whose_rights);
-    match sys::fork().map_err(errno)? {
+    match kernel::fork().map_err(errno)? {
         Side::Child => {
             telling.tell(become_helper(&root, &path, words, (caller, &theirs)));
-            sys::exit_now(127)
+            kernel::exit_now(127)
         }
         Side::Parent(pid) => {
             drop((theirs, telling));
@@ -104,7 +104,7 @@ fn become_helper(
         return failure;
     }
     let path = argv.first().map(CString::as_c_str).unwrap_or_default();
-    let errno = sys::execute(path, &argv_block, &environment);
+    let errno = kernel::execute(path, &argv_block, &environment);
     exec_status::Failure { step: exec_status::Step::Exec, errno }
 }
 
@@ -133,8 +133,8 @@ fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), exe
     }
     umask(Mode::from_bits_truncate(0o022));
     chdir("/").map_err(Failure::at(Step::Directory))?;
-    sys::set_disposition(libc::SIGPIPE, false);
-    sys::set_mask(0);
+    kernel::set_disposition(libc::SIGPIPE, false);
+    kernel::set_mask(0);
     Ok(())
 }
 
@@ -162,7 +162,7 @@ fn listen(output: &OwnedFd, helper: Pid) -> Result<Vec<u8>, &'static str> {
             Err(Errno::EINTR) => continue,
             Err(_) => "waiting for it failed",
         };
-        let _ = sys::kill(helper.as_raw(), libc::SIGKILL);
+        let _ = kernel::kill(helper.as_raw(), libc::SIGKILL);
         return Err(trouble);
     }
 }
@@ -173,7 +173,7 @@ pub(super) fn leave(child: Pid, patience: Duration) {
     while super::descendants::reap(child).is_none() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+            let _ = kernel::kill(child.as_raw(), libc::SIGKILL);
             return;
         }
         wait_for_end(child, left);
@@ -186,7 +186,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Returns when a child of ours may have ended, after this time at the latest.
 fn wait_for_end(child: Pid, patience: Duration) {
-    let pidfd = sys::pidfd(child).ok();
+    let pidfd = kernel::pidfd(child).ok();
     let patience = if pidfd.is_some() { patience } else { patience.min(LOOK) };
     let mut ready: Vec<_> =
         pidfd.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
@@ -202,7 +202,7 @@ pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
             Some((contract::Ending::Exited(code), _)) => return Some(code),
             Some((contract::Ending::Killed { .. }, _)) => return None,
             None if Instant::now() >= until => {
-                let _ = sys::kill(helper.as_raw(), libc::SIGKILL);
+                let _ = kernel::kill(helper.as_raw(), libc::SIGKILL);
             }
             None => {}
         }

@@ -2,9 +2,9 @@
 
 use super::exec_status::{Failure, Step};
 use super::root::Root;
-use super::sys;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid};
+use system::kernel;
 
 /// As whom a process goes on.
 #[derive(Debug, Clone, Copy)]
@@ -25,13 +25,13 @@ pub(super) struct Identity<'a> {
 /// The step that failed, or [`Step::Proof`] where a call lied. The process must then end.
 pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
     let former = Former::of_this_process().map_err(Failure::at(Step::Proof))?;
-    sys::set_groups(who.groups).map_err(Failure::at(Step::Groups))?;
-    sys::set_gids(who.gid, who.gid, who.gid).map_err(Failure::at(Step::Gid))?;
+    kernel::set_groups(who.groups).map_err(Failure::at(Step::Groups))?;
+    kernel::set_gids(who.gid, who.gid, who.gid).map_err(Failure::at(Step::Gid))?;
     let real = who.real.unwrap_or(who.uid);
-    sys::set_uids(real, who.uid, who.uid).map_err(Failure::at(Step::Uid))?;
+    kernel::set_uids(real, who.uid, who.uid).map_err(Failure::at(Step::Uid))?;
     // Until exec this process still holds descriptors of root's; fs.suid_dumpable may have said
     // otherwise.
-    sys::control(libc::PR_SET_DUMPABLE, 0).map_err(Failure::at(Step::Uid))?;
+    kernel::control(libc::PR_SET_DUMPABLE, 0).map_err(Failure::at(Step::Uid))?;
     prove(who, &former).map_err(Failure::at(Step::Proof))
 }
 
@@ -42,14 +42,14 @@ pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
 /// The step that failed.
 pub(super) fn assume_effective(_root: &Root, apart: Uid, effective: Uid) -> Result<(), Failure> {
     let former = Former::of_this_process().map_err(Failure::at(Step::Proof))?;
-    sys::set_groups(&[]).map_err(Failure::at(Step::Groups))?;
+    kernel::set_groups(&[]).map_err(Failure::at(Step::Groups))?;
     let gid = Gid::from_raw(apart.as_raw());
-    sys::set_gids(gid, gid, gid).map_err(Failure::at(Step::Gid))?;
-    sys::set_uids(apart, effective, apart).map_err(Failure::at(Step::Uid))?;
+    kernel::set_gids(gid, gid, gid).map_err(Failure::at(Step::Gid))?;
+    kernel::set_uids(apart, effective, apart).map_err(Failure::at(Step::Uid))?;
     let ids = getresuid().map_err(Failure::at(Step::Proof))?;
     let as_planned = (ids.real, ids.effective, ids.saved) == (apart, effective, apart);
     let planned = Planned { uids: [apart, effective], gid, groups: &[] };
-    if as_planned && !planned.can_be_left(&former) && sys::capabilities() == Ok([0; 3]) {
+    if as_planned && !planned.can_be_left(&former) && kernel::capabilities() == Ok([0; 3]) {
         Ok(())
     } else {
         Err(Failure { step: Step::Proof, errno: Errno::EPERM })
@@ -61,11 +61,11 @@ fn prove(who: &Identity<'_>, former: &Former) -> Result<(), Errno> {
     let real = who.real.unwrap_or(who.uid);
     let uids_are = (uids.real, uids.effective, uids.saved) == (real, who.uid, who.uid);
     let gids_are = [gids.real, gids.effective, gids.saved].iter().all(|gid| *gid == who.gid);
-    let file_system = sys::file_system_ids() == (who.uid.as_raw(), who.gid.as_raw());
+    let file_system = kernel::file_system_ids() == (who.uid.as_raw(), who.gid.as_raw());
     let same_groups = sorted(&getgroups()?) == sorted(who.groups);
     let planned = Planned { uids: [real, who.uid], gid: who.gid, groups: who.groups };
     // Who is to be root may be anybody: there is nothing to prove.
-    let bound = || Ok(sys::capabilities()? == [0; 3] && !planned.can_be_left(former));
+    let bound = || Ok(kernel::capabilities()? == [0; 3] && !planned.can_be_left(former));
     let harmless = who.uid.is_root() || bound()?;
     if uids_are && gids_are && file_system && same_groups && harmless {
         Ok(())
@@ -108,9 +108,9 @@ impl Planned<'_> {
         let (same_uid, same_gid) = (Uid::from_raw(SAME), Gid::from_raw(SAME));
         let mut uids = uids.map(Uid::from_raw).filter(|id| !self.uids.contains(id));
         let mut gids = gids.map(Gid::from_raw).filter(|id| *id != self.gid);
-        uids.any(|id| sys::set_uids(same_uid, id, same_uid).is_ok())
-            || gids.any(|id| sys::set_gids(same_gid, id, same_gid).is_ok())
-            || sys::set_groups(self.groups).is_ok()
+        uids.any(|id| kernel::set_uids(same_uid, id, same_uid).is_ok())
+            || gids.any(|id| kernel::set_gids(same_gid, id, same_gid).is_ok())
+            || kernel::set_groups(self.groups).is_ok()
     }
 }
 

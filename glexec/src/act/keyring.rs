@@ -1,9 +1,9 @@
 //! Session keyrings: payload and root's own program each start with one that is theirs.
 
 use super::root::Root;
-use super::sys;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
+use system::kernel;
 
 /// In a child, before its ids change: real ids of root's, and a session keyring of root's without
 /// the caller's keys. A keyring belongs to the real uid of who makes it: made while that is still
@@ -13,8 +13,8 @@ use nix::unistd::{Gid, Uid};
 /// Of the first call that failed.
 pub(super) fn leave_callers(_root: &Root) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    sys::set_gids(gid, gid, gid)?;
-    sys::set_uids(uid, uid, uid)?;
+    kernel::set_gids(gid, gid, gid)?;
+    kernel::set_uids(uid, uid, uid)?;
     join()
 }
 
@@ -33,7 +33,7 @@ pub(super) fn join_own() -> Result<(), Errno> {
 
 /// A kernel without keyrings, or a container that forbids them to everybody, hands none on either.
 fn join() -> Result<(), Errno> {
-    match sys::join_new_keyring() {
+    match kernel::join_new_keyring() {
         Err(Errno::ENOSYS | Errno::EPERM | Errno::EOPNOTSUPP) => Ok(()),
         done => done,
     }

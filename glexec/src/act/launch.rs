@@ -5,20 +5,20 @@ use super::close_descriptors;
 use super::exec_status::{self, Failure, GateOpener, Released, StatusReader, Step};
 use super::handover::DirectoryTransfer;
 use super::payload::{Place, Start, become_payload, die_with, say_why};
-use super::process;
 use super::root::{Privilege, Root};
 use super::state::{self, RunRecord, StateDir};
-use super::sys::{self, Side};
-use contract::Reason;
 use crate::decide::entry::Phase;
 use crate::decide::plan::{Linger, Plan, Supervisor};
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::{Level, Reporter};
+use contract::Reason;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, getpgrp, getsid, setpgid, write};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
+use system::kernel::{self, Side};
+use system::process;
 
 /// Writes the run down where it owes something.
 ///
@@ -43,8 +43,8 @@ pub(super) fn write_down(
 /// [`Reason::NoProc`].
 pub(super) fn supervisor(since: u64, shares_group: bool) -> Result<Supervisor, Refusal> {
     Ok(Supervisor {
-        place: state::place().ok_or_else(process::no_proc)?,
-        birth: process::own_birth(Pid::this()).map_err(|_| process::no_proc())?,
+        place: state::place().ok_or_else(super::needs_proc::no_proc)?,
+        birth: process::own_birth(Pid::this()).map_err(|_| super::needs_proc::no_proc())?,
         session: getsid(None).map_or(0, Pid::as_raw),
         group: getpgrp().as_raw(),
         since,
@@ -119,7 +119,7 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
             });
             if let Err(failure) = ready {
                 telling.tell(failure);
-                sys::exit_now(127)
+                kernel::exit_now(127)
             }
             match latch.wait(key) {
                 Released::Go => {
@@ -136,7 +136,7 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
                     telling.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
                 }
             }
-            sys::exit_now(127)
+            kernel::exit_now(127)
         }
     }
 }
@@ -146,10 +146,10 @@ fn say(privilege: &Privilege, line: &[u8]) {
     // With nothing of the run's: no log, no account's lock.
     let alone = close_descriptors::close_all_but(&[])
         .and_then(|()| privilege.give_up())
-        .and_then(|()| sys::control(libc::PR_SET_PDEATHSIG, 0));
+        .and_then(|()| kernel::control(libc::PR_SET_PDEATHSIG, 0));
     if alone.is_ok() {
-        sys::set_mask(0);
-        let _ = write(sys::borrow(2), line);
+        kernel::set_mask(0);
+        let _ = write(kernel::borrow(2), line);
     }
 }
 
@@ -188,9 +188,9 @@ impl Waiting {
         match reporter.complaint(&stop) {
             Some(line) => self.key.say(&line),
             // It is our child and not reaped: the number is its own.
-            None => drop(sys::kill(self.pid.as_raw(), libc::SIGKILL)),
+            None => drop(kernel::kill(self.pid.as_raw(), libc::SIGKILL)),
         }
-        if let Ok(pidfd) = sys::pidfd(self.pid) {
+        if let Ok(pidfd) = kernel::pidfd(self.pid) {
             let timeout = PollTimeout::try_from(MOMENT).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
         }

@@ -3,18 +3,18 @@
 //! of its uid, that it is not as clean as it should be.
 
 use super::orphans;
-use super::process;
 use super::root::Root;
 use super::state::{Claim, StateDir, user_of};
-use contract::Reason;
 use crate::decide::config::StateRule;
 use crate::decide::refusal::Refusal;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, UtimensatFlags, fstatat, futimens, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::Uid;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use system::process;
 
 /// An account that is this process's for as long as the value lives.
 #[derive(Debug)]

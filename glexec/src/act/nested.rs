@@ -2,13 +2,13 @@
 //! it is asked to end and has its time. To be one takes more than its looks: it holds the lock of
 //! an entry in the state directory, which nobody but root can.
 
-use super::process;
 use super::root::Root;
 use super::state::StateDir;
 use crate::decide::config::StateRule;
 use nix::unistd::{Pid, Uid};
 use std::cell::OnceCell;
 use std::rc::Rc;
+use system::process;
 
 /// Tells nested runs, by the state directory. The default knows of none.
 #[derive(Debug, Clone, Default)]

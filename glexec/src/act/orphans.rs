@@ -5,16 +5,17 @@
 use super::cgroups::Leaf;
 use super::descendants;
 use super::identity::assume_effective;
-use super::process::{self, stat_of};
 use super::root::Root;
-use super::sys::{self, Side};
-use crate::decide::entry::{Birth, RecordedRun};
-use crate::decide::procfs::Stat;
+use crate::decide::entry::RecordedRun;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
+use system::Birth;
+use system::kernel::{self, Side};
+use system::proc_format::Stat;
+use system::process::{self, stat_of};
 
 /// What KILL is given to take effect.
 const UNKILLABLE: Duration = Duration::from_secs(10);
@@ -147,7 +148,7 @@ impl Seen {
 
     /// What stands for this process and for no other; `None` where it is gone.
     fn hold(&self) -> Result<Option<Held>, Errno> {
-        let handle = match sys::pidfd(self.pid) {
+        let handle = match kernel::pidfd(self.pid) {
             Ok(pidfd) => Handle::Descriptor(pidfd),
             Err(Errno::ESRCH) => return Ok(None),
             // Kernels before 5.3.
@@ -177,9 +178,9 @@ impl Held {
     /// Sends it a signal. Who is gone needs none, and who is not shows at the next look.
     fn signal(&self, _root: &Root, signal: i32) {
         let _ = match &self.handle {
-            Handle::Descriptor(pidfd) => sys::signal_pidfd(pidfd.as_fd(), signal),
+            Handle::Descriptor(pidfd) => kernel::signal_pidfd(pidfd.as_fd(), signal),
             Handle::Number => match process::birth(Pid::from_raw(self.birth.pid)) {
-                Ok(now) if now == Some(self.birth) => sys::kill(self.birth.pid, signal),
+                Ok(now) if now == Some(self.birth) => kernel::kill(self.birth.pid, signal),
                 Ok(_) | Err(_) => Ok(()),
             },
         };
@@ -320,7 +321,7 @@ pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
 /// cannot be told.
 pub(super) fn is_nobody(_root: &Root, uid: Uid) -> bool {
     // Much hangs on it: two calls have to say so.
-    let none = || sys::has_process_of(uid) == Ok(false);
+    let none = || kernel::has_process_of(uid) == Ok(false);
     none() && none()
 }
 
@@ -328,19 +329,19 @@ pub(super) fn is_nobody(_root: &Root, uid: Uid) -> bool {
 /// and saved uid are nobody's, so it hits none of root's, and nothing of the account hits it.
 fn kill_all(root: &Root, uid: Uid) {
     const NOBODYS: [u32; 2] = [u32::MAX - 1, 65_533];
-    match sys::fork() {
+    match kernel::fork() {
         Ok(Side::Child) => {
             for apart in NOBODYS {
                 let who = Uid::from_raw(apart);
                 if apart != uid.as_raw() && assume_effective(root, who, uid).is_ok() {
-                    sys::kill_every_process_of_euid();
+                    kernel::kill_every_process_of_euid();
                     break;
                 }
             }
-            sys::exit_now(0)
+            kernel::exit_now(0)
         }
         Ok(Side::Parent(child)) => {
-            let _ = sys::wait_for_end(child);
+            let _ = kernel::wait_for_end(child);
             descendants::reap(child);
         }
         // Who is left shows at the next look.

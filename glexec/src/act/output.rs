@@ -1,9 +1,9 @@
 //! What the epilogue prints, line by line to the log, bounded.
 
 use crate::decide::reporter::{Level, Reporter};
-use crate::decide::text::escaped;
 use nix::unistd::read;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use system::text::escaped;
 
 /// The most of one line, and of all.
 const LONGEST_LINE: usize = 1024;

@@ -1,10 +1,10 @@
 //! The process that started a run, watched for being stopped: nothing tells another process of
 //! that but /proc, so it is looked at now and then, where the site asks for it.
 
-use super::process::{self, stat_of};
-use crate::decide::entry::Birth;
 use nix::unistd::{Pid, getppid};
 use std::time::{Duration, Instant};
+use system::Birth;
+use system::process::{self, stat_of};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(500);

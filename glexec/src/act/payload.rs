@@ -4,18 +4,18 @@ use super::exec_status::{Failure, Step};
 use super::helper;
 use super::identity::{Identity, assume};
 use super::keyring;
-use super::process;
 use super::root::Root;
-use super::sys::{self, Block, Side};
 use super::threshold::Restore;
 use crate::decide::plan::{Launch, Plan};
 use crate::decide::program::{HEAD, not_executed};
-use crate::decide::text::{cut, one_line};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, chdir, getppid, read, setpgid, setsid, write};
 use std::time::Duration;
+use system::kernel::{self, Block, Side};
+use system::process;
+use system::text::{cut, one_line};
 
 /// Where the payload stands among process groups and sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn become_payload(root: &Root, start: &Start<'_>) -> Failure {
         Err(failure) => failure,
         Ok(()) => {
             let path = &start.plan.command.path;
-            Failure { step: Step::Exec, errno: sys::execute(path, &argv, &environment) }
+            Failure { step: Step::Exec, errno: kernel::execute(path, &argv, &environment) }
         }
     }
 }
@@ -69,16 +69,16 @@ pub(super) fn say_why(plan: &Plan, failure: Failure) {
     if plan.silent || !comes_after_the_proof(failure.step) {
         return;
     }
-    match sys::fork() {
+    match kernel::fork() {
         Ok(Side::Child) => {
-            sys::set_disposition(libc::SIGPIPE, false);
+            kernel::set_disposition(libc::SIGPIPE, false);
             // Behind another's terminal output would stop it.
-            sys::set_disposition(libc::SIGTTOU, true);
-            sys::set_mask(0);
+            kernel::set_disposition(libc::SIGTTOU, true);
+            kernel::set_mask(0);
             let line = cut(one_line(&reason(plan, failure)), LONGEST - 16);
             let line = format!("[gLExec]: {line}\n");
-            let _ = write(sys::borrow(libc::STDERR_FILENO), line.as_bytes());
-            sys::exit_now(0)
+            let _ = write(kernel::borrow(libc::STDERR_FILENO), line.as_bytes());
+            kernel::exit_now(0)
         }
         Ok(Side::Parent(speaker)) => helper::leave(speaker, PATIENCE),
         // The target has as many processes as it may: the log tells it.
@@ -138,20 +138,20 @@ fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
     enter(plan).map_err(Failure::at(Step::Directory))?;
     for fd in &plan.keep_fds {
         let flags = FcntlArg::F_SETFD(FdFlag::empty());
-        fcntl(sys::borrow(*fd), flags).map_err(Failure::at(Step::Descriptors))?;
+        fcntl(kernel::borrow(*fd), flags).map_err(Failure::at(Step::Descriptors))?;
     }
     for (resource, limit) in &restore.limits {
-        sys::limit(*resource, Some(*limit)).map_err(Failure::at(Step::Limits))?;
+        kernel::limit(*resource, Some(*limit)).map_err(Failure::at(Step::Limits))?;
     }
     if let Some(slack) = restore.timer_slack {
-        sys::control(libc::PR_SET_TIMERSLACK, slack).map_err(Failure::at(Step::Settings))?;
+        kernel::control(libc::PR_SET_TIMERSLACK, slack).map_err(Failure::at(Step::Settings))?;
     }
     if restore.reading_time_is_fatal {
         let fatal = u64::from(libc::PR_TSC_SIGSEGV.unsigned_abs());
-        sys::control(libc::PR_SET_TSC, fatal).map_err(Failure::at(Step::Settings))?;
+        kernel::control(libc::PR_SET_TSC, fatal).map_err(Failure::at(Step::Settings))?;
     }
-    sys::set_disposition(libc::SIGPIPE, false);
-    sys::set_mask(0);
+    kernel::set_disposition(libc::SIGPIPE, false);
+    kernel::set_mask(0);
     Ok(())
 }
 
@@ -167,7 +167,7 @@ fn take_place(place: Place) -> Result<(), Errno> {
 /// it; a parent that died before is found out by looking.
 pub(super) fn die_with(parent: Pid) -> Result<(), Errno> {
     let kill = u64::from(libc::SIGKILL.unsigned_abs());
-    sys::control(libc::PR_SET_PDEATHSIG, kill)?;
+    kernel::control(libc::PR_SET_PDEATHSIG, kill)?;
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 

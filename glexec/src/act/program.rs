@@ -1,15 +1,14 @@
 //! A program that root starts: it can be trusted and it can be started, with everything that the
 //! kernel starts for it (interpreters of scripts, loaders).
 
-use super::root::Root;
-use super::trusted::{self, Untrusted};
 use crate::decide::program::{self, HEAD, Headers, Kind, Loader};
-use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::sys::uio::pread;
 use std::os::fd::OwnedFd;
+use system::file_trust::Trust;
+use system::secure_open::{self, Untrusted};
 
 /// So many interpreters of interpreters the kernel follows.
 const DEEPEST: usize = 5;
@@ -40,8 +39,8 @@ pub(crate) struct Interpreter {
 ///
 /// # Errors
 /// [`Untrusted`], naming what is wrong with which file.
-pub(crate) fn open(root: &Root, path: &str, trust: &Trust) -> Result<Program, Untrusted> {
-    let file = trusted::open_file(root, path, trust)?;
+pub(crate) fn open(path: &str, trust: &Trust) -> Result<Program, Untrusted> {
+    let file = secure_open::open_file(path, trust)?;
     can_be_executed(&file, path)?;
     let head = head(&file, path)?;
     let mut next = wanted(&file, &head, path)?;
@@ -61,7 +60,7 @@ pub(crate) fn open(root: &Root, path: &str, trust: &Trust) -> Result<Program, Un
         let told = |inner: Untrusted| {
             inner.reworded(|inner| format!("{user} needs the {what} {name}, and {inner}"))
         };
-        let found = trusted::resolve(root, name, SFlag::S_IFREG, trust).map_err(told)?;
+        let found = secure_open::resolve(name, SFlag::S_IFREG, trust).map_err(told)?;
         can_be_executed(&found.opened, &found.path).map_err(told)?;
         let bytes = self::head(&found.opened, &found.path).map_err(told)?;
         let after = wanted(&found.opened, &bytes, &found.path).map_err(told)?;
@@ -107,7 +106,7 @@ fn wanted(file: &OwnedFd, head: &[u8], shown: &str) -> Result<Wanted, Untrusted>
 
 fn can_be_executed(file: &OwnedFd, shown: &str) -> Result<(), Untrusted> {
     let because = |why: &str| Untrusted::Because(format!("{shown} {why}"));
-    let mode = trusted::mode(file).map_err(|e| because(&unreadable(e)))?;
+    let mode = secure_open::mode(file).map_err(|e| because(&unreadable(e)))?;
     if mode & 0o111 == 0 {
         return Err(because("is not executable; chmod it"));
     }

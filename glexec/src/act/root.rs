@@ -1,12 +1,12 @@
 //! Root, made visible: whoever needs it takes `&Root`, so a search for it lists all root does.
 
 use super::close_descriptors::DescriptorsClosed;
-use super::sys::{self, Side};
-use contract::Reason;
 use crate::decide::refusal::Refusal;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getresuid};
 use std::cell::Cell;
+use system::kernel::{self, Side};
 
 const SAME: Uid = Uid::from_raw(u32::MAX);
 
@@ -32,11 +32,11 @@ impl Privilege {
     /// # Errors
     /// [`Reason::Switch`].
     pub(super) fn lower(caller: Uid, gid: Gid) -> Result<Self, Refusal> {
-        sys::set_gids(gid, gid, gid).map_err(|e| failed("giving up a setgid bit", e))?;
-        sys::set_uids(SAME, caller, Uid::from_raw(0))
+        kernel::set_gids(gid, gid, gid).map_err(|e| failed("giving up a setgid bit", e))?;
+        kernel::set_uids(SAME, caller, Uid::from_raw(0))
             .map_err(|e| failed("lowering to the caller", e))?;
         // A change of ids undoes this where fs.suid_dumpable says so.
-        sys::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
+        kernel::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
         Ok(Self { caller, gid, immune: Cell::new(false) })
     }
 
@@ -49,7 +49,7 @@ impl Privilege {
         if self.immune.get() || Uid::effective().is_root() {
             return Ok(Root { back: None });
         }
-        sys::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
+        kernel::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
         Ok(Root { back: Some(self.caller) })
     }
 
@@ -60,7 +60,7 @@ impl Privilege {
     /// # Errors
     /// fork(2)'s.
     pub(super) fn fork(&self) -> Result<Side, Errno> {
-        self.forked(sys::fork)
+        self.forked(kernel::fork)
     }
 
     /// The same, for a child that shares this process's descriptors.
@@ -68,7 +68,7 @@ impl Privilege {
     /// # Errors
     /// clone(2)'s.
     pub(super) fn fork_sharing_descriptors(&self) -> Result<Side, Errno> {
-        self.forked(sys::fork_sharing_descriptors)
+        self.forked(kernel::fork_sharing_descriptors)
     }
 
     fn forked(&self, fork: impl FnOnce() -> Result<Side, Errno>) -> Result<Side, Errno> {
@@ -86,7 +86,7 @@ impl Privilege {
     /// # Errors
     /// setresuid(2)'s.
     pub(super) fn lower_again(&self) -> Result<(), Errno> {
-        if self.immune.get() { Ok(()) } else { sys::set_uids(SAME, self.caller, SAME) }
+        if self.immune.get() { Ok(()) } else { kernel::set_uids(SAME, self.caller, SAME) }
     }
 
     /// Root until this process becomes somebody else for good: for a child on its way to an exec.
@@ -94,7 +94,7 @@ impl Privilege {
     /// # Errors
     /// [`Reason::Switch`].
     pub(super) fn raise_for_good(&self) -> Result<Root, Refusal> {
-        sys::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
+        kernel::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
         Ok(Root { back: None })
     }
 
@@ -106,15 +106,15 @@ impl Privilege {
     /// [`Reason::Switch`].
     pub(crate) fn become_immune(&self, _: &DescriptorsClosed) -> Result<Root, Refusal> {
         let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-        sys::set_uids(SAME, uid, SAME).map_err(|e| failed("becoming root", e))?;
-        sys::set_groups(&[]).map_err(|e| failed("dropping the caller's groups", e))?;
-        sys::set_gids(gid, gid, gid).map_err(|e| failed("taking gid 0", e))?;
-        sys::set_uids(uid, uid, uid).map_err(|e| failed("taking uid 0", e))?;
+        kernel::set_uids(SAME, uid, SAME).map_err(|e| failed("becoming root", e))?;
+        kernel::set_groups(&[]).map_err(|e| failed("dropping the caller's groups", e))?;
+        kernel::set_gids(gid, gid, gid).map_err(|e| failed("taking gid 0", e))?;
+        kernel::set_uids(uid, uid, uid).map_err(|e| failed("taking uid 0", e))?;
         let ids = getresuid().map_err(|e| failed("reading the uids back", e))?;
         if (ids.real, ids.effective, ids.saved) != (uid, uid, uid) {
             return Err(failed("reading the uids back", Errno::EPERM));
         }
-        sys::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
+        kernel::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
         self.immune.set(true);
         Ok(Root { back: None })
     }
@@ -126,10 +126,10 @@ impl Privilege {
     /// Of the call that failed; the process must then end.
     pub(super) fn give_up(&self) -> Result<(), Errno> {
         let (uid, gid) = (self.caller, self.gid);
-        sys::set_gids(gid, gid, gid)?;
-        sys::set_uids(uid, uid, uid)?;
+        kernel::set_gids(gid, gid, gid)?;
+        kernel::set_uids(uid, uid, uid)?;
         // A change of ids may have set it anew (fs.suid_dumpable).
-        sys::control(libc::PR_SET_DUMPABLE, 0).map(drop)
+        kernel::control(libc::PR_SET_DUMPABLE, 0).map(drop)
     }
 
     /// Whether [`Privilege::become_immune`] has been done.
@@ -166,8 +166,8 @@ impl Drop for Root {
 
 /// Changes the effective uid alone. A process that cannot give up what it holds must not go on.
 pub(super) fn set_effective(uid: Uid) {
-    if sys::set_uids(SAME, uid, SAME).is_err() {
-        sys::exit_now(Reason::Switch.fault().exit_code());
+    if kernel::set_uids(SAME, uid, SAME).is_err() {
+        kernel::exit_now(Reason::Switch.fault().exit_code());
     }
 }
 

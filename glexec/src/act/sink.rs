@@ -2,10 +2,8 @@
 //! as root, so that the receiver's record of the sender can be believed.
 
 use super::root::{Privilege, Root};
-use super::trusted::{self, Untrusted};
 use crate::decide::config::{LogDestination, LogRule};
 use crate::decide::reporter::Sink;
-use crate::decide::trust::Trust;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,6 +15,8 @@ use nix::unistd::{Gid, Uid, Whence, fchown, ftruncate, lseek, write};
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
+use system::file_trust::Trust;
+use system::secure_open::{self, Untrusted};
 
 /// Where syslog(3) sends to.
 const SYSLOG: &str = "/dev/log";
@@ -157,9 +157,9 @@ fn send_until(socket: &OwnedFd, bytes: &[u8], until: Instant) -> Result<(), Errn
 }
 
 /// Opens root's log file for appending, and makes it where it is not there.
-fn log_file(root: &Root, path: &str) -> Result<Place, Untrusted> {
+fn log_file(_root: &Root, path: &str) -> Result<Place, Untrusted> {
     let trust = Trust::default();
-    let (directory, name) = trusted::open_parent(root, path, &trust).map_err(with_cure)?;
+    let (directory, name) = secure_open::open_parent(path, &trust).map_err(with_cure)?;
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK;
     let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -180,7 +180,7 @@ fn log_file(root: &Root, path: &str) -> Result<Place, Untrusted> {
         };
         Untrusted::Because(format!("log_file: {path} {why}"))
     })?;
-    trusted::judge(&file, path, SFlag::S_IFREG, &trust).map_err(with_cure)?;
+    secure_open::judge(&file, path, SFlag::S_IFREG, &trust).map_err(with_cure)?;
     Ok(Place::File { path: path.to_owned(), file })
 }
 

@@ -2,14 +2,10 @@
 //! without a lock is a debt.
 
 use super::root::Root;
-use super::sys;
-use super::trusted::{self, Untrusted};
-use contract::Reason;
 use crate::decide::config::StateRule;
 use crate::decide::entry::{self, Entry, Person, Phase, RecordedRun, Unreadable};
 use crate::decide::refusal::Refusal;
-use crate::decide::text::escaped;
-use crate::decide::trust::Trust;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
@@ -19,6 +15,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::SystemTime;
+use system::file_trust::Trust;
+use system::kernel;
+use system::secure_open::{self, Untrusted};
+use system::text::escaped;
 
 /// The most that is read of an entry: what may be written at the begin, and room for its phases.
 const MOST: u64 = 16 << 20;
@@ -84,7 +84,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`].
-    pub(crate) fn open(root: &Root, rule: &StateRule) -> Result<Self, Refusal> {
+    pub(crate) fn open(_root: &Root, rule: &StateRule) -> Result<Self, Refusal> {
         let path = &rule.directory;
         let refuse = |why: &str| {
             state(format!("state_dir: {path} {why}; it must be a directory of root's alone (0700)"))
@@ -100,7 +100,7 @@ impl StateDir {
             state(format!("state_dir: {}; {cure}", untrusted.clause()))
         };
         let trust = Trust::default();
-        let (parent, name) = trusted::open_parent(root, path, &trust).map_err(because)?;
+        let (parent, name) = secure_open::open_parent(path, &trust).map_err(because)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let open = || openat(&parent, name, flags, Mode::empty());
         let directory = match open() {
@@ -111,7 +111,7 @@ impl StateDir {
             opened => opened,
         };
         let directory = directory.map_err(|e| refuse(e.desc()))?;
-        trusted::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(because)?;
+        secure_open::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(because)?;
         if fstat(&directory).map_err(|e| refuse(e.desc()))?.st_mode & 0o077 != 0 {
             return Err(refuse("can be entered by others than root"));
         }
@@ -445,7 +445,7 @@ impl StateDir {
     /// # Errors
     /// [`Reason::State`]; [`Reason::TooManyRuns`].
     pub(super) fn claim(&self, caller: Uid, most_runs: u32) -> Result<Claim, Refusal> {
-        let birth = super::process::own_birth(Pid::this())
+        let birth = system::process::own_birth(Pid::this())
             .map_err(|e| state(format!("/proc/self/stat: {}", e.desc())))?;
         let begin = format!("{CLAIM}{caller}.");
         let name = format!("{begin}{}.{}", birth.pid, birth.start);
@@ -515,7 +515,7 @@ impl Settling {
     /// [`Reason::State`].
     pub(crate) fn wait(&self) -> Result<bool, Refusal> {
         let failed = |e: Errno| state(format!("the lock of a settling: {}", e.desc()));
-        sys::set_mask(0);
+        kernel::set_mask(0);
         loop {
             match fcntl(&self.file, FcntlArg::F_OFD_SETLKW(&whole(libc::F_WRLCK))) {
                 Ok(_) => return Ok(fstat(&self.file).map_err(failed)?.st_nlink > 0),
@@ -753,7 +753,7 @@ fn with_cure(errno: Errno) -> String {
 /// The boot and the pid namespace this process is in.
 pub(super) fn place() -> Option<entry::Place> {
     let mut boot = String::new();
-    let file = super::process::open_proc("/proc/sys/kernel/random/boot_id").ok()?;
+    let file = system::process::open_proc("/proc/sys/kernel/random/boot_id").ok()?;
     File::from(file).take(64).read_to_string(&mut boot).ok()?;
     let pid_namespace = nix::sys::stat::stat("/proc/self/ns/pid").ok()?.st_ino;
     Some(entry::Place { boot: boot.trim().to_owned(), pid_namespace })

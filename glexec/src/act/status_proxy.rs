@@ -6,14 +6,14 @@ use super::close_descriptors;
 use super::event_sources::{Event, EventSources};
 use super::launch::not_forked;
 use super::root::Privilege;
-use super::sys::{self, Side};
-use contract::{Ending, Reason};
 use crate::decide::refusal::Refusal;
-use crate::decide::signal_info::Sender;
+use contract::{Ending, Reason};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, chdir, pipe2, read, setpgid, write};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
+use system::kernel::{self, Side};
+use system::signal_info::Sender;
 
 /// What a run knows of its status proxy.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(super) fn split(
                 .map(AsRawFd::as_raw_fd)
                 .collect();
             let Ok(()) = stand_apart(privilege, owed, &open) else {
-                sys::exit_now(Reason::Switch.fault().exit_code())
+                kernel::exit_now(Reason::Switch.fault().exit_code())
             };
             end_like(status_proxy(run, privilege.is_immune(), told))
         }
@@ -95,10 +95,10 @@ fn stand_apart(privilege: &Privilege, owed: bool, open: &[RawFd]) -> Result<(), 
 fn status_proxy(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
     let lost = Ending::Exited(Reason::Internal.fault().exit_code());
     let Ok(mut watch) = EventSources::new(None, None) else { return lost };
-    let pidfd = sys::pidfd(run).ok();
+    let pidfd = kernel::pidfd(run).ok();
     // The run is our child and not reaped: its pid is its own.
     let forward = |number: i32| {
-        let _ = sys::kill(run.as_raw(), number);
+        let _ = kernel::kill(run.as_raw(), number);
     };
     loop {
         let others: Vec<_> = pidfd.iter().chain(&stops).map(|fd| fd.as_fd()).collect();
@@ -115,13 +115,13 @@ fn status_proxy(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
         match stops.as_ref().map(|told| read(told, &mut [0u8; 64])) {
             Some(Ok(0)) => stops = None,
             Some(Ok(_)) => {
-                let _ = sys::kill(Pid::this().as_raw(), libc::SIGSTOP);
+                let _ = kernel::kill(Pid::this().as_raw(), libc::SIGSTOP);
                 // Who let this process go on wants the payload to go on.
                 forward(libc::SIGCONT);
             }
             Some(Err(_)) | None => {}
         }
-        match sys::wait(Some(run), libc::WEXITED) {
+        match kernel::wait(Some(run), libc::WEXITED) {
             Ok(Some(waited)) => return super::descendants::ending_of(&waited).unwrap_or(lost),
             Ok(None) | Err(Errno::EINTR) => {}
             Err(_) => return lost,
@@ -132,9 +132,9 @@ fn status_proxy(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
 /// Ends this process as another ended: with its code, or of its signal.
 pub(crate) fn end_like(ending: Ending) -> ! {
     if let Ending::Killed { signal, .. } = ending {
-        sys::set_disposition(signal.into(), false);
-        sys::set_mask(0);
-        let _ = sys::kill(Pid::this().as_raw(), signal.into());
+        kernel::set_disposition(signal.into(), false);
+        kernel::set_mask(0);
+        let _ = kernel::kill(Pid::this().as_raw(), signal.into());
     }
-    sys::exit_now(ending.code())
+    kernel::exit_now(ending.code())
 }

@@ -6,10 +6,10 @@ use super::descendants::{self, Descendant, Exempt};
 use super::event_sources::{Event, EventSources, Events};
 use super::root::Root;
 use crate::decide::ended::Leftovers;
-use crate::decide::signal_info::Signal;
 use crate::decide::state_machine::{Action, Input, StateMachine};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
+use system::signal_info::Signal;
 
 /// What the kernel is given to make a killed process vanish. One in uninterruptible sleep may
 /// never do: it is counted, and life goes on.

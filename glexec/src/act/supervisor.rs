@@ -18,21 +18,23 @@ use super::payload::{Place, Start};
 use super::root::{Privilege, Root};
 use super::state::RunRecord;
 use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
-use super::sys::{self};
 use super::threshold::Restore;
-use super::{close_descriptors, orphans, process, status_proxy};
-use contract::{Ending, EpilogueResult, Record, ResourceUsage};
+use super::{close_descriptors, orphans, status_proxy};
 use crate::decide::config;
 use crate::decide::ended::{Ended, Leftovers};
-use crate::decide::entry::{Birth, Phase};
+use crate::decide::entry::Phase;
 use crate::decide::epilogue_environment::Late;
 use crate::decide::plan::{Linger, Plan};
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::{Level, Reporter};
 use crate::decide::state_machine::{Clocks, Progress, StateMachine};
+use contract::{Ending, EpilogueResult, Record, ResourceUsage};
 use nix::unistd::{Pid, chdir, getpgrp, getsid};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
+use system::Birth;
+use system::kernel::{self};
+use system::process;
 
 /// A run to be seen through.
 #[derive(Debug)]
@@ -203,7 +205,7 @@ impl<'a> Run<'a> {
             watch,
             machine: StateMachine::new(Clocks::of(linger.kill_grace, linger.term_grace)),
             payload,
-            pidfd: sys::pidfd(payload).ok(),
+            pidfd: kernel::pidfd(payload).ok(),
             until: None,
             asked: None,
             hurry: false,
@@ -377,7 +379,7 @@ fn begin(
         false => None,
     };
     let root = if owed { privilege.become_immune(&let_go)? } else { privilege.raise()? };
-    sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
+    kernel::control(libc::PR_SET_CHILD_SUBREAPER, 1)
         .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
     let watch = EventSources::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
     let since = now();
@@ -431,8 +433,8 @@ fn settle_in(root: &Root, linger: &Linger, owed: bool, reporter: &dyn Reporter) 
     }
     let safe = leave_foreign(root, None, reporter);
     // What the caller dictated of it would hold up the clean-up; the payload has it already.
-    sys::reset_priority();
-    process::spare_from_oom(root);
+    kernel::reset_priority();
+    process::spare_from_oom();
     safe
 }
 

@@ -8,24 +8,25 @@ use super::handover::{self, HandBack};
 use super::launch::leave_foreign;
 use super::leases;
 use super::orphans::{self, Left, Lost};
-use super::process;
 use super::root::Root;
 use super::state::{self, RunRecord, StateDir, Taken};
 use super::stragglers::{EventWait, Graces};
 use super::supervisor::now;
-use super::sys;
-use contract::{EpilogueResult, Reason, ResourceUsage};
 use crate::decide::config::EpilogueRule;
-use crate::decide::entry::{Birth, Bytes, Owed, Place, RecordedRun, Trigger};
+use crate::decide::entry::{Bytes, Owed, Place, RecordedRun, Trigger};
 use crate::decide::epilogue_environment::{EpilogueIdentity, Late, environment};
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::{Level, Reporter};
 use crate::decide::state_machine::{Clocks, Progress, StateMachine};
-use crate::decide::text::escaped;
+use contract::{EpilogueResult, Reason, ResourceUsage};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, Uid};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
+use system::Birth;
+use system::kernel;
+use system::process;
+use system::text::escaped;
 
 /// So many debts are held, and their processes ended, at a time.
 const AT_ONCE: usize = 64;
@@ -98,7 +99,7 @@ impl<'a> Sweep<'a> {
             Refusal::new(Reason::Internal, "the sweep could not start; see the log")
                 .detail(format!("{what}: {}", errno.desc()))
         };
-        sys::control(libc::PR_SET_CHILD_SUBREAPER, 1)
+        kernel::control(libc::PR_SET_CHILD_SUBREAPER, 1)
             .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
         let safe = leave_foreign(root, None, reporter);
         let watch = EventSources::new(None, None).map_err(|e| failed("signalfd", e))?;
@@ -419,7 +420,7 @@ fn wait_for(holder: Option<Pid>, until: Instant) -> bool {
     }
     let timeout =
         |span: Duration| PollTimeout::try_from(left.min(span)).unwrap_or(PollTimeout::ZERO);
-    let _ = match holder.map(sys::pidfd) {
+    let _ = match holder.map(kernel::pidfd) {
         Some(Ok(pidfd)) => {
             poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout(LOOK))
         }

@@ -2,12 +2,12 @@
 
 use super::clean::{BOUNDS, Bound, NO_LIMIT, TIMER_SLACK_NS};
 use super::root::Privilege;
-use super::sys::{self, Limit, Resource};
-use contract::Reason;
 use crate::decide::refusal::Refusal;
+use contract::Reason;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, geteuid};
 use std::ffi::{CString, OsString};
+use system::kernel::{self, Limit, Resource};
 
 /// What the process was born with, as plain values.
 #[derive(Debug)]
@@ -50,16 +50,16 @@ const CAP_SETUID: u64 = 1 << 7;
 pub(crate) fn threshold() -> Result<Inherited, Refusal> {
     // First of all: whoever asks for the time would die of SIGSEGV, with a payload that runs.
     let reading_time_is_fatal = may_read_time()?;
-    sys::set_mask(u64::MAX);
-    sys::stop_timers();
-    for signal in 1..=sys::LAST_SIGNAL {
+    kernel::set_mask(u64::MAX);
+    kernel::stop_timers();
+    for signal in 1..=kernel::LAST_SIGNAL {
         // Ignoring throws away what is pending: an alarm of the caller's that has just run out.
         if [libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF].contains(&signal) {
-            sys::set_disposition(signal, true);
+            kernel::set_disposition(signal, true);
         }
-        sys::set_disposition(signal, signal == libc::SIGPIPE);
+        kernel::set_disposition(signal, signal == libc::SIGPIPE);
     }
-    let environment = sys::take_environment();
+    let environment = kernel::take_environment();
     let mut argv = std::env::args_os();
     if argv.next().is_none() {
         return Err(Refusal::new(Reason::Usage, "called without even a program name"));
@@ -68,7 +68,7 @@ pub(crate) fn threshold() -> Result<Inherited, Refusal> {
     own_descriptors()?;
     let limits = own_limits();
     let trouble = cannot_be_undone()?.or_else(|| limits.as_ref().err().cloned());
-    let timer_slack = sys::timer_slack().ok().filter(|slack| *slack != TIMER_SLACK_NS);
+    let timer_slack = kernel::timer_slack().ok().filter(|slack| *slack != TIMER_SLACK_NS);
     let rights = own_rights()?;
     Ok(Inherited {
         words: argv.collect(),
@@ -88,11 +88,11 @@ pub(crate) fn threshold() -> Result<Inherited, Refusal> {
 /// the time. Whether that was forbidden.
 fn may_read_time() -> Result<bool, Refusal> {
     // Other processors than those of x86 know no such thing.
-    if sys::reading_time_is_fatal() != Ok(true) {
+    if kernel::reading_time_is_fatal() != Ok(true) {
         return Ok(false);
     }
     let allowed = u64::from(libc::PR_TSC_ENABLE.unsigned_abs());
-    sys::control(libc::PR_SET_TSC, allowed).map_err(|e| internal("PR_SET_TSC", e))?;
+    kernel::control(libc::PR_SET_TSC, allowed).map_err(|e| internal("PR_SET_TSC", e))?;
     Ok(true)
 }
 
@@ -101,7 +101,7 @@ fn may_read_time() -> Result<bool, Refusal> {
 fn cannot_be_undone() -> Result<Option<Refusal>, Refusal> {
     use nix::errno::Errno;
     const PR_GET_MDWE: i32 = 66;
-    match sys::control(PR_GET_MDWE, 0) {
+    match kernel::control(PR_GET_MDWE, 0) {
         Ok(0) | Err(Errno::EINVAL) => Ok(None),
         Ok(_) if !geteuid().is_root() => Ok(None),
         Ok(_) => {
@@ -119,7 +119,7 @@ fn cannot_be_undone() -> Result<Option<Refusal>, Refusal> {
 fn own_descriptors() -> Result<(), Refusal> {
     #[cfg(target_env = "gnu")]
     replace_dev_full();
-    match sys::close_on_exec_from(3) {
+    match kernel::close_on_exec_from(3) {
         Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EINVAL) => mark_one_by_one(),
         done => done.map_err(|e| internal("marking the caller's descriptors", e)),
     }
@@ -129,7 +129,7 @@ fn own_descriptors() -> Result<(), Refusal> {
 fn mark_one_by_one() -> Result<(), Refusal> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     for fd in open_descriptors()?.into_iter().filter(|fd| *fd > 2) {
-        match fcntl(sys::borrow(fd), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
+        match fcntl(kernel::borrow(fd), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
             // The directory's own descriptor is on the list and gone by now.
             Ok(_) | Err(nix::errno::Errno::EBADF) => {}
             Err(errno) => return Err(internal("marking the caller's descriptors", errno)),
@@ -163,10 +163,10 @@ fn replace_dev_full() {
     use nix::fcntl::{OFlag, open};
     use nix::sys::stat::{fstat, makedev};
     for fd in 0..=2 {
-        let is_full = fstat(sys::borrow(fd)).is_ok_and(|s| s.st_rdev == makedev(1, 7));
+        let is_full = fstat(kernel::borrow(fd)).is_ok_and(|s| s.st_rdev == makedev(1, 7));
         if is_full {
             let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
-            let _ = null.and_then(|null| super::process::put(&null, fd));
+            let _ = null.and_then(|null| system::process::put(&null, fd));
         }
     }
 }
@@ -175,7 +175,7 @@ fn replace_dev_full() {
 fn own_limits() -> Result<Vec<(Resource, Limit)>, Refusal> {
     let mut old = Vec::with_capacity(BOUNDS.len());
     for (resource, name, floor) in BOUNDS.iter().filter_map(floor) {
-        let had = sys::limit(resource, None).map_err(|e| internal(name, e))?;
+        let had = kernel::limit(resource, None).map_err(|e| internal(name, e))?;
         old.push((resource, had));
         if had.soft < floor && !raise(resource, had, floor) {
             let sentence = format!("the resource limit {name} is too low and may not be raised");
@@ -183,10 +183,10 @@ fn own_limits() -> Result<Vec<(Resource, Limit)>, Refusal> {
                 .hint("raise the hard limit where the job is started"));
         }
     }
-    let core = sys::limit(libc::RLIMIT_CORE, None).map_err(|e| internal("RLIMIT_CORE", e))?;
+    let core = kernel::limit(libc::RLIMIT_CORE, None).map_err(|e| internal("RLIMIT_CORE", e))?;
     old.push((libc::RLIMIT_CORE, core));
     let none = Limit { soft: 0, ..core };
-    sys::limit(libc::RLIMIT_CORE, Some(none)).map_err(|e| internal("RLIMIT_CORE", e))?;
+    kernel::limit(libc::RLIMIT_CORE, Some(none)).map_err(|e| internal("RLIMIT_CORE", e))?;
     Ok(old)
 }
 
@@ -204,21 +204,21 @@ fn floor(bound: &Bound) -> Option<(Resource, &'static str, u64)> {
 
 fn raise(resource: Resource, had: Limit, floor: u64) -> bool {
     let enough = Limit { soft: floor, hard: had.hard.max(floor) };
-    if sys::limit(resource, Some(enough)).is_ok() {
+    if kernel::limit(resource, Some(enough)).is_ok() {
         return true;
     }
     // Root's own forks are not bound by NPROC, so its hard limit is high enough for them.
     let most = Limit { soft: had.hard, hard: had.hard };
     resource == libc::RLIMIT_NPROC
         && had.hard >= LEAST_PROCESSES
-        && sys::limit(resource, Some(most)).is_ok()
+        && kernel::limit(resource, Some(most)).is_ok()
 }
 
 /// Lowers to the caller, with root's way back; or says why this process is not root.
 fn own_rights() -> Result<Result<Privilege, Reason>, Refusal> {
     let (caller, gid) = (Uid::current(), Gid::current());
     let control =
-        |what: &str, option, value| sys::control(option, value).map_err(|e| internal(what, e));
+        |what: &str, option, value| kernel::control(option, value).map_err(|e| internal(what, e));
     control("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, 0)?;
     control("PR_SET_TIMERSLACK", libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS)?;
     if !geteuid().is_root() {
@@ -227,9 +227,9 @@ fn own_rights() -> Result<Result<Privilege, Reason>, Refusal> {
     // Ambient capabilities are cleared by a setuid exec; a root caller's are not.
     control("clearing the ambient capabilities", libc::PR_CAP_AMBIENT, 4)?;
     let [effective, permitted, inheritable] =
-        sys::capabilities().map_err(|e| internal("capget", e))?;
+        kernel::capabilities().map_err(|e| internal("capget", e))?;
     if inheritable != 0 {
-        sys::clear_inheritable(effective, permitted).map_err(|e| internal("capset", e))?;
+        kernel::clear_inheritable(effective, permitted).map_err(|e| internal("capset", e))?;
     }
     // Bits that would let capabilities survive the switch, from a caller that held CAP_SETPCAP.
     if control("PR_GET_SECUREBITS", libc::PR_GET_SECUREBITS, 0)? != 0 {
@@ -244,10 +244,10 @@ fn own_rights() -> Result<Result<Privilege, Reason>, Refusal> {
 
 fn why_not_root() -> Reason {
     use nix::sys::statvfs::{FsFlags, statvfs};
-    if sys::control(libc::PR_GET_NO_NEW_PRIVS, 0) == Ok(1) {
+    if kernel::control(libc::PR_GET_NO_NEW_PRIVS, 0) == Ok(1) {
         return Reason::NoNewPrivs;
     }
-    match super::process::in_user_namespace() {
+    match system::process::in_user_namespace() {
         Ok(false) => {}
         Ok(true) => return Reason::UserNamespace,
         Err(_) => return Reason::NoProc,

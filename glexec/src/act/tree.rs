@@ -2,11 +2,8 @@
 //! was opened without following anything, and then changed by the same descriptor. An error is
 //! never the end of a list, and an entry that cannot be looked at is never none.
 
-use super::process;
 use super::root::Root;
-use super::sys::{self, Status};
 use crate::decide::handover::{Acl, Kind, Seen, leaves, reduced};
-use crate::decide::text::escaped;
 use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat};
@@ -16,6 +13,9 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant, SystemTime};
+use system::kernel::{self, Status};
+use system::process;
+use system::text::escaped;
 
 /// What lies deeper is not handed over: each level holds three descriptors, and the threshold sees
 /// to 1024.
@@ -321,7 +321,7 @@ fn list(
         attributes.reduce(&listed)?;
         attributes.remove_default(&listed)?;
     }
-    let status = sys::status_of(listed.as_fd(), true)?;
+    let status = kernel::status_of(listed.as_fd(), true)?;
     let mode = Mode::from_bits_truncate(status.mode);
     let of_others = Mode::S_IWGRP | Mode::S_IWOTH;
     if way == Way::Back && mode.intersects(of_others) {
@@ -361,7 +361,7 @@ fn look_once(
         Err(errno) if is_gone(&floor.listed, name, errno) => return Ok(None),
         Err(errno) => return Err(errno),
     };
-    let status = sys::status_of(file.as_fd(), true)?;
+    let status = kernel::status_of(file.as_fd(), true)?;
     let kind = kind_of(&status);
     let leaves = match kind {
         Kind::Link => leaves(readlinkat(&file, c"")?.as_bytes(), depth, own),
@@ -374,7 +374,7 @@ fn look_once(
 fn is_mounted(floor: &Floor, name: &CStr) -> Result<bool, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let there = openat(&floor.listed, name, flags, Mode::empty())?;
-    let there = sys::status_of(there.as_fd(), false)?;
+    let there = kernel::status_of(there.as_fd(), false)?;
     // Where the kernel does not tell mounts, it is believed at once. Devices say nothing: on an
     // overlay each layer's files have their own.
     Ok(there.mount.is_none() || there.mount != floor.status.mount)
@@ -419,10 +419,10 @@ impl Attributes {
         }
         self.room.resize(MOST, 0);
         let path = process::descriptor_name(file.as_fd()).ok_or(Errno::EINVAL)?;
-        match sys::attribute_into(&path, NAME, &mut self.room) {
+        match kernel::attribute_into(&path, NAME, &mut self.room) {
             Ok(length) => match reduced(self.room.get(..length).unwrap_or_default()) {
                 Acl::Plain => Ok(()),
-                Acl::Reduced(plain) => sys::set_attribute(&path, NAME, Some(&plain)),
+                Acl::Reduced(plain) => kernel::set_attribute(&path, NAME, Some(&plain)),
                 Acl::Odd => Err(Errno::EBADMSG),
             },
             Err(Errno::ENODATA) => Ok(()),
@@ -440,7 +440,7 @@ impl Attributes {
             return Ok(());
         }
         let path = process::descriptor_name(directory.as_fd()).ok_or(Errno::EINVAL)?;
-        match sys::set_attribute(&path, c"system.posix_acl_default", None) {
+        match kernel::set_attribute(&path, c"system.posix_acl_default", None) {
             Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(()),
             done => done,
         }

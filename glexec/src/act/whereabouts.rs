@@ -1,10 +1,7 @@
 //! Reaching a directory by its path, and knowing it again when its run is gone: after a new mount,
 //! and after a boot, where device numbers say nothing.
 
-use super::process;
-use super::sys::{self, Status};
 use crate::decide::entry::{Bytes, Handed, Handle, Made, Sameness};
-use crate::decide::procfs::{MountKey, mount_type};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
@@ -12,6 +9,9 @@ use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, TMPFS_MAGIC, fstatfs};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use system::kernel::{self, Status};
+use system::proc_format::{MountKey, mount_type};
+use system::process;
 
 /// What is found where a directory was.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) fn reach(path: &[u8], caller: u32) -> Result<(OwnedFd, Handed), Strin
     let directory = end.map_err(cannot)?;
     let looked = |e: Errno| format!("cannot be looked at ({})", e.desc());
     let kind = fstatfs(&directory).map_err(looked)?.filesystem_type();
-    let status = sys::status_of(directory.as_fd(), true).map_err(looked)?;
+    let status = kernel::status_of(directory.as_fd(), true).map_err(looked)?;
     if status.uid != caller {
         return Err("is not yours".to_owned());
     }
@@ -82,7 +82,7 @@ pub(super) fn find_again(handed: &Handed, same_boot: bool) -> Again {
         }
         Err(errno) => return failed(errno),
     };
-    let status = match sys::status_of(directory.as_fd(), false) {
+    let status = match kernel::status_of(directory.as_fd(), false) {
         Ok(status) => status,
         Err(errno) => return failed(errno),
     };
@@ -115,7 +115,7 @@ const fn made(status: &Status) -> Made {
 
 fn known(path: &[u8], directory: &OwnedFd, status: &Status, down: &[Status]) -> Handed {
     // Without a handle it is known again by less, and by nothing else than what is the same.
-    let handle = sys::handle_of(directory.as_fd()).ok();
+    let handle = kernel::handle_of(directory.as_fd()).ok();
     let (above, own) = down.split_at(down.len().saturating_sub(1));
     Handed {
         path: Bytes(path.to_vec()),
@@ -148,7 +148,7 @@ fn descend(path: &[u8], wary: bool) -> Result<Way, Errno> {
     names.peek().ok_or(Errno::EINVAL)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut at = openat(AT_FDCWD, "/", flags, Mode::empty())?;
-    let mut last = sys::status_of(at.as_fd(), false)?;
+    let mut last = kernel::status_of(at.as_fd(), false)?;
     let mut down = vec![last];
     for name in names {
         if name == b".." || name == b"." {
@@ -159,7 +159,7 @@ fn descend(path: &[u8], wary: bool) -> Result<Way, Errno> {
             Ok(next) => at = next,
             Err(errno) => return Ok(Way { end: Err(confirmed(&at, name, errno)), down }),
         }
-        let status = sys::status_of(at.as_fd(), false)?;
+        let status = kernel::status_of(at.as_fd(), false)?;
         if wary && status.device != last.device && is_served_by_a_user(&status)? {
             return Err(Errno::EXDEV);
         }

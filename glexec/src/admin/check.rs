@@ -3,12 +3,12 @@
 use super::rehearse::Rehearsal;
 use super::{advice, epilogue, grants, node, rehearse};
 use crate::act::root::Root;
-use contract::Reason;
 use crate::decide::config::{Config, Listed, Syntax};
 use crate::decide::refusal::Refusal;
 use crate::lookups::Lookups;
 use crate::report;
 use crate::settings::{self, InForce};
+use contract::Reason;
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::io::Read as _;

@@ -2,20 +2,20 @@
 
 use super::check::Findings;
 use crate::act::root::Root;
-use crate::act::trusted::{self, Untrusted};
 use crate::act::{self, helper};
-use contract::Reason;
 use crate::decide::advice::callers;
 use crate::decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept, Listed};
 use crate::decide::entry::Person;
 use crate::decide::epilogue_environment::{EpilogueIdentity, ROOTS_PATH};
 use crate::decide::names::is_obeyed;
 use crate::decide::target::Target;
-use crate::decide::trust::{Stranger, Trust};
 use crate::lookups::Lookups;
+use contract::Reason;
 use nix::sys::stat::SFlag;
 use nix::unistd::Uid;
 use std::path::Path;
+use system::file_trust::{Stranger, Trust};
+use system::secure_open::{self, Untrusted};
 
 const CURE: &str = "write epilogue_environment = \"own\"";
 
@@ -40,7 +40,7 @@ pub(super) fn check(
     keep_apart(&identity, config, (&mut *lookups, targets), findings);
     if rule.environment == EpilogueEnvironment::Payload {
         callers_words(config, rule, name, findings);
-        payloads_path(root, (&config.path, &identity.trust), targets, findings);
+        payloads_path((&config.path, &identity.trust), targets, findings);
     }
     let epilogue = rule.epilogue(identity, Vec::new());
     let program = match act::epilogue::open(root, &epilogue) {
@@ -147,14 +147,9 @@ fn callers_words(config: &Config, rule: &EpilogueRule, name: &str, findings: &mu
 }
 
 /// Directories in which an epilogue with the payload's PATH finds programs.
-fn payloads_path(
-    root: &Root,
-    (path, trust): (&str, &Trust),
-    targets: &[Target],
-    findings: &mut Findings,
-) {
+fn payloads_path((path, trust): (&str, &Trust), targets: &[Target], findings: &mut Findings) {
     for directory in path.split(':') {
-        let Err(untrusted) = judge(root, directory, trust) else { continue };
+        let Err(untrusted) = judge(directory, trust) else { continue };
         let text = format!(
             "`path`: the epilogue finds programs in {directory}, and {}; {CURE}, or take it out",
             untrusted.clause()
@@ -176,11 +171,11 @@ fn payloads_path(
 }
 
 /// Of a directory that is not there, whoever may make it counts.
-fn judge(root: &Root, directory: &str, trust: &Trust) -> Result<(), Untrusted> {
+fn judge(directory: &str, trust: &Trust) -> Result<(), Untrusted> {
     let mut at = Path::new(directory);
     loop {
         let shown = at.to_str().unwrap_or("/");
-        match trusted::resolve(root, shown, SFlag::S_IFDIR, trust) {
+        match secure_open::resolve(shown, SFlag::S_IFDIR, trust) {
             Err(missing @ Untrusted::Missing(_)) => at = at.parent().ok_or(missing)?,
             judged => return judged.map(drop),
         }

@@ -1,8 +1,8 @@
 //! `glexec-admin check --as USER`: what a run of somebody's would do, asked of glexec itself as
 //! that user.
 
+use adapter::{Answer, BoundedCommand, rehearse};
 use contract::{ADMIN_MUST_ACT, Reason, Record};
-use crate::hook::{Answer, BoundedCommand, rehearse};
 use nix::unistd::{User, initgroups, setgid, setuid};
 use serde::Serialize;
 use std::ffi::CString;

@@ -4,16 +4,16 @@ use crate::act::root::Root;
 use crate::act::state::{Found, StateDir};
 use crate::act::threshold::threshold;
 use crate::carry::powerless;
-use contract::Reason;
 use crate::decide::entry::RecordedRun;
 use crate::decide::refusal::Refusal;
-use crate::decide::text::escaped;
 use crate::report::print;
 use crate::settings;
 use crate::sweep::{Became, Row, Wanted, in_a_process_apart};
+use contract::Reason;
 use nix::unistd::Uid;
 use serde::Serialize;
 use std::time::SystemTime;
+use system::text::escaped;
 
 const CANNOT: u8 = 2;
 

@@ -1,7 +1,7 @@
 //! The text of /proc/self/cgroup and /proc/self/mountinfo: in which control groups this process
 //! is, and where they are seen (cgroups(7), `proc_pid_mountinfo(5)`).
 
-use crate::decide::text::escaped;
+use system::text::escaped;
 
 /// One hierarchy that this process is in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
+use system::Birth;
 
 /// What this program writes. It reads the earlier ones, too; later ones are kept as they are, never
 /// guessed at.
@@ -16,14 +17,6 @@ pub(crate) const VERSION: u32 = 2;
 const PAUSES: [u64; 5] = [0, 60, 300, 900, 900];
 /// Two attempts of the caller's follow at once, the others after so many seconds.
 const CALLERS_PAUSE: u64 = 60;
-
-/// A process that cannot be mistaken for another: its pid, and when it was born, in clock ticks
-/// since the boot (`proc_pid_stat(5)`, starttime).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Birth {
-    pub(crate) pid: i32,
-    pub(crate) start: u64,
-}
 
 /// Where and when pids mean what they say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,7 +332,7 @@ impl RecordedRun {
             version: u32,
         }
         let garbage =
-            |e: serde_json::Error| Unreadable::Garbage(super::text::one_line(&e.to_string()));
+            |e: serde_json::Error| Unreadable::Garbage(system::text::one_line(&e.to_string()));
         let whole = memchr::memrchr(b'\n', text).and_then(|end| text.get(..end));
         let whole = whole.ok_or_else(|| Unreadable::Garbage("it has no whole line".to_owned()))?;
         let mut lines = whole.split(|byte| *byte == b'\n');

@@ -7,11 +7,11 @@ use super::facts::{Account, Caller};
 use super::plan::{Epilogue, Launch, Plan};
 use super::refusal::Refusal;
 use super::target::Target;
-use super::trust::Trust;
 use contract::{Ending, Reason, ResourceUsage};
 use nix::unistd::{Gid, Uid};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
+use system::file_trust::Trust;
 
 /// As whom the epilogue runs, and whom that makes trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]

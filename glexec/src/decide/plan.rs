@@ -4,19 +4,20 @@ use super::config::{
     CgroupRule, Config, EpilogueFailure, EpilogueOutput, StateRule, Stragglers, Terminal,
     WorkingDirectory,
 };
-use super::entry::{Birth, Bytes, Entry, Handed, Place, VERSION};
+use super::entry::{Bytes, Entry, Handed, Place, VERSION};
 use super::environment::{Environ, compose};
 use super::epilogue_environment::EpilogueIdentity;
 use super::facts::{Account, Caller, CallerDirectory};
 use super::refusal::Refusal;
 use super::target::Target;
-use super::text::{cut, escaped};
 use contract::{Invocation, Reason};
 use std::ffi::{CString, OsStr};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
+use system::Birth;
+use system::text::{cut, escaped};
 
 /// What a caller asked for: its words and its variables.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What the kernel does with a program by its first bytes: which other program it starts for it
 //! (execve(2), elf(5)).
 
-use super::text::{cut, escaped};
 use nix::errno::Errno;
+use system::text::{cut, escaped};
 
 /// So many bytes of a file say what it is. The kernel itself reads fewer of a script.
 pub(crate) const HEAD: usize = 4096;

@@ -1,7 +1,7 @@
 //! A run that stops: for whom, and what each of them is told.
 
-use super::text::one_line;
 use contract::{Fault, Reason};
+use system::text::one_line;
 
 /// Why a run stopped. The caller reads `sentence` (and one hint), the log gets `detail`.
 #[derive(Debug, Clone, PartialEq, Eq)]

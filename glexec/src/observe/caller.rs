@@ -1,8 +1,8 @@
 //! Who is calling, by the kernel's word.
 
-use contract::Reason;
 use crate::decide::facts::KernelIds;
 use crate::decide::refusal::Refusal;
+use contract::Reason;
 use nix::unistd::{Gid, Uid, getgroups};
 
 /// Real uid, real gid and supplementary groups of this process.

@@ -1,8 +1,8 @@
 //! Whether accounts are more than what stands in the files.
 
-use contract::Reason;
 use crate::decide::database;
 use crate::decide::refusal::Refusal;
+use contract::Reason;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;

@@ -1,9 +1,9 @@
 //! What the caller asks for.
 
-use contract::{Invocation, Reason};
 use crate::decide::environment::Environ;
 use crate::decide::plan::Request;
 use crate::decide::refusal::Refusal;
+use contract::{Invocation, Reason};
 use nix::unistd::Pid;
 use std::ffi::{CString, OsString};
 use std::time::SystemTime;

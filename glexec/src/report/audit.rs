@@ -4,9 +4,9 @@ use crate::decide::config::{LogDestination, LogRule};
 use crate::decide::ended::Ended;
 use crate::decide::plan::{Launch, Plan};
 use crate::decide::reporter::Level;
-use crate::decide::text::{LONGEST_LINE, cut, escaped, one_line};
 use std::fmt::Write as _;
 use std::time::SystemTime;
+use system::text::{LONGEST_LINE, cut, escaped, one_line};
 
 /// Fields beside the message, for a log that keeps them apart: name and value.
 pub(super) type Fields = Vec<(&'static str, String)>;

@@ -1,10 +1,10 @@
 //! What `--check` shows: the plan, in the caller's words, without paths or values of the site's.
 
 use crate::decide::plan::{Launch, Plan};
-use crate::decide::text::escaped;
 use nix::unistd::Gid;
 use std::ffi::CString;
 use std::fmt::Write as _;
+use system::text::escaped;
 
 /// The plan as lines of text.
 pub(crate) fn rehearsal(plan: &Plan) -> String {

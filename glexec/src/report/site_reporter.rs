@@ -2,15 +2,15 @@
 
 use super::audit::{self, Fields};
 use super::voice;
-use contract::{Fault, Reason, Record};
 use crate::decide::config::LogRule;
 use crate::decide::ended::Ended;
 use crate::decide::plan::Plan;
 use crate::decide::refusal::Refusal;
 use crate::decide::reporter::{Level, Reporter, Sink};
-use crate::decide::text::escaped;
+use contract::{Fault, Reason, Record};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
+use system::text::escaped;
 
 /// How long a begin line, without which nothing runs, may take (DESIGN section 12).
 const PATIENCE: Duration = Duration::from_secs(1);

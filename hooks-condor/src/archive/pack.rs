@@ -2,7 +2,7 @@
 //! followed, whatever somebody does to the tree meanwhile.
 
 use super::stream::{Entry, Head, begin, put_data, put_end, put_hole};
-use glexec::hook::tree::{DEEPEST, about, kind, look, names, open_own, os};
+use adapter::tree::{DEEPEST, about, kind, look, names, open_own, os};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, SFlag, fstat};

@@ -6,7 +6,7 @@ use super::links::stays_inside;
 use super::pack::LeftOut;
 use super::room::Room;
 use super::stream::{Entry, Head, expect_begin, take_content};
-use glexec::hook::tree::about;
+use adapter::tree::about;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
@@ -156,7 +156,7 @@ mod tests {
     use super::super::pack::pack;
     use super::super::stream::{begin, put_data, put_end};
     use super::*;
-    use glexec::hook::tree::{clear, open_directory, remove};
+    use adapter::tree::{clear, open_directory, remove};
     use proptest::prelude::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};

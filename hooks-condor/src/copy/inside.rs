@@ -5,9 +5,9 @@
 use super::place::moved;
 use super::{LONGEST_SENTENCE, READY, STARTERS, TAKEN, names};
 use crate::archive::{Rules, pack, unpack};
+use adapter::tree::{open_directory, open_own_directory, remove};
+use adapter::{end_as, take_kept};
 use contract::{ADMIN_MUST_ACT, Ending};
-use glexec::hook::tree::{open_directory, open_own_directory, remove};
-use glexec::hook::{end_as, take_kept};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::signal::{SigSet, Signal, killpg};

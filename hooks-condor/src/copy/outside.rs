@@ -5,7 +5,7 @@ use super::{LONGEST_LINE, READY, STARTERS, TAKEN, WAITING, names};
 use crate::archive::{LeftOut, Rules, pack, unpack};
 use crate::hooks::complain;
 use crate::settings::Settings;
-use glexec::hook::tree::{self, about, open_directory, os, remove_entry, shift};
+use adapter::tree::{self, about, open_directory, os, remove_entry, shift};
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use std::ffi::{CString, OsStr, OsString};

@@ -1,7 +1,7 @@
 //! Where a copy is, and what of a job names its sandbox. Pure but for [`check`],
 //! [`all_of`] and the random part of a name.
 
-use glexec::hook::tree::{about, kind, look_here, names, open_directory, os};
+use adapter::tree::{about, kind, look_here, names, open_directory, os};
 use nix::sys::stat::SFlag;
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -5,7 +5,7 @@ use super::timeout_io::{Patient, end_of};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
 use super::{OBEYED, TAKEN, UNPACKED, complain, target, wrapper};
 use crate::archive::{LeftOut, Rules, pack, unpack};
-use glexec::hook::tree::{clear, open_directory};
+use adapter::tree::{clear, open_directory};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

@@ -5,7 +5,7 @@ use super::dialect::aim;
 use super::verdict::{DONE, WRONG};
 use super::{OBEYED, TAKEN, UNPACKED, complain};
 use crate::archive::{Rules, pack, unpack};
-use glexec::hook::tree::{open_directory, open_own_directory, remove};
+use adapter::tree::{open_directory, open_own_directory, remove};
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::signal::Signal;

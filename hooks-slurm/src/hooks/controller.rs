@@ -3,7 +3,7 @@
 use super::{CONTROLLER, Desk, ask, said, variables};
 use crate::dialect::{self, Job, Record};
 use crate::settings::{Accounting, Settings, seconds};
-use glexec::hook::{Log, Urgency};
+use adapter::{Log, Urgency};
 use std::ffi::OsString;
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};

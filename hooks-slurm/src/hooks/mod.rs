@@ -11,7 +11,7 @@ pub use tasks::{task, task_epilog, task_prolog};
 
 use crate::dialect::{self, Job, Variables};
 use crate::settings::Programs;
-use glexec::hook::{Answer, BoundedCommand, Log, Urgency};
+use adapter::{Answer, BoundedCommand, Log, Urgency};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read as _, Write as _};

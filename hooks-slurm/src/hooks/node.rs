@@ -7,7 +7,7 @@ use crate::places::Base;
 use crate::settings::{GLEXEC_ADMIN, Programs, Settings, seconds};
 use crate::store::{Standing, Store};
 use crate::verdict::{self, Checked, Fitness, Settlement, Swept};
-use glexec::hook::{Log, Urgency, remove_as_told};
+use adapter::{Log, Urgency, remove_as_told};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;

@@ -1,6 +1,6 @@
 //! Asking glexec to pay what is owed of this user's own finished runs.
 
-use super::front::read_records;
+use super::held_run::read_records;
 use contract::{Invocation, Mode, Record};
 use std::ffi::OsString;
 use std::io;

@@ -6,21 +6,23 @@ use std::ffi::{c_int, c_long};
 
 /// A resource of getrlimit(2), in the C library's type.
 #[cfg(target_env = "gnu")]
-pub(crate) type Resource = libc::__rlimit_resource_t;
+pub type Resource = libc::__rlimit_resource_t;
 
 /// A resource of getrlimit(2), in the C library's type.
 #[cfg(not(target_env = "gnu"))]
-pub(crate) type Resource = c_int;
+pub type Resource = c_int;
 
 /// A resource limit: soft and hard, `u64::MAX` for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit {
-    pub(crate) soft: u64,
-    pub(crate) hard: u64,
+pub struct Limit {
+    /// What is enforced.
+    pub soft: u64,
+    /// What the soft one may be raised to.
+    pub hard: u64,
 }
 
 /// Sets (where `new` is given) and returns the old value of a limit of this process.
-pub(in crate::act) fn limit(resource: Resource, new: Option<Limit>) -> Result<Limit, Errno> {
+pub fn limit(resource: Resource, new: Option<Limit>) -> Result<Limit, Errno> {
     let wanted = new.map(|l| libc::rlimit64 { rlim_cur: l.soft, rlim_max: l.hard });
     let wanted = wanted.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let mut old = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
@@ -31,7 +33,7 @@ pub(in crate::act) fn limit(resource: Resource, new: Option<Limit>) -> Result<Li
 }
 
 /// The capability sets of this process: effective, permitted, inheritable.
-pub(in crate::act) fn capabilities() -> Result<[u64; 3], Errno> {
+pub fn capabilities() -> Result<[u64; 3], Errno> {
     let mut header: [u32; 2] = [0x2008_0522, 0];
     let mut data = [0u32; 6];
     // SAFETY: version 3 of the interface writes two structs of three u32, which `data` is.
@@ -42,7 +44,7 @@ pub(in crate::act) fn capabilities() -> Result<[u64; 3], Errno> {
 }
 
 /// Empties the inheritable set and leaves the two others as `effective` and `permitted` say.
-pub(in crate::act) fn clear_inheritable(effective: u64, permitted: u64) -> Result<(), Errno> {
+pub fn clear_inheritable(effective: u64, permitted: u64) -> Result<(), Errno> {
     let half = |set: u64| [(set & 0xffff_ffff) as u32, (set >> 32) as u32];
     let ([e0, e1], [p0, p1]) = (half(effective), half(permitted));
     let mut header: [u32; 2] = [0x2008_0522, 0];
@@ -53,19 +55,19 @@ pub(in crate::act) fn clear_inheritable(effective: u64, permitted: u64) -> Resul
 }
 
 /// prctl(2) with one number and no pointer; the result as a number.
-pub(in crate::act) fn control(option: c_int, argument: u64) -> Result<c_int, Errno> {
+pub fn control(option: c_int, argument: u64) -> Result<c_int, Errno> {
     control_with(option, [argument, 0, 0])
 }
 
 /// prctl(2) with up to three numbers and no pointer; the result as a number.
-pub(in crate::act) fn control_with(option: c_int, numbers: [u64; 3]) -> Result<c_int, Errno> {
+pub fn control_with(option: c_int, numbers: [u64; 3]) -> Result<c_int, Errno> {
     let [first, second, third] = numbers;
     // SAFETY: used only for options that take numbers: no memory is read or written.
     Errno::result(unsafe { libc::prctl(option, first, second, third, 0u64) })
 }
 
 /// The timer slack of this process in nanoseconds: more than prctl(3) has room for in its result.
-pub(in crate::act) fn timer_slack() -> Result<u64, Errno> {
+pub fn timer_slack() -> Result<u64, Errno> {
     // SAFETY: numbers only.
     let slack = unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) };
     Errno::result(slack).map(|slack: c_long| u64::from_ne_bytes(slack.to_ne_bytes()))
@@ -73,7 +75,7 @@ pub(in crate::act) fn timer_slack() -> Result<u64, Errno> {
 
 /// Whether reading the processor's time stamp counter ends this process with SIGSEGV
 /// (`PR_SET_TSC`). Errors where the processor knows no such thing.
-pub(in crate::act) fn reading_time_is_fatal() -> Result<bool, Errno> {
+pub fn reading_time_is_fatal() -> Result<bool, Errno> {
     let mut how: c_int = 0;
     // SAFETY: writes one int, which `how` is.
     let done = unsafe { libc::prctl(libc::PR_GET_TSC, &raw mut how, 0u64, 0u64, 0u64) };
@@ -81,7 +83,7 @@ pub(in crate::act) fn reading_time_is_fatal() -> Result<bool, Errno> {
 }
 
 /// Joins a new anonymous session keyring (keyctl(2)).
-pub(in crate::act) fn join_new_keyring() -> Result<(), Errno> {
+pub fn join_new_keyring() -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
     // SAFETY: a null name asks for an anonymous keyring; nothing is read.
     let done = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0usize) };
@@ -90,7 +92,7 @@ pub(in crate::act) fn join_new_keyring() -> Result<(), Errno> {
 
 /// Has keys that are asked for go where the kernel puts them by default
 /// (`keyctl_set_reqkey_keyring(3)`).
-pub(in crate::act) fn reset_key_destination() -> Result<(), Errno> {
+pub fn reset_key_destination() -> Result<(), Errno> {
     const KEYCTL_SET_REQKEY_KEYRING: c_int = 14;
     // SAFETY: numbers only; 0 is the default destination.
     let done = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SET_REQKEY_KEYRING, 0usize) };
@@ -98,7 +100,7 @@ pub(in crate::act) fn reset_key_destination() -> Result<(), Errno> {
 }
 
 /// Gives up an execution domain and a memory policy of the caller's choice.
-pub(in crate::act) fn reset_personality() {
+pub fn reset_personality() {
     // SAFETY: numbers only.
     unsafe { libc::personality(0) };
     // SAFETY: MPOL_DEFAULT (0) takes no mask.
@@ -107,7 +109,7 @@ pub(in crate::act) fn reset_personality() {
 
 /// Gives up a nice value, a scheduling class with all its parameters, an I/O class and an affinity
 /// of the caller's choice.
-pub(in crate::act) fn reset_priority() {
+pub fn reset_priority() {
     let every = [u64::MAX; 128];
     // SAFETY: reads the mask; the kernel takes what it has processors for.
     unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&every), every.as_ptr()) };
@@ -149,28 +151,28 @@ fn reset_scheduling(clamps: bool) -> Result<(), Errno> {
 }
 
 /// setresuid(2), the call itself: one thread needs none of what a C library adds for more.
-pub(in crate::act) fn set_uids(real: Uid, effective: Uid, saved: Uid) -> Result<(), Errno> {
+pub fn set_uids(real: Uid, effective: Uid, saved: Uid) -> Result<(), Errno> {
     let (real, effective, saved) = (real.as_raw(), effective.as_raw(), saved.as_raw());
     // SAFETY: numbers only.
     Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) }).map(drop)
 }
 
 /// setresgid(2), likewise.
-pub(in crate::act) fn set_gids(real: Gid, effective: Gid, saved: Gid) -> Result<(), Errno> {
+pub fn set_gids(real: Gid, effective: Gid, saved: Gid) -> Result<(), Errno> {
     let (real, effective, saved) = (real.as_raw(), effective.as_raw(), saved.as_raw());
     // SAFETY: numbers only.
     Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, real, effective, saved) }).map(drop)
 }
 
 /// setgroups(2), likewise.
-pub(in crate::act) fn set_groups(groups: &[Gid]) -> Result<(), Errno> {
+pub fn set_groups(groups: &[Gid]) -> Result<(), Errno> {
     let raw: Vec<u32> = groups.iter().map(|gid| gid.as_raw()).collect();
     // SAFETY: `raw` is valid for its length and only read.
     Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, raw.len(), raw.as_ptr()) }).map(drop)
 }
 
 /// The file-system uid and gid as they are now.
-pub(in crate::act) fn file_system_ids() -> (u32, u32) {
+pub fn file_system_ids() -> (u32, u32) {
     // SAFETY: -1 is no id: both calls change nothing and return what is.
     let uid = unsafe { libc::setfsuid(u32::MAX) };
     // SAFETY: as above.

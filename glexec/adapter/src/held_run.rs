@@ -2,12 +2,10 @@
 //! status descriptors, passes signals on, and watches its own parent. That it dies with its
 //! container costs nothing: glexec sees the control descriptor's end and takes it from there.
 
-use crate::act::{exit_now, front};
 use contract::{
     ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Invocation, Mode, Outcome, Record,
     order_line,
 };
-use crate::decide::signal_info::{SIGNAL_INFO, Signal};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,6 +18,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use system::kernel::exit_now;
+use system::signal_info::{SIGNAL_INFO, Signal};
+use system::wait_signals;
 
 /// Asked of the kernel for the parent's death; no scheduler sends it, and it is not passed on.
 const PARENT_DIED: u8 = libc_number(nix::sys::signal::Signal::SIGIO);
@@ -74,8 +75,8 @@ impl Hold<'_> {
         keep.sort_unstable();
         keep.dedup();
         let parent = getppid();
-        let signals = front::listen()?;
-        front::tell_of_parents_death(PARENT_DIED)?;
+        let signals = wait_signals::listen()?;
+        wait_signals::tell_of_parents_death(PARENT_DIED)?;
         let (control_of_glexec, control) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let (status, status_of_glexec) = pipe2(OFlag::O_CLOEXEC)?;
         for theirs in [control_of_glexec.as_raw_fd(), status_of_glexec.as_raw_fd()]
@@ -98,7 +99,7 @@ impl Hold<'_> {
         }
         let child = command.args(invocation.build()).envs(self.set).spawn()?;
         drop((control_of_glexec, status_of_glexec));
-        let pid = crate::act::pid_of(&child);
+        let pid = system::wait_signals::pid_of(&child);
         let stream = Stream { status: Some(status), ..Stream::default() };
         let held = Held::default();
         let mut watch = Watch { pid, parent, control: Some(control), stream, held };
@@ -169,14 +170,14 @@ fn is_open(fd: RawFd) -> bool {
     let kind = |stat: nix::sys::stat::FileStat| {
         SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
     };
-    let stat = (fd > 2).then(|| fstat(crate::act::borrowed(fd)));
+    let stat = (fd > 2).then(|| fstat(system::kernel::borrow(fd)));
     stat.and_then(Result::ok)
         .is_some_and(|stat| [SFlag::S_IFIFO, SFlag::S_IFSOCK].contains(&kind(stat)))
 }
 
 /// Lets a descriptor pass the exec.
 fn inherit(fd: RawFd) -> io::Result<()> {
-    let fd = crate::act::borrowed(fd);
+    let fd = system::kernel::borrow(fd);
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
 }
@@ -352,6 +353,6 @@ impl Held {
 pub fn end_as(ending: Ending) -> ! {
     match ending {
         Ending::Exited(code) => exit_now(code),
-        Ending::Killed { signal, .. } => front::die_of(signal),
+        Ending::Killed { signal, .. } => wait_signals::die_of(signal),
     }
 }

@@ -3,28 +3,34 @@
 use nix::unistd::{Pid, Uid};
 
 /// Size of `struct signalfd_siginfo` (signalfd(2)).
-pub(crate) const SIGNAL_INFO: usize = 128;
+pub const SIGNAL_INFO: usize = 128;
 
 /// Who sent a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub enum Sender {
     /// The kernel: a key on the terminal, a hang-up, a child's end.
     Kernel,
     /// kill(2) and its like. The pid is 0 for a process of another pid namespace.
-    Process { pid: Pid, uid: Uid },
+    Process {
+        /// Its pid.
+        pid: Pid,
+        /// Its real uid.
+        uid: Uid,
+    },
 }
 
 /// A signal that has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Signal {
+pub struct Signal {
     /// 1 to 64.
-    pub(crate) number: u8,
-    pub(crate) sender: Sender,
+    pub number: u8,
+    /// Who sent it.
+    pub sender: Sender,
 }
 
 impl Signal {
     /// Reads one `struct signalfd_siginfo`; `None` where it is none.
-    pub(crate) fn read(info: &[u8]) -> Option<Self> {
+    pub fn read(info: &[u8]) -> Option<Self> {
         let word = |at: usize| -> Option<[u8; 4]> { info.get(at..at + 4)?.try_into().ok() };
         let number = u8::try_from(u32::from_ne_bytes(word(0)?)).ok()?;
         if !(1..=64).contains(&number) {
@@ -39,7 +45,7 @@ impl Signal {
     }
 
     /// Whether root sent it.
-    pub(crate) fn is_from_root(&self) -> bool {
+    pub fn is_from_root(&self) -> bool {
         // Where the kernel had no room for the sender, it says pid 0 and uid 0; RLIMIT_SIGPENDING
         // is the caller's to lower.
         matches!(self.sender, Sender::Process { pid, uid } if uid.is_root() && pid.as_raw() > 0)
@@ -47,7 +53,7 @@ impl Signal {
 
     /// Whether it says nothing to the payload of the glexec `own`: a child's end; a SIGPIPE of a write of glexec's own;
     /// and for an immune run a CONT, which kill(2) allows to everybody of one's session.
-    pub(crate) fn is_ours(&self, immune: bool, own: Pid) -> bool {
+    pub fn is_ours(&self, immune: bool, own: Pid) -> bool {
         const SIGPIPE: u8 = 13;
         const SIGCHLD: u8 = 17;
         const SIGCONT: u8 = 18;

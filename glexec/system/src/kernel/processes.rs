@@ -7,18 +7,28 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// What waitid(2) tells: how a child ended and what it used.
-pub(in crate::act) struct Waited {
-    pub(in crate::act) pid: Pid,
-    pub(in crate::act) code: c_int,
-    pub(in crate::act) status: c_int,
-    pub(in crate::act) user_us: u64,
-    pub(in crate::act) system_us: u64,
-    pub(in crate::act) max_rss_kib: u64,
+#[derive(Debug, Clone, Copy)]
+pub struct Waited {
+    /// The child.
+    pub pid: Pid,
+    /// `CLD_EXITED`, `CLD_KILLED` and so on (waitid(2)).
+    pub code: c_int,
+    /// Exit code or signal number, as `code` says.
+    pub status: c_int,
+    /// User CPU time, microseconds.
+    pub user_us: u64,
+    /// System CPU time, microseconds.
+    pub system_us: u64,
+    /// Largest resident set, KiB.
+    pub max_rss_kib: u64,
 }
 
 /// Which side of a fork this is.
-pub(in crate::act) enum Side {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The parent: its child is this.
     Parent(Pid),
+    /// The child.
     Child,
 }
 
@@ -27,7 +37,7 @@ unsafe extern "C" {
 }
 
 /// Takes the environment as it came, malformed entries and all, and leaves the process none.
-pub(in crate::act) fn take_environment() -> Vec<CString> {
+pub fn take_environment() -> Vec<CString> {
     let mut taken = Vec::new();
     // SAFETY: one thread, nothing else touches `environ` while we read the pointer.
     let mut at = unsafe { environ };
@@ -48,14 +58,14 @@ pub(in crate::act) fn take_environment() -> Vec<CString> {
 }
 
 /// fork(2); memory is copied, never shared.
-pub(in crate::act) fn fork() -> Result<Side, Errno> {
+pub fn fork() -> Result<Side, Errno> {
     // SAFETY: one thread, so the child may do whatever the parent may.
     let pid = Errno::result(unsafe { libc::fork() })?;
     Ok(if pid == 0 { Side::Child } else { Side::Parent(Pid::from_raw(pid)) })
 }
 
 /// A child with the same descriptor table (its closing is our closing) and its own memory.
-pub(in crate::act) fn fork_sharing_descriptors() -> Result<Side, Errno> {
+pub fn fork_sharing_descriptors() -> Result<Side, Errno> {
     let flags = c_long::from(libc::CLONE_FILES | libc::SIGCHLD);
     // SAFETY: without CLONE_VM and with no stack this is fork(2); the child only closes and exits.
     let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
@@ -66,20 +76,21 @@ pub(in crate::act) fn fork_sharing_descriptors() -> Result<Side, Errno> {
 }
 
 /// Ends this process at once: no destructors, nothing flushed.
-pub(crate) fn exit_now(code: u8) -> ! {
+pub fn exit_now(code: u8) -> ! {
     // SAFETY: never returns, touches no memory.
     unsafe { libc::_exit(c_int::from(code)) }
 }
 
 /// Strings for an exec with their pointers laid out, so that exec itself needs no memory.
-pub(in crate::act) struct Block<'a> {
+#[derive(Debug)]
+pub struct Block<'a> {
     pointers: Vec<*const c_char>,
     strings: std::marker::PhantomData<&'a CString>,
 }
 
 impl<'a> Block<'a> {
     /// Lays the pointers out.
-    pub(in crate::act) fn new(strings: impl Iterator<Item = &'a CString>) -> Self {
+    pub fn new(strings: impl Iterator<Item = &'a CString>) -> Self {
         let ends = std::iter::once(std::ptr::null());
         let pointers = strings.map(|s| s.as_ptr()).chain(ends).collect();
         Self { pointers, strings: std::marker::PhantomData }
@@ -87,7 +98,7 @@ impl<'a> Block<'a> {
 }
 
 /// execve(2): returns only where it failed. Never searches, never runs a shell.
-pub(in crate::act) fn execute(path: &CStr, argv: &Block<'_>, environment: &Block<'_>) -> Errno {
+pub fn execute(path: &CStr, argv: &Block<'_>, environment: &Block<'_>) -> Errno {
     let (argv, environment) = (&argv.pointers, &environment.pointers);
     // SAFETY: both arrays end with a null pointer, and they and their strings outlive the call.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
@@ -95,7 +106,7 @@ pub(in crate::act) fn execute(path: &CStr, argv: &Block<'_>, environment: &Block
 }
 
 /// execveat(2) of an open file: returns only where it failed.
-pub(in crate::act) fn execute_descriptor(
+pub fn execute_descriptor(
     file: BorrowedFd<'_>,
     argv: &Block<'_>,
     environment: &Block<'_>,
@@ -116,7 +127,7 @@ pub(in crate::act) fn execute_descriptor(
 }
 
 /// waitid(2) with resource usage. `pid` `None` means any child. `Ok(None)`: none has ended yet.
-pub(in crate::act) fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Waited>, Errno> {
+pub fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Waited>, Errno> {
     let (kind, id) = pid.map_or((libc::P_ALL, 0), |p| (libc::P_PID, p.as_raw()));
     // SAFETY: all-zero is a valid siginfo_t and means "nobody" to waitid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -152,7 +163,7 @@ pub(in crate::act) fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Wa
 ///
 /// # Errors
 /// getpriority(2)'s but ESRCH; EINVAL for root, of which there always is one.
-pub(in crate::act) fn has_process_of(uid: Uid) -> Result<bool, Errno> {
+pub fn has_process_of(uid: Uid) -> Result<bool, Errno> {
     if uid.is_root() {
         return Err(Errno::EINVAL);
     }
@@ -167,7 +178,7 @@ pub(in crate::act) fn has_process_of(uid: Uid) -> Result<bool, Errno> {
 }
 
 /// Waits, for as long as it takes, until a child of ours has ended; it is not reaped.
-pub(in crate::act) fn wait_for_end(child: Pid) -> Result<(), Errno> {
+pub fn wait_for_end(child: Pid) -> Result<(), Errno> {
     let options = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
     let id = child.as_raw();
     loop {
@@ -182,7 +193,7 @@ pub(in crate::act) fn wait_for_end(child: Pid) -> Result<(), Errno> {
 }
 
 /// A descriptor that stands for a process (Linux 5.3).
-pub(in crate::act) fn pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
+pub fn pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: numbers in, a new descriptor out.
     new_descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })
 }

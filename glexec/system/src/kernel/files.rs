@@ -5,13 +5,13 @@ use std::ffi::{CStr, c_int, c_long};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 /// Marks every descriptor from `first` on close-on-exec, in one call (Linux 5.11).
-pub(in crate::act) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     const CLOSE_RANGE_CLOEXEC: c_int = 4;
     close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes the descriptors `first..=last` (Linux 5.9).
-pub(in crate::act) fn close_between(first: u32, last: u32) -> Result<(), Errno> {
+pub fn close_between(first: u32, last: u32) -> Result<(), Errno> {
     close_range(first, last, 0)
 }
 
@@ -22,32 +22,32 @@ fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
 }
 
 /// Closes one descriptor by number, where no `OwnedFd` stands for it.
-pub(in crate::act) fn close_number(fd: RawFd) {
+pub fn close_number(fd: RawFd) {
     // SAFETY: as close_range: the caller knows that nothing owns this number.
     unsafe { libc::close(fd) };
 }
 
 /// Takes context of a descriptor that was inherited by number and is known to be open.
-pub(in crate::act) fn adopt(fd: RawFd) -> OwnedFd {
+pub fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: the caller has just seen it open, and takes each number once.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Looks at a descriptor that is known to be open and stays so.
-pub(crate) fn borrow(fd: RawFd) -> BorrowedFd<'static> {
+pub fn borrow(fd: RawFd) -> BorrowedFd<'static> {
     // SAFETY: used for 0, 1, 2 (always open after the threshold) and for named descriptors
     // that the caller of this function has checked and keeps.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// dup2(2): onto a number that may be open or not. Negative where it failed.
-pub(in crate::act) fn duplicate_onto(file: BorrowedFd<'_>, number: RawFd) -> c_int {
+pub fn duplicate_onto(file: BorrowedFd<'_>, number: RawFd) -> c_int {
     // SAFETY: callers name 0, 1 or 2, which no OwnedFd of this program stands for.
     unsafe { libc::dup2(file.as_raw_fd(), number) }
 }
 
 /// getxattr(2), of up to 64 KiB (the most there can be).
-pub(in crate::act) fn attribute(path: &CStr, name: &CStr) -> Result<Vec<u8>, Errno> {
+pub fn attribute(path: &CStr, name: &CStr) -> Result<Vec<u8>, Errno> {
     let mut value = vec![0u8; 65_536];
     let room = value.len();
     // SAFETY: both strings are NUL-ended, `value` is valid for `room` bytes.
@@ -60,7 +60,7 @@ pub(in crate::act) fn attribute(path: &CStr, name: &CStr) -> Result<Vec<u8>, Err
 
 /// Kind (`S_IFMT` bits) and device (major, minor) of an open file, without asking its file
 /// system anything: a FUSE server may sleep (statx(2), `AT_STATX_DONT_SYNC`).
-pub(in crate::act) fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, (u32, u32)), Errno> {
+pub fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, (u32, u32)), Errno> {
     const AT_STATX_DONT_SYNC: c_int = 0x4000;
     const STATX_TYPE: u32 = 1;
     let mut answer = [0u32; 64];
@@ -81,23 +81,26 @@ pub(in crate::act) fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, (u32
 
 /// What a descriptor stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::act) struct Status {
+pub struct Status {
     /// `S_IFMT` bits and permissions.
-    pub(in crate::act) mode: u32,
-    pub(in crate::act) uid: u32,
-    pub(in crate::act) links: u32,
-    pub(in crate::act) inode: u64,
+    pub mode: u32,
+    /// Who owns it.
+    pub uid: u32,
+    /// How many names it has.
+    pub links: u32,
+    /// Its inode number.
+    pub inode: u64,
     /// Major and minor.
-    pub(in crate::act) device: (u32, u32),
+    pub device: (u32, u32),
     /// Seconds and nanoseconds; zeros where the file system does not know.
-    pub(in crate::act) born: (u64, u32),
+    pub born: (u64, u32),
     /// The number of the mount it was reached by (Linux 5.8).
-    pub(in crate::act) mount: Option<u64>,
+    pub mount: Option<u64>,
 }
 
 /// Looks at what a descriptor stands for: as the kernel remembers it (`asks` is false, no file
 /// system is asked) or as it is.
-pub(in crate::act) fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Status, Errno> {
+pub fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Status, Errno> {
     const AT_STATX_DONT_SYNC: c_int = 0x4000;
     const STATX_MNT_ID: u32 = 0x1000;
     // STATX_BASIC_STATS, STATX_BTIME.
@@ -129,7 +132,7 @@ pub(in crate::act) fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Stat
 }
 
 /// `name_to_handle_at(2)`: what the file system calls a file across mounts and boots.
-pub(in crate::act) fn handle_of(file: BorrowedFd<'_>) -> Result<(i32, Vec<u8>), Errno> {
+pub fn handle_of(file: BorrowedFd<'_>) -> Result<(i32, Vec<u8>), Errno> {
     const ROOM: usize = 128;
     // struct file_handle: size, kind, then the bytes.
     let mut answer = [0u8; 8 + ROOM];
@@ -156,11 +159,7 @@ pub(in crate::act) fn handle_of(file: BorrowedFd<'_>) -> Result<(i32, Vec<u8>), 
 }
 
 /// getxattr(2) into `room`: how many bytes it has.
-pub(in crate::act) fn attribute_into(
-    path: &CStr,
-    name: &CStr,
-    room: &mut [u8],
-) -> Result<usize, Errno> {
+pub fn attribute_into(path: &CStr, name: &CStr, room: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: both strings are NUL-ended, `room` is valid for its length.
     let got = unsafe {
         libc::getxattr(path.as_ptr(), name.as_ptr(), room.as_mut_ptr().cast(), room.len())
@@ -169,11 +168,7 @@ pub(in crate::act) fn attribute_into(
 }
 
 /// setxattr(2), or removexattr(2) where there is no value.
-pub(in crate::act) fn set_attribute(
-    path: &CStr,
-    name: &CStr,
-    value: Option<&[u8]>,
-) -> Result<(), Errno> {
+pub fn set_attribute(path: &CStr, name: &CStr, value: Option<&[u8]>) -> Result<(), Errno> {
     let (path, name) = (path.as_ptr(), name.as_ptr());
     let done = match value {
         // SAFETY: both strings are NUL-ended and `value` is valid for its length.

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 /// A log line is cut here, with its full length told (DESIGN section 12).
-pub(crate) const LONGEST_LINE: usize = 8 * 1024;
+pub const LONGEST_LINE: usize = 8 * 1024;
 
 /// Escapes everything that could end, hide or forge a line: control bytes, `"`, `\`, and
 /// whatever is not UTF-8. Printable text stays as it is.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
+pub fn escaped(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -28,7 +28,7 @@ pub(crate) fn escaped(bytes: &[u8]) -> String {
 }
 
 /// The last guard before a line goes out: whatever was put together, it stays one line.
-pub(crate) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     if text.chars().all(is_plain) {
         return text.to_owned();
     }
@@ -83,7 +83,7 @@ fn push_hex(out: &mut String, bytes: &[u8]) {
 }
 
 /// Cuts a line that is too long, and says how long it was.
-pub(crate) fn cut(mut line: String, longest: usize) -> String {
+pub fn cut(mut line: String, longest: usize) -> String {
     if line.len() <= longest {
         return line;
     }

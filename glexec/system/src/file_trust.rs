@@ -4,11 +4,13 @@ use nix::unistd::{Gid, Uid};
 
 /// Who, besides root, may change a file and its path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Trust {
-    pub(crate) user: Option<Uid>,
-    pub(crate) group: Option<Gid>,
+pub struct Trust {
+    /// One account more.
+    pub user: Option<Uid>,
+    /// One group more.
+    pub group: Option<Gid>,
     /// Accounts that are in `group`, by its list or as their primary group.
-    pub(crate) members: Vec<Uid>,
+    pub members: Vec<Uid>,
 }
 
 impl Trust {
@@ -20,25 +22,29 @@ impl Trust {
 
 /// Who can change a file and must not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stranger {
+pub enum Stranger {
+    /// This account.
     User(Uid),
+    /// Everybody in this group.
     Group(Gid),
     /// Everybody, or it cannot be told who.
     Anybody,
 }
 
 /// Why a file is not trusted: because of whom, and one clause to follow the file's name.
-pub(crate) type Distrust = (Stranger, String);
+pub type Distrust = (Stranger, String);
 
 /// What fstat(2) and, where the group may write, fgetxattr(2) say of one path component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Component {
-    pub(crate) uid: Uid,
-    pub(crate) gid: Gid,
+pub struct Component {
+    /// Who owns it.
+    pub uid: Uid,
+    /// Its group.
+    pub gid: Gid,
     /// Permission bits, type bits cut off.
-    pub(crate) mode: u32,
+    pub mode: u32,
     /// The value of `system.posix_acl_access`, where there is one.
-    pub(crate) acl: Option<Vec<u8>>,
+    pub acl: Option<Vec<u8>>,
 }
 
 const GROUP_WRITE: u32 = 0o020;
@@ -47,7 +53,7 @@ const OTHER_WRITE: u32 = 0o002;
 impl Component {
     /// Whether an ACL can matter: its mask shows as the group bits, so without group write no
     /// entry of it grants any (acl(5)).
-    pub(crate) const fn needs_acl(mode: u32) -> bool {
+    pub const fn needs_acl(mode: u32) -> bool {
         mode & GROUP_WRITE != 0
     }
 
@@ -55,7 +61,7 @@ impl Component {
     ///
     /// # Errors
     /// [`Distrust`].
-    pub(crate) fn judge(&self, trust: &Trust) -> Result<(), Distrust> {
+    pub fn judge(&self, trust: &Trust) -> Result<(), Distrust> {
         if !trust.allows(self.uid) {
             let clause = format!("is owned by uid {}, not by root", self.uid);
             return Err((Stranger::User(self.uid), clause));
@@ -118,7 +124,7 @@ fn judge_acl(acl: &[u8], owning_group: Gid, trust: &Trust) -> Result<(), Distrus
 ///
 /// # Errors
 /// One clause, to follow the path.
-pub(crate) fn components(path: &str) -> Result<Vec<&str>, &'static str> {
+pub fn components(path: &str) -> Result<Vec<&str>, &'static str> {
     let rest = path.strip_prefix('/').ok_or("is not absolute")?;
     let parts: Vec<&str> = rest.split('/').collect();
     if parts.iter().any(|p| p.is_empty() || *p == "." || *p == "..") {

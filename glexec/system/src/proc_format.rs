@@ -4,26 +4,30 @@ use nix::unistd::{Pid, Uid};
 
 /// The fields of /proc/PID/stat that are used (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) state: u8,
-    pub(crate) parent: Pid,
-    pub(crate) group: i32,
-    pub(crate) session: i32,
+pub struct Stat {
+    /// `R`, `S`, `T`, `Z` and so on.
+    pub state: u8,
+    /// Its parent.
+    pub parent: Pid,
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
     /// 0 where the process has no controlling terminal.
-    pub(crate) terminal: i32,
+    pub terminal: i32,
     /// How many threads there are; a leader that has exited before its threads looks like a
     /// zombie, and the process lives.
-    pub(crate) threads: i32,
+    pub threads: i32,
     /// When it was born, in clock ticks since the boot.
-    pub(crate) start: u64,
+    pub start: u64,
     /// In the form of wait(2); 0 where it may not be seen.
-    pub(crate) exit_status: i32,
+    pub exit_status: i32,
 }
 
 impl Stat {
     /// Reads the line. The name is in parentheses and may hold any byte, `)` and newline
     /// included: the fields begin after the last `)`.
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let end = memchr::memrchr(b')', text)?;
         let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -41,18 +45,18 @@ impl Stat {
     }
 
     /// Whether a signal has stopped it (`proc_pid_stat(5)`, state T).
-    pub(crate) const fn is_stopped(&self) -> bool {
+    pub const fn is_stopped(&self) -> bool {
         self.state == b'T'
     }
 
     /// Whether it has ended and waits to be reaped.
-    pub(crate) const fn has_ended(&self) -> bool {
+    pub const fn has_ended(&self) -> bool {
         matches!(self.state, b'X' | b'x') || (self.state == b'Z' && self.threads <= 1)
     }
 }
 
 /// The numbers of /proc/PID/task/TID/children.
-pub(crate) fn children(text: &str) -> Vec<Pid> {
+pub fn children(text: &str) -> Vec<Pid> {
     // Where the text was cut, its last number may be a part of one: each is followed by a blank.
     let whole = text.rfind(' ').and_then(|end| text.get(..end)).unwrap_or_default();
     let numbers = whole.split_ascii_whitespace().filter_map(|n| n.parse().ok());
@@ -60,7 +64,7 @@ pub(crate) fn children(text: &str) -> Vec<Pid> {
 }
 
 /// Real, effective and saved uid of /proc/PID/status.
-pub(crate) fn uids(status: &str) -> Option<[Uid; 3]> {
+pub fn uids(status: &str) -> Option<[Uid; 3]> {
     let line = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
     let mut ids = line.split_ascii_whitespace().map(|n| n.parse().map(Uid::from_raw));
     Some([ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?])
@@ -68,14 +72,16 @@ pub(crate) fn uids(status: &str) -> Option<[Uid; 3]> {
 
 /// A mount, by its number or, where the kernel does not tell that, by its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MountKey {
+pub enum MountKey {
+    /// The number that statx(2) and /proc/PID/mountinfo give it.
     Number(u64),
+    /// Major and minor of its device.
     Device((u32, u32)),
 }
 
 /// The file system's type of a mount, as /proc/PID/mountinfo has it (`proc_pid_mountinfo(5)`); of
 /// several on one device the last.
-pub(crate) fn mount_type(text: &str, key: MountKey) -> Option<&str> {
+pub fn mount_type(text: &str, key: MountKey) -> Option<&str> {
     let is_it = |line: &&str| {
         let mut fields = line.split(' ');
         let (number, device) = (fields.next(), fields.nth(1));

@@ -10,23 +10,23 @@ mod processes;
 mod settings;
 mod signals;
 
-pub(crate) use files::borrow;
+pub use files::borrow;
 use files::new_descriptor;
-pub(super) use files::{
+pub use files::{
     Status, adopt, attribute, attribute_into, close_between, close_number, close_on_exec_from,
     duplicate_onto, handle_of, kind_and_device, set_attribute, status_of,
 };
-pub(crate) use processes::exit_now;
-pub(super) use processes::{
+pub use processes::exit_now;
+pub use processes::{
     Block, Side, Waited, execute, execute_descriptor, fork, fork_sharing_descriptors,
     has_process_of, pidfd, take_environment, wait, wait_for_end,
 };
-pub(super) use settings::{
+pub use settings::{
     Limit, Resource, capabilities, clear_inheritable, control, control_with, file_system_ids,
     join_new_keyring, limit, reading_time_is_fatal, reset_key_destination, reset_personality,
     reset_priority, set_gids, set_groups, set_uids, timer_slack,
 };
-pub(super) use signals::{
+pub use signals::{
     LAST_SIGNAL, kill, kill_every_process_of_euid, set_disposition, set_mask, signal_descriptor,
     signal_pidfd, stop_timers,
 };

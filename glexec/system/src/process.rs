@@ -1,11 +1,8 @@
 //! Processes and descriptors as the kernel shows them.
 
-use super::root::Root;
-use super::sys;
-use contract::Reason;
-use crate::decide::entry::Birth;
-use crate::decide::procfs::{Stat, children, uids};
-use crate::decide::refusal::Refusal;
+use crate::Birth;
+use crate::kernel;
+use crate::proc_format::{Stat, children, uids};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -17,37 +14,14 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Whether /proc is there, is a /proc, and is that of this pid namespace.
-pub(super) fn proc_is_usable() -> bool {
+pub fn proc_is_usable() -> bool {
     // One of another pid namespace tells numbers that are not ours: root would signal strangers.
     let of_ours = nix::fcntl::readlink("/proc/self").is_ok_and(|to| to == *Pid::this().to_string());
     of_ours && statfs("/proc").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
-/// That /proc is there, as whoever looks for a command needs it, and, for who lingers, that of this
-/// pid namespace.
-///
-/// # Errors
-/// [`Reason::NoProc`].
-pub(crate) fn needs_proc(lingers: bool) -> Result<(), Refusal> {
-    let usable = if lingers {
-        proc_is_usable()
-    } else {
-        statfs("/proc/self/fd").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
-    };
-    if usable { Ok(()) } else { Err(no_proc()) }
-}
-
-/// That it is not.
-pub(super) fn no_proc() -> Refusal {
-    Refusal::new(Reason::NoProc, "there is no usable /proc, which glexec needs")
-        .detail(
-            "/proc is not mounted, or is that of another pid namespace; mount -t proc proc /proc",
-        )
-        .hint("the site has to mount it")
-}
-
 /// Opens a file of /proc.
-pub(super) fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
+pub fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
     open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
@@ -80,7 +54,7 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
 ///
 /// # Errors
 /// Where it cannot be read, or is not there.
-pub(super) fn read_text(path: &str) -> Result<String, Errno> {
+pub fn read_text(path: &str) -> Result<String, Errno> {
     let text = read(path)?.ok_or(Errno::ENOENT)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
@@ -89,7 +63,7 @@ pub(super) fn read_text(path: &str) -> Result<String, Errno> {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn stat_of(pid: Pid) -> Result<Option<Stat>, Errno> {
+pub fn stat_of(pid: Pid) -> Result<Option<Stat>, Errno> {
     let text = read(&format!("/proc/{pid}/stat"))?;
     text.map(|text| Stat::parse(&text).ok_or(Errno::EIO)).transpose()
 }
@@ -98,7 +72,7 @@ pub(super) fn stat_of(pid: Pid) -> Result<Option<Stat>, Errno> {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn birth(pid: Pid) -> Result<Option<Birth>, Errno> {
+pub fn birth(pid: Pid) -> Result<Option<Birth>, Errno> {
     Ok(stat_of(pid)?.map(|stat| Birth { pid: pid.as_raw(), start: stat.start }))
 }
 
@@ -106,12 +80,12 @@ pub(super) fn birth(pid: Pid) -> Result<Option<Birth>, Errno> {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn own_birth(pid: Pid) -> Result<Birth, Errno> {
+pub fn own_birth(pid: Pid) -> Result<Birth, Errno> {
     birth(pid)?.ok_or(Errno::ESRCH)
 }
 
 /// Whether this process has a controlling terminal.
-pub(super) fn has_terminal() -> bool {
+pub fn has_terminal() -> bool {
     // Where that cannot be told it may have one.
     let own = read("/proc/self/stat").ok().flatten().and_then(|text| Stat::parse(&text));
     own.is_none_or(|stat| stat.terminal != 0)
@@ -121,7 +95,7 @@ pub(super) fn has_terminal() -> bool {
 ///
 /// # Errors
 /// Where /proc does not say.
-pub(super) fn in_user_namespace() -> Result<bool, Errno> {
+pub fn in_user_namespace() -> Result<bool, Errno> {
     let map = read_text("/proc/self/uid_map")?;
     let mut fields = map.split_ascii_whitespace();
     Ok((fields.next(), fields.next(), fields.next()) != (Some("0"), Some("0"), Some("4294967295")))
@@ -129,7 +103,7 @@ pub(super) fn in_user_namespace() -> Result<bool, Errno> {
 
 /// Whether this process is root by a user namespace that its caller has made, and not by the setuid
 /// bit: the program's own file belongs to nobody there.
-pub(crate) fn is_root_by_namespace() -> bool {
+pub fn is_root_by_namespace() -> bool {
     let of_root = nix::sys::stat::stat("/proc/self/exe").is_ok_and(|exe| exe.st_uid == 0);
     !of_root && in_user_namespace() == Ok(true)
 }
@@ -139,7 +113,7 @@ pub(crate) fn is_root_by_namespace() -> bool {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn children_of(pid: Pid) -> Result<Vec<Pid>, Errno> {
+pub fn children_of(pid: Pid) -> Result<Vec<Pid>, Errno> {
     if pid == Pid::this() {
         return match read("/proc/thread-self/children")? {
             Some(text) => Ok(children(&String::from_utf8_lossy(&text))),
@@ -193,14 +167,14 @@ fn numbered_entries(path: &str) -> Result<Option<Vec<i32>>, Errno> {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn all() -> Result<Vec<Pid>, Errno> {
+pub fn all() -> Result<Vec<Pid>, Errno> {
     let pids = numbered_entries("/proc")?.filter(|pids| !pids.is_empty()).ok_or(Errno::ENOENT)?;
     Ok(pids.into_iter().filter(|pid| *pid > 1).map(Pid::from_raw).collect())
 }
 
 /// Whether `pid` descends from this process, as far as living parents tell. Where that cannot be
 /// told it does not: what it sent is passed on to the payload, at worst for a second time.
-pub(super) fn is_descendant(pid: Pid) -> bool {
+pub fn is_descendant(pid: Pid) -> bool {
     const DEEPEST: usize = 10_000;
     let own = Pid::this();
     let mut at = pid;
@@ -218,37 +192,37 @@ pub(super) fn is_descendant(pid: Pid) -> bool {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn uids_of(pid: Pid) -> Result<Option<[Uid; 3]>, Errno> {
+pub fn uids_of(pid: Pid) -> Result<Option<[Uid; 3]>, Errno> {
     let text = read(&format!("/proc/{pid}/status"))?;
     text.map(|text| uids(&String::from_utf8_lossy(&text)).ok_or(Errno::EIO)).transpose()
 }
 
 /// Makes `number` stand for what `file` stands for, in this process and past exec.
-pub(super) fn put(file: &OwnedFd, number: i32) -> Result<(), Errno> {
-    Errno::result(sys::duplicate_onto(file.as_fd(), number)).map(drop)
+pub fn put(file: &OwnedFd, number: i32) -> Result<(), Errno> {
+    Errno::result(kernel::duplicate_onto(file.as_fd(), number)).map(drop)
 }
 
 /// Another descriptor for what `number` stands for.
-pub(super) fn duplicate(number: i32) -> Result<OwnedFd, Errno> {
+pub fn duplicate(number: i32) -> Result<OwnedFd, Errno> {
     use nix::fcntl::{FcntlArg, fcntl};
-    let copy = fcntl(sys::borrow(number), FcntlArg::F_DUPFD_CLOEXEC(3))?;
-    Ok(sys::adopt(copy))
+    let copy = fcntl(kernel::borrow(number), FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    Ok(kernel::adopt(copy))
 }
 
 /// /dev/null, for reading and writing.
-pub(super) fn dev_null() -> Result<OwnedFd, Errno> {
+pub fn dev_null() -> Result<OwnedFd, Errno> {
     open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty())
 }
 
 /// The name by which /proc knows an open descriptor.
-pub(super) fn descriptor_name(fd: BorrowedFd<'_>) -> Option<CString> {
+pub fn descriptor_name(fd: BorrowedFd<'_>) -> Option<CString> {
     CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
 }
 
 /// An extended attribute of an open file; `None` where it has none or its kind knows none.
-pub(super) fn attribute(file: BorrowedFd<'_>, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
+pub fn attribute(file: BorrowedFd<'_>, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
     let path = descriptor_name(file).ok_or(Errno::EINVAL)?;
-    match sys::attribute(&path, name) {
+    match kernel::attribute(&path, name) {
         Ok(value) => Ok(Some(value)),
         Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
         Err(errno) => Err(errno),
@@ -256,24 +230,24 @@ pub(super) fn attribute(file: BorrowedFd<'_>, name: &CStr) -> Result<Option<Vec<
 }
 
 /// Makes a description of our own non-blocking.
-pub(super) fn make_non_blocking(file: &OwnedFd) -> Result<(), Errno> {
+pub fn make_non_blocking(file: &OwnedFd) -> Result<(), Errno> {
     use nix::fcntl::{FcntlArg, fcntl};
     fcntl(file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
 }
 
 /// Lowers this process's standing with the OOM killer, where that is permitted.
-pub(super) fn spare_from_oom(root: &Root) {
+pub fn spare_from_oom() {
     const SPARED: &str = "-500";
-    let _ = set_oom_score(root, SPARED);
+    let _ = set_oom_score(SPARED);
 }
 
 /// Sets this process's standing with the OOM killer (`proc_pid_oom_score_adj(5)`).
-pub(super) fn set_oom_score(_root: &Root, score: &str) -> Result<(), Errno> {
+pub fn set_oom_score(score: &str) -> Result<(), Errno> {
     write_own("/proc/self/oom_score_adj", score)
 }
 
 /// Sets what the kernel writes of this process into its core (core(5)).
-pub(super) fn set_coredump_filter(_root: &Root, filter: &str) -> Result<(), Errno> {
+pub fn set_coredump_filter(filter: &str) -> Result<(), Errno> {
     write_own("/proc/self/coredump_filter", filter)
 }
 
@@ -284,7 +258,7 @@ fn write_own(path: &str, text: &str) -> Result<(), Errno> {
 
 /// Whether this process has a controlling terminal that it cannot leave by setsid(2), because
 /// it leads a process group.
-pub(crate) fn leads_terminal_group() -> bool {
+pub fn leads_terminal_group() -> bool {
     nix::unistd::getpgrp() == Pid::this() && has_terminal()
 }
 
@@ -294,7 +268,7 @@ pub(crate) fn leads_terminal_group() -> bool {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub(super) fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
+pub fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
     let block = read(&format!("/proc/{pid}/environ"))?.unwrap_or_default();
     if block.is_empty() && stat_of(pid)?.is_some_and(|stat| !stat.has_ended()) {
         // In the middle of an exec it has none yet.

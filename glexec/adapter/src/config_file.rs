@@ -1,9 +1,8 @@
 //! The site's file for an adapter: TOML, root's.
 
-use crate::act::root::Root;
-use crate::act::trusted::{self, Untrusted};
-use crate::decide::trust::Trust;
 use serde::de::DeserializeOwned;
+use system::file_trust::Trust;
+use system::secure_open::{self, Untrusted};
 
 /// More than this is no configuration.
 const MOST: u64 = 1 << 20;
@@ -14,9 +13,8 @@ const MOST: u64 = 1 << 20;
 /// # Errors
 /// One sentence that names the file, and the line where there is one.
 pub fn read_site_file<T: DeserializeOwned>(path: &str) -> Result<Option<T>, String> {
-    let root = Root::without_rights();
-    let text = trusted::open_file(&root, path, &Trust::default())
-        .and_then(|file| trusted::read(file, path, MOST));
+    let text = secure_open::open_file(path, &Trust::default())
+        .and_then(|file| secure_open::read(file, path, MOST));
     let text = match text {
         Ok(text) => text,
         Err(Untrusted::Missing(_)) => return Ok(None),

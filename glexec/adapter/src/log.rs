@@ -1,7 +1,7 @@
 //! An adapter's own log lines, to syslog.
 
-use crate::decide::text::{LONGEST_LINE, cut, one_line};
 use std::os::unix::net::UnixDatagram;
+use system::text::{LONGEST_LINE, cut, one_line};
 
 /// How much a line matters (RFC 5424, section 6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

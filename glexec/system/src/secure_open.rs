@@ -1,7 +1,6 @@
 //! Opens a file that root obeys: no link anywhere, nobody else may change it or its path.
 
-use super::root::Root;
-use crate::decide::trust::{Component, Stranger, Trust, components};
+use crate::file_trust::{Component, Stranger, Trust, components};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
@@ -13,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Why a file cannot be trusted, or is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Untrusted {
+pub enum Untrusted {
     /// There is no such file.
     Missing(String),
     /// The caller has no descriptor left for it.
@@ -26,7 +25,7 @@ pub(crate) enum Untrusted {
 
 impl Untrusted {
     /// The clause.
-    pub(crate) fn clause(&self) -> &str {
+    pub fn clause(&self) -> &str {
         match self {
             Self::Missing(clause)
             | Self::Exhausted(clause)
@@ -36,7 +35,7 @@ impl Untrusted {
     }
 
     /// The same with another clause.
-    pub(crate) fn reworded(self, word: impl FnOnce(&str) -> String) -> Self {
+    pub fn reworded(self, word: impl FnOnce(&str) -> String) -> Self {
         match self {
             Self::Missing(clause) => Self::Missing(word(&clause)),
             Self::Exhausted(clause) => Self::Exhausted(word(&clause)),
@@ -61,8 +60,8 @@ const DIRECTORY: OFlag =
 ///
 /// # Errors
 /// [`Untrusted`], naming the component.
-pub(crate) fn open_file(root: &Root, path: &str, trust: &Trust) -> Result<OwnedFd, Untrusted> {
-    let (directory, name) = open_parent(root, path, trust)?;
+pub fn open_file(path: &str, trust: &Trust) -> Result<OwnedFd, Untrusted> {
+    let (directory, name) = open_parent(path, trust)?;
     let file = openat(&directory, name, FILE, Mode::empty()).map_err(|e| refused(path, e))?;
     judge(&file, path, SFlag::S_IFREG, trust)?;
     Ok(file)
@@ -72,11 +71,7 @@ pub(crate) fn open_file(root: &Root, path: &str, trust: &Trust) -> Result<OwnedF
 ///
 /// # Errors
 /// [`Untrusted`], naming the component.
-pub(crate) fn open_parent<'p>(
-    _root: &Root,
-    path: &'p str,
-    trust: &Trust,
-) -> Result<(OwnedFd, &'p str), Untrusted> {
+pub fn open_parent<'p>(path: &'p str, trust: &Trust) -> Result<(OwnedFd, &'p str), Untrusted> {
     let because = |why: &str| Untrusted::Because(format!("{path} {why}"));
     let mut names = components(path).map_err(because)?;
     let last = names.pop().ok_or_else(|| because("has no name"))?;
@@ -98,10 +93,11 @@ pub(crate) fn open_parent<'p>(
 
 /// What a path leads to, and what it is called there.
 #[derive(Debug)]
-pub(crate) struct Resolved {
-    pub(crate) opened: OwnedFd,
+pub struct Resolved {
+    /// The file or directory.
+    pub opened: OwnedFd,
     /// Without links.
-    pub(crate) path: String,
+    pub path: String,
 }
 
 /// Opens a regular file or a directory by an absolute path that may lead through links, as
@@ -110,12 +106,7 @@ pub(crate) struct Resolved {
 ///
 /// # Errors
 /// [`Untrusted`], naming the component.
-pub(crate) fn resolve(
-    _root: &Root,
-    path: &str,
-    kind: SFlag,
-    trust: &Trust,
-) -> Result<Resolved, Untrusted> {
+pub fn resolve(path: &str, kind: SFlag, trust: &Trust) -> Result<Resolved, Untrusted> {
     /// As the kernel (path_resolution(7)).
     const MOST_LINKS: u32 = 40;
     let because = |why: &str| Untrusted::Because(format!("{path} {why}"));
@@ -186,12 +177,7 @@ fn backwards(path: &str) -> Vec<String> {
 ///
 /// # Errors
 /// [`Untrusted::Because`] or [`Untrusted::Changeable`], naming `shown`.
-pub(crate) fn judge(
-    opened: &OwnedFd,
-    shown: &str,
-    kind: SFlag,
-    trust: &Trust,
-) -> Result<(), Untrusted> {
+pub fn judge(opened: &OwnedFd, shown: &str, kind: SFlag, trust: &Trust) -> Result<(), Untrusted> {
     let stat = stat_of(opened).map_err(|e| refused(shown, e))?;
     let because = |why: &str| Untrusted::Because(format!("{shown} {why}"));
     if stat.st_mode & SFlag::S_IFMT.bits() != kind.bits() {
@@ -214,7 +200,7 @@ pub(crate) fn judge(
 ///
 /// # Errors
 /// [`Untrusted`], naming `shown`.
-pub(super) fn judge_in(
+pub fn judge_in(
     directory: &OwnedFd,
     name: &str,
     (shown, kind): (&str, SFlag),
@@ -245,14 +231,14 @@ fn stat_of(opened: &OwnedFd) -> Result<FileStat, Errno> {
 
 /// The access ACL, by way of /proc because an `O_PATH` descriptor gives no attributes.
 fn acl_of(opened: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
-    super::process::attribute(opened, c"system.posix_acl_access")
+    crate::process::attribute(opened, c"system.posix_acl_access")
 }
 
 /// Reads a trusted file, up to `most` bytes.
 ///
 /// # Errors
 /// One clause where it is larger, or reading fails.
-pub(crate) fn read(file: OwnedFd, path: &str, most: u64) -> Result<Vec<u8>, Untrusted> {
+pub fn read(file: OwnedFd, path: &str, most: u64) -> Result<Vec<u8>, Untrusted> {
     let size = stat_of(&file).map_or(0, |stat| stat.st_size);
     let mut file = File::from(file);
     if u64::try_from(size).is_ok_and(|size| size > most) {
@@ -290,6 +276,6 @@ fn refused(shown: &str, errno: Errno) -> Untrusted {
 ///
 /// # Errors
 /// fstat(2)'s.
-pub(crate) fn mode(file: &OwnedFd) -> Result<u32, Errno> {
+pub fn mode(file: &OwnedFd) -> Result<u32, Errno> {
     stat_of(file).map(|stat| stat.st_mode & 0o7777)
 }

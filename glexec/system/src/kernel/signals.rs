@@ -6,10 +6,10 @@ use std::ffi::c_int;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// Highest signal number there is (`_NSIG`).
-pub(in crate::act) const LAST_SIGNAL: c_int = 64;
+pub const LAST_SIGNAL: c_int = 64;
 
 /// Sets a signal's disposition to default (or ignored), the C library's own signals included.
-pub(in crate::act) fn set_disposition(signal: c_int, ignored: bool) {
+pub fn set_disposition(signal: c_int, ignored: bool) {
     // The kernel's struct: handler, flags, restorer, mask. All zero is SIG_DFL; handler 1 SIG_IGN.
     let action: [u64; 4] = [u64::from(ignored), 0, 0, 0];
     // SAFETY: `action` is as large as the kernel's struct sigaction on every 64-bit Linux and is
@@ -18,7 +18,7 @@ pub(in crate::act) fn set_disposition(signal: c_int, ignored: bool) {
 }
 
 /// Sets the signal mask: bit n-1 blocks signal n. The C library would spare its own signals.
-pub(in crate::act) fn set_mask(mask: u64) {
+pub fn set_mask(mask: u64) {
     // SAFETY: reads eight bytes of `mask`, writes nothing.
     unsafe {
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0usize, 8usize)
@@ -26,7 +26,7 @@ pub(in crate::act) fn set_mask(mask: u64) {
 }
 
 /// A descriptor that tells of every signal there is, non-blocking and close-on-exec.
-pub(in crate::act) fn signal_descriptor() -> Result<OwnedFd, Errno> {
+pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
     let every = u64::MAX;
     let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
     // SAFETY: reads eight bytes of `every`, returns a new descriptor or -1.
@@ -35,7 +35,7 @@ pub(in crate::act) fn signal_descriptor() -> Result<OwnedFd, Errno> {
 }
 
 /// Stops the three interval timers that exec hands on.
-pub(in crate::act) fn stop_timers() {
+pub fn stop_timers() {
     // SAFETY: all-zero is a valid itimerval (no timer).
     let none: libc::itimerval = unsafe { std::mem::zeroed() };
     for which in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
@@ -45,7 +45,7 @@ pub(in crate::act) fn stop_timers() {
 }
 
 /// Sends a signal to the process a pidfd stands for, whoever has its number now.
-pub(in crate::act) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: c_int) -> Result<(), Errno> {
+pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: c_int) -> Result<(), Errno> {
     let fd = pidfd.as_raw_fd();
     // SAFETY: numbers in, number out; no siginfo is given.
     let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0usize, 0) };
@@ -53,7 +53,7 @@ pub(in crate::act) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: c_int) -> Resu
 }
 
 /// kill(2), for one process or (negative) one group; nothing is ever sent to 1, 0, -1.
-pub(in crate::act) fn kill(pid: i32, signal: c_int) -> Result<(), Errno> {
+pub fn kill(pid: i32, signal: c_int) -> Result<(), Errno> {
     if (-1..=1).contains(&pid) {
         return Err(Errno::EINVAL);
     }
@@ -63,7 +63,7 @@ pub(in crate::act) fn kill(pid: i32, signal: c_int) -> Result<(), Errno> {
 
 /// KILL to every process that this one may signal, itself and init left out (kill(2), pid -1).
 /// For a child of `remains` alone, which has just given up every right but those over one uid.
-pub(in crate::act) fn kill_every_process_of_euid() {
+pub fn kill_every_process_of_euid() {
     // SAFETY: numbers only.
     unsafe { libc::kill(-1, libc::SIGKILL) };
 }
