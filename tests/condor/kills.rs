@@ -101,7 +101,10 @@ fn unreached(pool: &Pool) -> Vec<String> {
 
 /// Whether a line speaks of the sandbox that an epilogue was told of.
 fn is_of(line: &str, look: &Look) -> bool {
-    look.variable(SANDBOX).is_some_and(|sandbox| line.contains(&format!("{sandbox}/")))
+    // It may be gone as a whole, or in the middle of it.
+    let names =
+        |sandbox: &str| ["/", ":"].iter().any(|end| line.contains(&format!("{sandbox}{end}")));
+    look.variable(SANDBOX).is_some_and(names)
 }
 
 /// What epilogue, log and ad have of a job's first run.

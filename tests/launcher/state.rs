@@ -248,7 +248,7 @@ fn a_sweep_that_is_killed_leaves_the_debt_to_the_next() {
     until(|| !site.read("/var/lib/site/log").is_empty());
     // The process that pays first: it goes on where only who waits for it is killed.
     let all = site.processes_of(0).into_iter();
-    for paying in all.filter(|p| p.name == "glexec-admin" && p.pid != first.pid()) {
+    for paying in all.filter(|p| p.name == "glexec-settle") {
         raw::kill(paying.pid, libc::SIGKILL).unwrap();
     }
     first.wait().exited(2);
@@ -347,7 +347,7 @@ fn a_settling_goes_on_whatever_becomes_of_who_asked_for_it() {
     let process = Process::of(settling.pid()).unwrap();
     assert_eq!(process.uids[0], PILOT, "{process:?}");
     let all = site.processes_of(0).into_iter();
-    let of_root = all.filter(|p| p.name == "glexec" && p.uids[0] == 0);
+    let of_root = all.filter(|p| p.name == "glexec-settle" && p.uids[0] == 0);
     let paying: Vec<i32> = of_root.map(|p| p.pid).collect();
     assert_eq!(paying.len(), 1, "{paying:?}");
     for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGTERM] {
@@ -358,6 +358,36 @@ fn a_settling_goes_on_whatever_becomes_of_who_asked_for_it() {
     settling.wait();
     until(|| entries(&site).is_empty());
     assert_eq!(site.read("/var/lib/site/log"), "begin\ndone\n");
+}
+
+#[test]
+fn where_the_program_that_pays_is_missing_everybody_who_asks_for_it_is_told() {
+    const SETTLE: &str = "/usr/libexec/glexec/glexec-settle";
+    let site = Site::with_epilogue("job_variables = [\"JOB\"]");
+    let running = site.glexec(["sleep", "20"]).env("JOB", "1").with_status().start();
+    running.started();
+    killed(running);
+    let check = || site.program(["/usr/sbin/glexec-admin", "check"]).by("root").run();
+    assert!(!check().output().contains("install it"));
+    let broken = [
+        (format!("mv {SETTLE} /tmp/kept"), format!("mv /tmp/kept {SETTLE}")),
+        (format!("chmod 777 {SETTLE}"), format!("chmod 700 {SETTLE}")),
+    ];
+    for (damage, mend) in broken {
+        site.program(["/bin/sh", "-c", &damage]).by("root").run().exited(0);
+        let told = check();
+        told.exited(1);
+        assert!(told.output().contains(SETTLE) && told.output().contains("install it"), "{told:?}");
+        let swept = admin(&site, &["sweep"]);
+        assert_eq!(swept.code(), 2);
+        let told = String::from_utf8_lossy(&swept.stderr).into_owned();
+        assert!(told.contains(SETTLE), "{told}");
+        site.program([GLEXEC, "--settle", "JOB=1"]).run().exited(202);
+        assert_eq!(entries(&site).len(), 1);
+        site.program(["/bin/sh", "-c", &mend]).by("root").run().exited(0);
+    }
+    sweep(&site);
+    assert_eq!(entries(&site).len(), 0);
 }
 
 #[test]

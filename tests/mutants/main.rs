@@ -40,8 +40,21 @@ pub fn on(number: u32) -> bool {
 const MANIFEST: &str = "[package]\nname = \"mutant\"\nversion = \"0.0.0\"\nedition = \"2024\"\n";
 
 /// The packages that edits may be in.
-const PACKAGES: [&str; 6] =
-    ["glexec", "glexec/adapter", "glexec/contract", "glexec/system", "hooks-condor", "hooks-slurm"];
+const PACKAGES: [&str; 13] = [
+    "glexec",
+    "glexec/accounts",
+    "glexec/act",
+    "glexec/adapter",
+    "glexec/admin",
+    "glexec/contract",
+    "glexec/decide",
+    "glexec/observe",
+    "glexec/recovery",
+    "glexec/report",
+    "glexec/system",
+    "hooks-condor",
+    "hooks-slurm",
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

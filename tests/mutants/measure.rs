@@ -48,14 +48,25 @@ impl Place {
             .collect::<Result<_>>()?;
         let units = [
             "glexec",
+            "glexec-accounts",
+            "glexec-act",
             "glexec-adapter",
+            "glexec-admin",
             "glexec-contract",
+            "glexec-decide",
+            "glexec-observe",
+            "glexec-recovery",
+            "glexec-report",
             "glexec-system",
             "glexec-hooks-condor",
             "glexec-hooks-slurm",
         ];
-        let units =
-            units.map(|package| executable(directory, &["test", "--package", package, "--lib"]));
+        let units = units.map(|package| {
+            // Programs without a library have their unit tests in themselves.
+            let kind =
+                if ["glexec", "glexec-accounts"].contains(&package) { "--bins" } else { "--lib" };
+            executable(directory, &["test", "--package", package, kind])
+        });
         let units = units.into_iter().collect::<Result<Vec<_>>>()?;
         let suites = ["launcher", "legacy", "slurm", "condor"].map(|suite| {
             let words = ["test", "--package", "e2e", "--test", suite];

@@ -1,0 +1,209 @@
+//! While the payload runs: waiting for its end, forwarding and obeying meanwhile.
+
+use super::descendants::{self, Exempt};
+use super::event_sources::Event;
+use super::exec_status::{Failure, StatusReader, Step, Verdict};
+use super::parent_watch::ParentWatch;
+use super::status_proxy::StatusProxy;
+use super::stragglers::{UNKILLABLE, event_of};
+use super::supervisor::Run;
+use contract::{Ending, Reason, Record, ResourceUsage};
+use decide::reporter::Level;
+use decide::state_machine::{Action, Input};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::os::fd::AsFd as _;
+use std::time::Instant;
+use system::kernel;
+use system::process;
+use system::signal_info::{Sender, Signal};
+use system::text::escaped;
+
+const CONT: u8 = 18;
+const STOP: u8 = 19;
+/// What is told of a payload whose status is gone.
+const LOST: Ending = Ending::Killed { signal: 9, core: false };
+/// What is told of a payload that did not end by KILL in time.
+const GIVEN_UP: (Ending, ResourceUsage) = (
+    Ending::Killed { signal: 9, core: false },
+    ResourceUsage { user_us: 0, system_us: 0, max_rss_kib: 0 },
+);
+
+impl Run<'_> {
+    /// Waits for the payload's end; forwards and obeys meanwhile. The payload is not reaped.
+    pub(super) fn until_the_end(
+        &mut self,
+        hearing: StatusReader,
+    ) -> (Result<Ending, u8>, ResourceUsage) {
+        let (mut hearing, mut failure) = (Some(hearing), None);
+        let mut orphans_wait = false;
+        loop {
+            let mut others = vec![];
+            others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
+            others.extend(hearing.as_ref().map(|h| h.as_fd()));
+            let look = self.parent.as_ref().map(ParentWatch::next);
+            let now = orphans_wait.then(Instant::now);
+            let next = [self.until, look, now].into_iter().flatten().min();
+            let news = self.watch.wait(&others, next);
+            drop(others);
+            match hearing.as_ref().map(StatusReader::verdict) {
+                Some(Verdict::Pending) | None => {}
+                Some(Verdict::Gone) => {
+                    hearing = None;
+                    self.tell_started();
+                }
+                Some(Verdict::Failed(told)) => {
+                    hearing = None;
+                    failure = Some(self.not_started(told));
+                }
+            }
+            let over = match self.pidfd {
+                Some(_) => news.ready.first() == Some(&true),
+                None => true,
+            };
+            if let Some((ending, usage)) = self.ended(over) {
+                // By now the pipe says for certain what it did not when it was asked before.
+                match hearing.as_ref().map(StatusReader::verdict) {
+                    Some(Verdict::Failed(told)) => failure = Some(self.not_started(told)),
+                    Some(Verdict::Gone | Verdict::Pending) => self.tell_started(),
+                    None => {}
+                }
+                return (failure.map_or(Ok(ending), Err), usage);
+            }
+            news.heard.into_iter().for_each(|heard| self.attend(heard));
+            self.stop_with_the_payload();
+            match self.parent.as_mut().and_then(ParentWatch::look) {
+                Some(true) => self.act(Action::Everybody(STOP)),
+                Some(false) => self.act(Action::Everybody(CONT)),
+                None => {}
+            }
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                self.until = None;
+                let action = self.machine.hear(Input::TimeUp, None);
+                self.act(action);
+                if self.gave_up {
+                    return (failure.map_or(Ok(GIVEN_UP.0), Err), GIVEN_UP.1);
+                }
+            }
+            orphans_wait = descendants::reap_orphans(self.payload);
+        }
+    }
+
+    /// Where the payload shares the caller's terminal: a payload that was stopped stops what the
+    /// caller's shell waits for.
+    fn stop_with_the_payload(&self) {
+        let Some(stops) = &self.stops else { return };
+        if matches!(kernel::wait(Some(self.payload), libc::WSTOPPED), Ok(Some(_))) {
+            StatusProxy::stop(stops);
+        }
+    }
+
+    fn tell_started(&self) {
+        let plan = self.context.plan;
+        let (target, run_id) = (plan.target.name().to_owned(), plan.run_id.clone());
+        let (glexec_pid, payload_pid) = (Pid::this().as_raw(), self.payload.as_raw());
+        self.reporter.status(&Record::Started { glexec_pid, payload_pid, target, run_id });
+    }
+
+    /// The code for a payload that could not be started.
+    fn not_started(&self, failure: Failure) -> u8 {
+        self.reporter
+            .log(Level::Warning, &format!("the payload was not started: {}", failure.told()));
+        code_of(failure)
+    }
+
+    /// How the payload ended, where it has. `over`: the kernel says that it has, so its status
+    /// is read even where a tracer holds it back from wait(2).
+    fn ended(&self, over: bool) -> Option<(Ending, ResourceUsage)> {
+        descendants::ended(self.payload).or_else(|| {
+            let ending = over.then(|| descendants::ended_under_tracer(&self.root, self.payload));
+            // Nobody else may reap it; if somebody has, that is no reason to wait for ever.
+            let gone = || descendants::is_no_child(self.payload).then_some(LOST);
+            let ending = over.then(|| ending.flatten().or_else(gone)).flatten();
+            ending.map(|ending| (ending, ResourceUsage::default()))
+        })
+    }
+
+    fn attend(&mut self, heard: Event) {
+        let event = match heard {
+            Event::Signal(signal) if self.is_for_the_payload(&signal) => event_of(&signal),
+            Event::Signal(_) => return,
+            Event::Order(number) => Input::Order(number),
+            Event::CallerGone => Input::CallerGone,
+            Event::Nonsense(line) => return self.note(&line),
+        };
+        let asked = self.asked.map(|asked| asked.elapsed());
+        let action = self.machine.hear(event, asked);
+        self.act(action);
+    }
+
+    /// A caller may write nonsense without end: a few lines of it are logged.
+    fn note(&mut self, line: &[u8]) {
+        const TOLD: u32 = 8;
+        self.nonsense = self.nonsense.saturating_add(1);
+        if self.nonsense <= TOLD {
+            let shown = escaped(line);
+            self.reporter
+                .log(Level::Notice, &format!("no order on the control descriptor: \"{shown}\""));
+        }
+    }
+
+    /// Not a child's end, and not what the payload itself sent.
+    fn is_for_the_payload(&self, signal: &Signal) -> bool {
+        let own = match signal.sender {
+            Sender::Process { pid, .. } => pid.as_raw() > 1 && process::is_descendant(pid),
+            // What the terminal sends to this group the payload has got.
+            Sender::Kernel => self.stops.is_some(),
+        };
+        // The caller's shell tells the whole group to go on, and the status proxy this process: of
+        // the two the kernel keeps one, whoever's it is.
+        let goes_on = self.stops.is_some() && signal.number == CONT;
+        goes_on || !own && !signal.is_ours(self.context.privilege.is_immune(), Pid::this())
+    }
+
+    fn act(&mut self, action: Action) {
+        let forward = |number: i32| descendants::forward(&self.root, self.payload, number);
+        match action {
+            Action::Nothing => {}
+            Action::Forward(number) => forward(number.into()),
+            Action::Term(clock) => {
+                self.asked.get_or_insert_with(Instant::now);
+                forward(libc::SIGTERM);
+                forward(libc::SIGCONT);
+                self.until = clock.map(|clock| Instant::now() + clock).or(self.until);
+            }
+            Action::Everybody(number) => {
+                let spared = Exempt { awaited: Some(self.payload), ..self.spared() };
+                let until = Instant::now() + UNKILLABLE;
+                // Who is not shown now is reached by the clearing.
+                for kin in descendants::descendants(&self.root, &spared, (false, until)).kin {
+                    descendants::order(&self.root, (&spared, kin), number.into());
+                }
+                if i32::from(number) == libc::SIGKILL {
+                    self.until = Some(Instant::now() + UNKILLABLE);
+                }
+            }
+            Action::Kill => {
+                descendants::kill_payload(&self.root, self.payload);
+                self.until = Some(Instant::now() + UNKILLABLE);
+            }
+            Action::GiveUp => {
+                self.gave_up = true;
+                self.reporter.log(
+                    Level::Error,
+                    "the payload cannot be killed; the run goes on without its end",
+                );
+            }
+            Action::Hurry => self.hurry = true,
+        }
+    }
+}
+
+/// 126 and 127 are exec's own answers; all other steps are the site's (202).
+pub fn code_of(failure: Failure) -> u8 {
+    match (failure.step, failure.errno) {
+        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => contract::NOT_FOUND,
+        (Step::Exec, _) => contract::FOUND_NOT_EXECUTABLE,
+        _ => Reason::Switch.fault().exit_code(),
+    }
+}

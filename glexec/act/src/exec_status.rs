@@ -1,0 +1,273 @@
+//! How a process between fork and exec tells its parent what went wrong: one labelled step over
+//! a pipe that a successful exec closes.
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{pipe2, read, write};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+
+/// What is done between fork and exec, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The process itself.
+    Start,
+    /// Its session or group.
+    Place,
+    /// Its keyring.
+    Keyring,
+    /// What the caller had set of its process.
+    Settings,
+    /// setgroups(2).
+    Groups,
+    /// setresgid(2).
+    Gid,
+    /// setresuid(2).
+    Uid,
+    /// That the ids are as planned.
+    Proof,
+    /// The parent's death signal.
+    Parent,
+    /// Its directory.
+    Directory,
+    /// Its descriptors.
+    Descriptors,
+    /// Its resource limits.
+    Limits,
+    /// execve(2).
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 13] = [
+        Self::Start,
+        Self::Place,
+        Self::Keyring,
+        Self::Settings,
+        Self::Groups,
+        Self::Gid,
+        Self::Uid,
+        Self::Proof,
+        Self::Parent,
+        Self::Directory,
+        Self::Descriptors,
+        Self::Limits,
+        Self::Exec,
+    ];
+
+    /// What the log says.
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Start => "starting a process",
+            Self::Place => "making a process group or session",
+            Self::Keyring => "joining a new session keyring",
+            Self::Settings => "undoing what the caller has set of its process",
+            Self::Groups => "setgroups",
+            Self::Gid => "setresgid",
+            Self::Uid => "setresuid",
+            Self::Proof => "proving that the ids are as planned and root is out of reach",
+            Self::Parent => "asking for the parent's death signal",
+            Self::Directory => "changing the directory",
+            Self::Descriptors => "laying out the descriptors",
+            Self::Limits => "setting the resource limits",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// The step that failed, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub step: Step,
+    /// What the kernel said.
+    pub errno: Errno,
+}
+
+impl Failure {
+    /// To be used with `map_err`.
+    pub const fn at(step: Step) -> impl Fn(Errno) -> Self {
+        move |errno| Self { step, errno }
+    }
+
+    /// One clause for the log.
+    pub fn told(&self) -> String {
+        format!("{}: {}", self.step.told(), self.errno.desc())
+    }
+}
+
+/// The parent's end.
+#[derive(Debug)]
+pub struct StatusReader(OwnedFd);
+
+/// The child's end, which exec closes.
+#[derive(Debug)]
+pub struct StatusWriter(OwnedFd);
+
+/// What a parent knows of its child's way to exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Still under way.
+    Pending,
+    /// It has been executed, or it died on the way; wait(2) tells which.
+    Gone,
+    /// A step failed.
+    Failed(Failure),
+}
+
+/// A pipe for one child.
+///
+/// # Errors
+/// pipe2(2)'s.
+pub fn pair() -> Result<(StatusReader, StatusWriter), Errno> {
+    let (hearing, telling) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    Ok((StatusReader(hearing), StatusWriter(telling)))
+}
+
+impl StatusWriter {
+    /// The descriptor that must stay open.
+    pub(super) fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Tells of a failure. There is room: it is the only thing ever written.
+    pub fn tell(&self, failure: Failure) {
+        let step = Step::ALL.iter().position(|step| *step == failure.step).unwrap_or(0);
+        let mut message = [0u8; 5];
+        let (head, tail) = message.split_at_mut(1);
+        head.fill(u8::try_from(step).unwrap_or(0));
+        tail.copy_from_slice(&(failure.errno as i32).to_ne_bytes());
+        let _ = write(&self.0, &message);
+    }
+}
+
+impl StatusReader {
+    /// What has come so far. Never blocks.
+    pub fn verdict(&self) -> Verdict {
+        let mut message = [0u8; 5];
+        match read(&self.0, &mut message) {
+            Err(Errno::EAGAIN | Errno::EINTR) => Verdict::Pending,
+            Ok(5) => {
+                let [step, errno @ ..] = message;
+                let step = Step::ALL.get(usize::from(step)).copied().unwrap_or(Step::Start);
+                let errno = Errno::from_raw(i32::from_ne_bytes(errno));
+                Verdict::Failed(Failure { step, errno })
+            }
+            Ok(_) | Err(_) => Verdict::Gone,
+        }
+    }
+}
+
+impl AsFd for StatusReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Where a child waits until its parent is ready for it.
+#[derive(Debug)]
+pub struct StartGate(OwnedFd);
+
+/// What lets it go; dropped unused, it ends it.
+#[derive(Debug)]
+pub struct GateOpener(OwnedFd);
+
+/// What a waiting child is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Released {
+    /// Go on.
+    Go,
+    /// Say this line to the caller, in the parent's stead, and end.
+    Say(Vec<u8>),
+    /// End: the parent is gone, or does not want it any more.
+    End,
+}
+
+/// What goes through a gate in one write is read in one (pipe(7), `PIPE_BUF`).
+const LONGEST: usize = 4096;
+const GO: u8 = b'.';
+const SAY: u8 = b'!';
+
+/// A latch for one child.
+///
+/// # Errors
+/// pipe2(2)'s.
+pub fn gate() -> Result<(StartGate, GateOpener), Errno> {
+    let (latch, key) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok((StartGate(latch), GateOpener(key)))
+}
+
+impl StartGate {
+    /// In the child: waits for the parent's word.
+    pub fn wait(&self, own_copy: GateOpener) -> Released {
+        drop(own_copy);
+        let mut message = [0u8; LONGEST];
+        let length = loop {
+            match read(&self.0, &mut message) {
+                Err(Errno::EINTR) => {}
+                Err(_) => return Released::End,
+                Ok(length) => break length,
+            }
+        };
+        match message.get(..length).and_then(<[u8]>::split_first) {
+            Some((&GO, _)) => Released::Go,
+            Some((&SAY, line)) => Released::Say(line.to_vec()),
+            Some(_) | None => Released::End,
+        }
+    }
+}
+
+impl GateOpener {
+    /// In the parent: lets the child go. Where the child is gone, its end tells.
+    pub fn turn(self) {
+        while write(&self.0, &[GO]) == Err(Errno::EINTR) {}
+    }
+
+    /// In the parent: has the child say a line, cut where it is too long for one write. The pipe is
+    /// empty and ours, so this does not wait.
+    pub fn say(self, line: &str) {
+        let line = line.as_bytes();
+        let line = line.get(..LONGEST - 1).unwrap_or(line);
+        let _ = write(&self.0, &[&[SAY], line].concat());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_as_it_was_told_and_an_end_is_an_end() {
+        let (hearing, telling) = pair().unwrap();
+        assert_eq!(hearing.verdict(), Verdict::Pending);
+        let failure = Failure { step: Step::Exec, errno: Errno::ENOENT };
+        telling.tell(failure);
+        assert_eq!(hearing.verdict(), Verdict::Failed(failure));
+        drop(telling);
+        assert_eq!(hearing.verdict(), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_child_that_waits_goes_on_says_a_line_or_ends() {
+        let (latch, key) = gate().unwrap();
+        let copy = GateOpener(key.0.try_clone().unwrap());
+        key.turn();
+        assert_eq!(latch.wait(copy), Released::Go);
+        for (line, length) in [("[gLExec]: no\n".to_owned(), 13), ("x".repeat(5000), LONGEST - 1)] {
+            let (latch, key) = gate().unwrap();
+            let copy = GateOpener(key.0.try_clone().unwrap());
+            key.say(&line);
+            assert_eq!(latch.wait(copy), Released::Say(line.as_bytes()[..length].to_vec()));
+        }
+        let (latch, key) = gate().unwrap();
+        assert_eq!(latch.wait(key), Released::End);
+    }
+
+    #[test]
+    fn every_step_has_its_number() {
+        for step in Step::ALL {
+            let (hearing, telling) = pair().unwrap();
+            telling.tell(Failure { step, errno: Errno::EPERM });
+            assert!(matches!(hearing.verdict(), Verdict::Failed(f) if f.step == step));
+        }
+    }
+}

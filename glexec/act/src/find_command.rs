@@ -1,0 +1,145 @@
+//! Looks for the command, and for where it may begin, with the target's rights, before anything is
+//! started.
+
+use super::root::{Root, set_effective};
+use contract::Reason;
+use decide::plan::Found;
+use decide::refusal::Refusal;
+use decide::target::Target;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, readlink};
+use nix::sys::stat::{FileStat, Mode, SFlag, stat};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, getgroups, getresgid};
+use std::ffi::{CStr, CString, OsString};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use system::kernel;
+use system::process;
+use system::text::escaped;
+
+/// Whose rights the look is taken with.
+#[derive(Debug, Clone, Copy)]
+pub enum LookupRights<'t> {
+    /// The target's.
+    Target(&'t Target),
+    /// The caller's: the command lies in a directory that is not the target's yet.
+    Caller(Uid),
+    /// Those that this process has: in log-only mode there are no others.
+    Own,
+}
+
+/// What [`find`] looks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought<'s> {
+    /// The paths at which the command may be, in their order.
+    pub commands: &'s [CString],
+    /// The directories in which the payload may begin, in their order.
+    pub directories: &'s [CString],
+}
+
+/// Finds the first command that the looker may execute, and how many of the directories come before
+/// the first that it may enter.
+///
+/// The process takes the target's effective ids for the look and puts them back; with the
+/// caller's real and root's saved ids it belongs to neither meanwhile.
+///
+/// # Errors
+/// [`Reason::CommandNotFound`], [`Reason::CommandNotExecutable`]; [`Reason::Switch`].
+pub fn find(
+    root: &Root,
+    looker: LookupRights<'_>,
+    sought: Sought<'_>,
+) -> Result<(Found, usize), Refusal> {
+    let candidates = sought.commands;
+    let search = || Ok((search(candidates)?, closed(sought.directories)));
+    let searched = match looker {
+        LookupRights::Own => search(),
+        LookupRights::Target(target) => as_target(root, target, search)?,
+        LookupRights::Caller(uid) => {
+            set_effective(uid);
+            let searched = search();
+            set_effective(Uid::from_raw(0));
+            searched
+        }
+    };
+    searched.map_err(|trouble| match trouble {
+        Some((path, errno)) => {
+            let what = "the command may not be executed by the mapped account";
+            Refusal::new(Reason::CommandNotExecutable, format!("{what}: {}", errno.desc()))
+                .detail(format!("{}: {}", escaped(path.to_bytes()), errno.desc()))
+                .hint("check its permissions and those of its directories")
+        }
+        None => {
+            let shown = candidates.first().map(|path| escaped(path.as_bytes())).unwrap_or_default();
+            Refusal::new(
+                Reason::CommandNotFound,
+                "the command does not exist for the mapped account",
+            )
+            .detail(format!("{shown} and {} more places", candidates.len().saturating_sub(1)))
+            .hint("give an absolute path that this account can reach")
+        }
+    })
+}
+
+/// The first that may be executed, or the first that is there and may not.
+fn search(candidates: &[CString]) -> Result<Found, Option<(&CStr, Errno)>> {
+    let mut trouble = None;
+    for path in candidates {
+        match look(path) {
+            Ok(resolved) => return Ok(Found { path: path.clone(), resolved }),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+            Err(errno) => {
+                trouble.get_or_insert((path.as_c_str(), errno));
+            }
+        }
+    }
+    Err(trouble)
+}
+
+/// How many of these come before one that may be entered. Where none may, the process that is to
+/// begin there says so.
+fn closed(directories: &[CString]) -> usize {
+    let enters = |path: &CString| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(path.as_c_str(), flags, Mode::empty()).is_ok()
+            && faccessat(AT_FDCWD, path.as_c_str(), AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
+    };
+    directories.iter().position(enters).unwrap_or(0)
+}
+
+/// Whether a path leads to a regular file that may be executed, and where it leads.
+fn look(path: &CStr) -> Result<Vec<u8>, Errno> {
+    let file = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let name = process::descriptor_name(file.as_fd()).ok_or(Errno::EINVAL)?;
+    let FileStat { st_mode, .. } = stat(name.as_c_str())?;
+    match SFlag::from_bits_truncate(st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => {}
+        SFlag::S_IFDIR => return Err(Errno::EISDIR),
+        _ => return Err(Errno::EACCES),
+    }
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
+    Ok(readlink(name.as_c_str()).map_or_else(|_| path.to_bytes().to_vec(), OsString::into_vec))
+}
+
+fn as_target<T>(_root: &Root, target: &Target, work: impl FnOnce() -> T) -> Result<T, Refusal> {
+    const SAME: Gid = Gid::from_raw(u32::MAX);
+    let failed = |what: &str, errno: Errno| {
+        Refusal::new(Reason::Switch, "the identity switch failed; see the log")
+            .detail(format!("looking for the command: {what}: {}", errno.desc()))
+    };
+    let groups = getgroups().map_err(|e| failed("getgroups", e))?;
+    let own = getresgid().map_err(|e| failed("getresgid", e))?.effective;
+    kernel::set_groups(target.groups()).map_err(|e| failed("setgroups", e))?;
+    let done = kernel::set_gids(SAME, target.gid(), SAME).map(|()| {
+        set_effective(target.uid());
+        let done = work();
+        set_effective(Uid::from_raw(0));
+        done
+    });
+    let back = kernel::set_gids(SAME, own, SAME).and_then(|()| kernel::set_groups(&groups));
+    if back.is_err() {
+        // Neither the caller nor the target: this must not go on.
+        kernel::exit_now(Reason::Switch.fault().exit_code());
+    }
+    done.map_err(|e| failed("setresgid", e))
+}

@@ -1,0 +1,211 @@
+//! Asking a helper: a program with libraries, run with nothing of root's, that answers in text.
+
+use super::clean;
+use super::exec_status;
+use super::identity::{Identity, assume};
+use super::root::{Privilege, Root};
+use contract::Reason;
+use decide::refusal::Refusal;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Pid, Uid, chdir, getegid, getgroups, pipe2, read};
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+use system::file_trust::Trust;
+use system::kernel::{self, Block, Side};
+use system::process;
+use system::secure_open;
+use system::text::escaped;
+
+/// Where the helpers are.
+pub const DIRECTORY: &str = "/usr/libexec/glexec";
+/// How long a name service may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The most an answer may be.
+const MOST: usize = 16 << 20;
+/// A uid that nobody's files belong to.
+const NOBODY: Uid = Uid::from_raw(65_534);
+
+/// Runs a helper with these words and gives what it printed.
+///
+/// It runs with the caller's uid, gid and groups, but with another real uid: so the caller may
+/// not trace it (ptrace(2) wants all three uids), or it could dictate the answer.
+///
+/// # Errors
+/// [`Reason::Accounts`] where it is not trusted, cannot be started, fails, takes too long or
+/// says too much.
+pub fn ask(
+    privilege: Option<&Privilege>,
+    name: &str,
+    words: &[String],
+) -> Result<Vec<u8>, Refusal> {
+    let path = format!("{DIRECTORY}/{name}");
+    let failed = |why: &str| {
+        Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
+            .detail(format!("{path} {}: {why}", words.join(" ")))
+    };
+    let root = match privilege {
+        Some(privilege) => privilege.raise()?,
+        None => Root::without_rights(),
+    };
+    secure_open::open_file(&path, &Trust::default()).map_err(|e| failed(e.clause()))?;
+    let errno = |e: Errno| failed(e.desc());
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
+    let (hearing, telling) = exec_status::pair().map_err(errno)?;
+    let caller = privilege.map(whose_rights);
+    match kernel::fork().map_err(errno)? {
+        Side::Child => {
+            telling.tell(become_helper(&root, &path, words, (caller, &theirs)));
+            kernel::exit_now(127)
+        }
+        Side::Parent(pid) => {
+            drop((theirs, telling));
+            let answer = listen(&ours, pid);
+            let status = end(pid, Duration::from_secs(1));
+            let answer = answer.map_err(failed)?;
+            match (hearing.verdict(), status) {
+                (exec_status::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
+                (_, Some(0)) => Ok(answer),
+                (_, Some(code)) => Err(failed(&format!("it exited {code}{}", told(&answer)))),
+                (_, None) => Err(failed("it was killed")),
+            }
+        }
+    }
+}
+
+/// What a helper says instead of an answer: which service failed, and why.
+fn told(answer: &[u8]) -> String {
+    const LONGEST: usize = 400;
+    let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.get(..LONGEST).unwrap_or(line);
+    if line.is_empty() { String::new() } else { format!(" ({})", escaped(line)) }
+}
+
+/// With whose rights the helper runs: the caller's; and where this process has none of those any more,
+/// nobody's, as for root.
+fn whose_rights(privilege: &Privilege) -> Uid {
+    if privilege.is_immune() { Uid::from_raw(0) } else { privilege.caller() }
+}
+
+fn become_helper(
+    root: &Root,
+    path: &str,
+    words: &[String],
+    (caller, output): (Option<Uid>, &OwnedFd),
+) -> exec_status::Failure {
+    let strings = std::iter::once(path).chain(words.iter().map(String::as_str));
+    let argv: Vec<CString> = strings.filter_map(|word| CString::new(word).ok()).collect();
+    let environment = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
+    let (argv_block, environment) = (Block::new(argv.iter()), Block::new(environment.iter()));
+    if let Err(failure) = prepare(root, caller, output) {
+        return failure;
+    }
+    let path = argv.first().map(CString::as_c_str).unwrap_or_default();
+    let errno = kernel::execute(path, &argv_block, &environment);
+    exec_status::Failure { step: exec_status::Step::Exec, errno }
+}
+
+fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), exec_status::Failure> {
+    use exec_status::{Failure, Step};
+    // As they are now: the caller's.
+    let (gid, groups) = (getegid(), getgroups().map_err(Failure::at(Step::Groups))?);
+    if caller.is_some() {
+        clean::settings(root)?;
+    }
+    let descriptors = |e| Failure { step: Step::Descriptors, errno: e };
+    let null = process::dev_null().map_err(descriptors)?;
+    [(&null, 0), (output, 1), (&null, 2)]
+        .into_iter()
+        .try_for_each(|(file, number)| process::put(file, number))
+        .map_err(descriptors)?;
+    if let Some(caller) = caller {
+        // Root's helper runs as nobody: less is always enough.
+        let (uid, gid, groups) = if caller.is_root() {
+            (NOBODY, Gid::from_raw(NOBODY.as_raw()), Vec::new())
+        } else {
+            (caller, gid, groups)
+        };
+        let real = Some(if uid == NOBODY { Uid::from_raw(65_533) } else { NOBODY });
+        assume(root, &Identity { uid, real, gid, groups: &groups })?;
+    }
+    umask(Mode::from_bits_truncate(0o022));
+    chdir("/").map_err(Failure::at(Step::Directory))?;
+    kernel::set_disposition(libc::SIGPIPE, false);
+    kernel::set_mask(0);
+    Ok(())
+}
+
+/// Reads to the end of the output, in time and within bounds.
+fn listen(output: &OwnedFd, helper: Pid) -> Result<Vec<u8>, &'static str> {
+    let until = Instant::now() + PATIENCE;
+    let (mut answer, mut room) = (Vec::new(), vec![0u8; 65_536]);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], timeout);
+        let trouble = match ready {
+            Ok(0) => "it took too long",
+            Ok(_) => match read(output, &mut room) {
+                Ok(0) => return Ok(answer),
+                Ok(length) => {
+                    answer.extend_from_slice(room.get(..length).unwrap_or_default());
+                    if answer.len() <= MOST {
+                        continue;
+                    }
+                    "it says too much"
+                }
+                Err(_) => "reading its answer failed",
+            },
+            Err(Errno::EINTR) => continue,
+            Err(_) => "waiting for it failed",
+        };
+        let _ = kernel::kill(helper.as_raw(), libc::SIGKILL);
+        return Err(trouble);
+    }
+}
+
+/// Waits for a child to end, and for no longer than this: then it is killed and left alone.
+pub(super) fn leave(child: Pid, patience: Duration) {
+    let until = Instant::now() + patience;
+    while super::descendants::reap(child).is_none() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let _ = kernel::kill(child.as_raw(), libc::SIGKILL);
+            return;
+        }
+        wait_for_end(child, left);
+    }
+}
+
+/// Between two looks at a child for which there is no descriptor (kernels before 5.3), or that was
+/// killed.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Returns when a child of ours may have ended, after this time at the latest.
+fn wait_for_end(child: Pid, patience: Duration) {
+    let pidfd = kernel::pidfd(child).ok();
+    let patience = if pidfd.is_some() { patience } else { patience.min(LOOK) };
+    let mut ready: Vec<_> =
+        pidfd.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    let _ = poll(&mut ready, PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX));
+}
+
+/// Waits for a child that is about to end, and kills it where it has not in time. Gives its exit
+/// code; none where it was killed.
+pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
+    let until = Instant::now() + patience;
+    loop {
+        match super::descendants::reap(helper) {
+            Some((contract::Ending::Exited(code), _)) => return Some(code),
+            Some((contract::Ending::Killed { .. }, _)) => return None,
+            None if Instant::now() >= until => {
+                let _ = kernel::kill(helper.as_raw(), libc::SIGKILL);
+            }
+            None => {}
+        }
+        wait_for_end(helper, until.saturating_duration_since(Instant::now()).max(LOOK));
+    }
+}

@@ -1,0 +1,182 @@
+//! Pool accounts: one for each lingering run, until its epilogue has ended. A lock in the state
+//! directory says that an account is in use; an entry, that something of it is owed; a process
+//! of its uid, that it is not as clean as it should be.
+
+use super::orphans;
+use super::root::Root;
+use super::state::{Claim, StateDir, user_of};
+use contract::Reason;
+use decide::config::StateRule;
+use decide::refusal::Refusal;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{Mode, UtimensatFlags, fstatat, futimens, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::Uid;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use system::process;
+
+/// An account that is this process's for as long as the value lives.
+#[derive(Debug)]
+pub struct Lease {
+    /// Its lock belongs to the open file, not to the process: it goes along through a fork of
+    /// glexec's own, ends with the last copy, and no exec keeps a copy.
+    file: OwnedFd,
+    /// Has it count as a run of the caller's until there is an entry that does.
+    claim: Claim,
+}
+
+/// Takes the account that was unused longest among those that are free. Gives its place in the
+/// list.
+///
+/// Its taker can be stopped by the caller until it is immune. So it first claims one of the
+/// caller's runs: nobody holds more accounts in this way than by runs.
+///
+/// # Errors
+/// [`Reason::NoFreeAccount`], [`Reason::State`], [`Reason::TooManyRuns`].
+pub fn take(
+    root: &Root,
+    (directory, rule): (&StateDir, &StateRule),
+    accounts: &[Uid],
+    caller: Uid,
+) -> Result<(usize, Lease), Refusal> {
+    let claim = directory.claim(caller, rule.most_runs)?;
+    for (at, uid) in candidates(directory, accounts)? {
+        let Some(file) = lock(directory, uid)? else { continue };
+        // What died between our look and our lock has left its entry.
+        if users(directory)?.contains(&uid) || is_in_use(root, uid)? {
+            continue;
+        }
+        let lease = Lease { file, claim };
+        lease.touch();
+        return Ok((at, lease));
+    }
+    Err(none_free(accounts.len()))
+}
+
+/// Which account would be taken now; takes none.
+///
+/// # Errors
+/// As [`take`].
+pub fn peek(root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize, Refusal> {
+    for (at, uid) in candidates(directory, accounts)? {
+        if !is_locked(directory, uid)? && !is_in_use(root, uid)? {
+            return Ok(at);
+        }
+    }
+    Err(none_free(accounts.len()))
+}
+
+/// Whether a process is of the account.
+fn is_in_use(root: &Root, uid: Uid) -> Result<bool, Refusal> {
+    has_process(root, uid).map_err(|errno| {
+        Refusal::new(Reason::NoProc, "it cannot be told whether an account is free; see the log")
+            .detail(format!("looking for processes of uid {uid} in /proc: {}", errno.desc()))
+    })
+}
+
+fn none_free(count: usize) -> Refusal {
+    let sentence = format!("all {count} accounts you could be mapped to are in use");
+    Refusal::new(Reason::NoFreeAccount, sentence).hint("try again when a run has ended")
+}
+
+/// The accounts that no entry names, the one that was unused longest first.
+fn candidates(directory: &StateDir, accounts: &[Uid]) -> Result<Vec<(usize, Uid)>, Refusal> {
+    let in_use = users(directory)?;
+    let free = accounts.iter().copied().enumerate().filter(|(_, uid)| !in_use.contains(uid));
+    let mut free: Vec<_> = free.collect();
+    free.sort_by_cached_key(|(_, uid)| last_used(directory, *uid));
+    Ok(free)
+}
+
+fn is_locked(directory: &StateDir, uid: Uid) -> Result<bool, Refusal> {
+    let name = name_of(uid);
+    // An account that was never used has no file.
+    directory.is_locked(&name).map(|locked| locked.unwrap_or(false))
+}
+
+/// The uids that entries name, those set aside included: their epilogue has not run.
+fn users(directory: &StateDir) -> Result<Vec<Uid>, Refusal> {
+    Ok(directory.names()?.iter().filter_map(|name| user_of(name)).collect())
+}
+
+fn name_of(uid: Uid) -> String {
+    format!("account.{uid}")
+}
+
+/// Milliseconds since 1970; 0 for one that was never used. It is a preference and no more: where it
+/// cannot be told, the account is asked for first.
+fn last_used(directory: &StateDir, uid: Uid) -> i64 {
+    let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+    fstatat(directory.descriptor(), name_of(uid).as_str(), flags).map_or(0, |stat| {
+        stat.st_mtime.saturating_mul(1000).saturating_add(stat.st_mtime_nsec / 1_000_000)
+    })
+}
+
+fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Refusal> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let name = name_of(uid);
+    let file = nix::fcntl::openat(directory.descriptor(), name.as_str(), flags, mode)
+        .map_err(|e| directory.unusable(&name, e))?;
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&super::state::whole(libc::F_WRLCK))) {
+        Ok(_) => Ok(Some(file)),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(errno) => Err(directory.unusable(&name, errno)),
+    }
+}
+
+/// Whether any process is of this uid, real, effective or saved. A glexec that has taken the uid
+/// for a look, with root's saved uid and the caller's real one, is not the account's.
+fn has_process(root: &Root, uid: Uid) -> Result<bool, Errno> {
+    if orphans::is_nobody(root, uid) {
+        return Ok(false);
+    }
+    for pid in process::all()? {
+        let Some([real, effective, saved]) = process::uids_of(pid)? else { continue };
+        let looks = effective == uid && real != uid && saved.is_root();
+        if [real, effective, saved].contains(&uid)
+            && !looks
+            && process::stat_of(pid)?.is_some_and(|stat| !stat.has_ended())
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Drop for Lease {
+    /// Gives the account back whoever still has a copy of its file: a process of this run's that
+    /// the caller has stopped on its way, for one.
+    fn drop(&mut self) {
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&super::state::whole(libc::F_UNLCK)));
+    }
+}
+
+impl Lease {
+    /// There is an entry now that counts as the caller's run, and as the account's use.
+    pub(super) fn is_written_down(&self) {
+        self.claim.end();
+    }
+
+    /// Remembers that the account was in use until now.
+    pub fn touch(&self) {
+        let now = TimeSpec::UTIME_NOW;
+        // Only the order of the next ones hangs on it.
+        let _ = futimens(&self.file, &now, &now);
+    }
+
+    /// The descriptors that must stay open.
+    pub fn numbers(&self) -> [RawFd; 3] {
+        let [directory, claim] = self.claim.numbers();
+        [self.file.as_raw_fd(), directory, claim]
+    }
+}
+
+/// Remembers that an account was in use until now, by a run that is swept.
+pub fn touch(directory: &StateDir, uid: Uid) {
+    let now = TimeSpec::UTIME_NOW;
+    let follow = UtimensatFlags::NoFollowSymlink;
+    // Only the order of the next ones hangs on it.
+    let _ = utimensat(directory.descriptor(), name_of(uid).as_str(), &now, &now, follow);
+}

@@ -1,0 +1,40 @@
+//! Changes the world. The only wing that is ever root, and the only one with unsafe (in `sys`).
+
+pub mod apart;
+pub mod caller_descriptors;
+pub mod cgroups;
+pub mod clean;
+pub mod close_descriptors;
+pub mod descendants;
+pub mod descriptor_proxy;
+pub mod epilogue;
+pub mod event_loop;
+pub mod event_sources;
+pub mod exec_status;
+pub mod find_command;
+pub mod foreign;
+pub mod handover;
+pub mod helper;
+pub mod identity;
+pub mod keyring;
+pub mod launch;
+pub mod leases;
+pub mod needs_proc;
+pub mod nested;
+pub mod orphans;
+pub mod output;
+pub mod parent_watch;
+pub mod payload;
+pub mod program;
+pub mod root;
+pub mod sink;
+pub mod state;
+pub mod status_proxy;
+pub mod stragglers;
+pub mod supervisor;
+pub mod threshold;
+pub mod tree;
+pub mod trial;
+pub mod whereabouts;
+
+pub use needs_proc::needs_proc;

@@ -1,0 +1,206 @@
+//! Root, made visible: whoever needs it takes `&Root`, so a search for it lists all root does.
+
+use super::close_descriptors::DescriptorsClosed;
+use contract::Reason;
+use decide::refusal::Refusal;
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid};
+use std::cell::Cell;
+use system::kernel::{self, Side};
+
+const SAME: Uid = Uid::from_raw(u32::MAX);
+
+/// The right to become root for a moment: saved uid 0, effective uid the caller's.
+#[derive(Debug)]
+pub struct Privilege {
+    caller: Uid,
+    gid: Gid,
+    /// Set once this process is root and nobody else: there is no way down any more.
+    immune: Cell<bool>,
+}
+
+/// Effective uid 0, until dropped.
+#[derive(Debug)]
+pub struct Root {
+    back: Option<Uid>,
+}
+
+impl Privilege {
+    /// Lowers a setuid-root process to its caller, with the way back kept in the saved uid.
+    /// A setgid bit on the file gives nothing.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub(super) fn lower(caller: Uid, gid: Gid) -> Result<Self, Refusal> {
+        kernel::set_gids(gid, gid, gid).map_err(|e| failed("giving up a setgid bit", e))?;
+        kernel::set_uids(SAME, caller, Uid::from_raw(0))
+            .map_err(|e| failed("lowering to the caller", e))?;
+        // A change of ids undoes this where fs.suid_dumpable says so.
+        kernel::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
+        Ok(Self { caller, gid, immune: Cell::new(false) })
+    }
+
+    /// Root for as long as the value lives.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub fn raise(&self) -> Result<Root, Refusal> {
+        // Root already, for a time that is not this value's to end.
+        if self.immune.get() || Uid::effective().is_root() {
+            return Ok(Root { back: None });
+        }
+        kernel::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
+        Ok(Root { back: Some(self.caller) })
+    }
+
+    /// fork(2), by root where this process has that right: the caller's limit on processes, which
+    /// this process may count under, does not bind it then (`CAP_SYS_ADMIN`). The child still has
+    /// root's effective uid: [`Privilege::lower_again`] is for it.
+    ///
+    /// # Errors
+    /// fork(2)'s.
+    pub(super) fn fork(&self) -> Result<Side, Errno> {
+        self.forked(kernel::fork)
+    }
+
+    /// The same, for a child that shares this process's descriptors.
+    ///
+    /// # Errors
+    /// clone(2)'s.
+    pub(super) fn fork_sharing_descriptors(&self) -> Result<Side, Errno> {
+        self.forked(kernel::fork_sharing_descriptors)
+    }
+
+    fn forked(&self, fork: impl FnOnce() -> Result<Side, Errno>) -> Result<Side, Errno> {
+        let root = self.raise().map_err(|_| Errno::EPERM)?;
+        let side = fork()?;
+        if matches!(side, Side::Child) {
+            // A child tells its parent itself where it cannot be lowered.
+            root.spend();
+        }
+        Ok(side)
+    }
+
+    /// In a child: the caller's effective uid again, as its parent has it.
+    ///
+    /// # Errors
+    /// setresuid(2)'s.
+    pub(super) fn lower_again(&self) -> Result<(), Errno> {
+        if self.immune.get() { Ok(()) } else { kernel::set_uids(SAME, self.caller, SAME) }
+    }
+
+    /// Root until this process becomes somebody else for good: for a child on its way to an exec.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub(super) fn raise_for_good(&self) -> Result<Root, Refusal> {
+        kernel::set_uids(SAME, Uid::from_raw(0), SAME).map_err(|e| failed("becoming root", e))?;
+        Ok(Root { back: None })
+    }
+
+    /// Root for good, and nobody's but root's: real, effective and saved uid 0, gid 0, no
+    /// groups. From here on no process but root's may send this one a signal, so nothing it does
+    /// may wait for the caller: it must have let go of the caller's descriptors.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub fn become_immune(&self, _: &DescriptorsClosed) -> Result<Root, Refusal> {
+        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+        kernel::set_uids(SAME, uid, SAME).map_err(|e| failed("becoming root", e))?;
+        kernel::set_groups(&[]).map_err(|e| failed("dropping the caller's groups", e))?;
+        kernel::set_gids(gid, gid, gid).map_err(|e| failed("taking gid 0", e))?;
+        kernel::set_uids(uid, uid, uid).map_err(|e| failed("taking uid 0", e))?;
+        let ids = getresuid().map_err(|e| failed("reading the uids back", e))?;
+        if (ids.real, ids.effective, ids.saved) != (uid, uid, uid) {
+            return Err(failed("reading the uids back", Errno::EPERM));
+        }
+        kernel::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
+        self.immune.set(true);
+        Ok(Root { back: None })
+    }
+
+    /// The caller's for good, and nothing of root's: for a process that may have to wait for its
+    /// caller from here on, which the caller then can end.
+    ///
+    /// # Errors
+    /// Of the call that failed; the process must then end.
+    pub fn give_up(&self) -> Result<(), Errno> {
+        let (uid, gid) = (self.caller, self.gid);
+        kernel::set_gids(gid, gid, gid)?;
+        kernel::set_uids(uid, uid, uid)?;
+        // A change of ids may have set it anew (fs.suid_dumpable).
+        kernel::control(libc::PR_SET_DUMPABLE, 0).map(drop)
+    }
+
+    /// That of a process which has been root's alone since before its exec: looked at, not taken.
+    /// `answer_as` is who it becomes when it gives its rights up.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`] where an id or a group is not root's.
+    pub(super) fn of_root_alone(
+        (caller, gid): (Uid, Gid),
+        _: &DescriptorsClosed,
+    ) -> Result<(Self, Root), Refusal> {
+        let (uids, gids) = (getresuid(), getresgid());
+        let (uids, gids) =
+            uids.and_then(|u| Ok((u, gids?))).map_err(|e| failed("reading the ids", e))?;
+        let groups = getgroups().map_err(|e| failed("reading the groups", e))?;
+        let all = [uids.real, uids.effective, uids.saved].iter().all(|uid| uid.is_root())
+            && [gids.real, gids.effective, gids.saved].iter().all(|gid| gid.as_raw() == 0)
+            && groups.is_empty();
+        if !all {
+            return Err(failed("looking whether every id is root's", Errno::EPERM));
+        }
+        kernel::control(libc::PR_SET_DUMPABLE, 0).map_err(|e| failed("PR_SET_DUMPABLE", e))?;
+        let privilege = Self { caller, gid, immune: Cell::new(true) };
+        Ok((privilege, Root { back: None }))
+    }
+
+    /// Whether [`Privilege::become_immune`] has been done.
+    pub fn is_immune(&self) -> bool {
+        self.immune.get()
+    }
+
+    /// Who runs glexec.
+    pub const fn caller(&self) -> Uid {
+        self.caller
+    }
+
+    /// Uid and gid of who runs glexec.
+    pub(super) const fn ids(&self) -> (Uid, Gid) {
+        (self.caller, self.gid)
+    }
+}
+
+impl Root {
+    /// Stands in for root where there is none (log-only mode, glexec-admin): whoever takes it
+    /// then works with the rights this process has, which are less.
+    pub const fn without_rights() -> Self {
+        Self { back: None }
+    }
+
+    /// Ends it in a process that has given root up for good: there is nothing left to lower.
+    pub(super) fn spend(mut self) {
+        self.back = None;
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(caller) = self.back {
+            set_effective(caller);
+        }
+    }
+}
+
+/// Changes the effective uid alone. A process that cannot give up what it holds must not go on.
+pub(super) fn set_effective(uid: Uid) {
+    if kernel::set_uids(SAME, uid, SAME).is_err() {
+        kernel::exit_now(Reason::Switch.fault().exit_code());
+    }
+}
+
+fn failed(what: &str, errno: Errno) -> Refusal {
+    Refusal::new(Reason::Switch, "the identity switch failed; see the log")
+        .detail(format!("{what}: {}", errno.desc()))
+}

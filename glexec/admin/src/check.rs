@@ -1,0 +1,172 @@
+//! `glexec-admin check`: what a configuration grants, and what is wrong with it.
+
+use super::rehearse::Rehearsal;
+use super::{advice, epilogue, grants, node, rehearse};
+use act::root::Root;
+use contract::Reason;
+use decide::config::{Config, Listed, Syntax};
+use decide::refusal::Refusal;
+use observe::accounts::Lookups;
+use observe::config_file::{self, InForce};
+
+use serde::Serialize;
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+/// What is asked of a check.
+pub(super) struct Asked {
+    /// Another file than the site's.
+    pub(super) config: Option<PathBuf>,
+    /// Whom a run is rehearsed for.
+    pub(super) user: Option<String>,
+    pub(super) json: bool,
+}
+
+/// Validates the configuration and shows what it grants; 0 where it is usable, else 1. What a
+/// user is told of a rehearsal does not count.
+pub(super) fn run(asked: Asked) -> u8 {
+    let mut findings = Findings::default();
+    let good = check(&asked, &mut findings).is_ok() && findings.errors() == 0;
+    let rehearsal = asked.user.map(|user| rehearse::as_user(&user));
+    let text = if asked.json {
+        // A program wants what is wrong; the grants of a large site are long.
+        let told = ["ERROR", "WARNING", "notice"];
+        findings.rows.retain(|row| told.contains(&row.name.as_str()));
+        let report = Report { usable: good, findings: &findings.rows, rehearsal };
+        serde_json::to_string(&report).unwrap_or_default() + "\n"
+    } else {
+        let lines = findings.rows.iter().map(|row| format!("{:<12} {}\n", row.name, row.text));
+        lines.collect::<String>() + &rehearsal.map(|told| told.text()).unwrap_or_default()
+    };
+    u8::from(!report::print(&text) || !good)
+}
+
+/// A check as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    usable: bool,
+    findings: &'a [Row],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rehearsal: Option<Rehearsal>,
+}
+
+/// One line of what was found; `ERROR` and `WARNING` are names like others.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    text: String,
+}
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Findings {
+    rows: Vec<Row>,
+}
+
+impl Findings {
+    pub(super) fn line(&mut self, name: &str, value: &str) {
+        self.rows.push(Row { name: name.to_owned(), text: value.to_owned() });
+    }
+
+    pub(super) fn warn(&mut self, what: &str) {
+        self.line("WARNING", what);
+    }
+
+    pub(super) fn error(&mut self, what: &str) {
+        self.line(ERROR, what);
+    }
+
+    pub(super) fn stop(&mut self, stop: &Refusal) {
+        let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
+        self.error(&format!("{detail} ({})", stop.reason.word()));
+    }
+
+    fn errors(&self) -> usize {
+        self.rows.iter().filter(|row| row.name == ERROR).count()
+    }
+}
+
+const ERROR: &str = "ERROR";
+
+fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
+    let root = Root::without_rights();
+    let config = match &asked.config {
+        Some(path) => read_any(path).map(|config| (config, path.display().to_string())),
+        None => site_config(&root, findings),
+    };
+    let (config, shown) = config.inspect_err(|stop| findings.stop(stop))?;
+    findings.line("config", &format!("{shown}: understood"));
+    config.notices.iter().for_each(|notice| findings.line("notice", notice));
+    node::proc_file_system(&config, findings);
+    white_lists(&config, findings);
+    node::log(&config, findings);
+    let lookups = Lookups::open(&root, None, config.account_source);
+    let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
+    let targets = grants::mapping(&config, &mut lookups, findings);
+    // A prolog asks for every job, and can do without what is no fault of the node's.
+    if asked.user.is_none() || !asked.json {
+        advice::check(&config, &mut lookups, findings);
+    }
+    node::state(&root, &config, findings);
+    node::hand_over(&config, findings);
+    epilogue::check(&root, &config, (&mut lookups, &targets), findings);
+    node::installation(&config, lookups.asks_helper(), findings);
+    if asked.user.is_none() && asked.config.is_none() && findings.errors() == 0 {
+        node::run_of_somebody(&config, &mut lookups, findings);
+    }
+    Ok(())
+}
+
+/// The configuration in force, and its file.
+fn site_config(root: &Root, findings: &mut Findings) -> Result<(Config, String), Refusal> {
+    let InForce { config, file, idle } = config_file::in_force(root)?;
+    if idle {
+        findings.warn(&format!(
+            "{} is not read, because {file} is there; remove one of them",
+            config_file::ORIGINAL
+        ));
+    }
+    Ok((config, file.to_owned()))
+}
+
+/// A file that is not in force yet: whoever it belongs to.
+fn read_any(path: &PathBuf) -> Result<Config, Refusal> {
+    let name = path.display().to_string();
+    let unusable = |e: std::io::Error| {
+        Refusal::configuration(Reason::ConfigMissing, format!("{name} cannot be read: {e}"))
+    };
+    let mut text = Vec::new();
+    let file = std::fs::OpenOptions::new().read(true).open(path).map_err(unusable)?;
+    file.take(config_file::MOST).read_to_end(&mut text).map_err(unusable)?;
+    let original = path.extension() == Some(OsStr::new("conf"));
+    config_file::parse(&text, &name, if original { Syntax::Original } else { Syntax::Toml })
+}
+
+fn white_lists(config: &Config, findings: &mut Findings) {
+    let lists = [("users", &config.user_white_list), ("groups", &config.group_white_list)];
+    for (name, list) in lists {
+        let words: Vec<String> = list.iter().map(shown).collect();
+        findings.line(
+            "white list",
+            &format!(
+                "{name}: {}",
+                if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+            ),
+        );
+        if list.contains(&Listed::Everybody) {
+            findings.warn(&format!("every caller is admitted by the white list of {name}"));
+        }
+    }
+    if config.user_white_list.is_empty() && config.group_white_list.is_empty() {
+        findings.warn("nobody may call glexec: both white lists are empty");
+    }
+}
+
+fn shown(entry: &Listed) -> String {
+    match entry {
+        Listed::Everybody => "*".to_owned(),
+        Listed::Name(name) => name.clone(),
+        Listed::Pool(prefix) => format!("{prefix}<digits>"),
+    }
+}

@@ -1,0 +1,95 @@
+//! `glexec-admin`: what the administrator asks of a node. Not setuid.
+
+mod advice;
+mod check;
+mod epilogue;
+mod grants;
+mod node;
+mod rehearse;
+mod runs;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "glexec-admin", version, about = "Looks after glexec on this node.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validate the configuration and show what it grants. Exit code 0: usable; 1: not
+    Check {
+        /// Look at this file instead of /etc/glexec.toml or /etc/glexec.conf
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Also rehearse a run of this account (name or uid); its answer changes no exit code
+        #[arg(long = "as", value_name = "USER")]
+        user: Option<String>,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(hide = true, name = rehearse::AS_USER)]
+    RehearseAs { user: String },
+    /// Show what lingers or is owed
+    Ps {
+        /// As one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// End what is left of runs whose glexec is gone, and run the epilogues they owe. Exit code
+    /// 0: nothing is owed; 1: something still is; 2: it could not be done; 3: with --job or
+    /// --wait, all that is left lives
+    Sweep {
+        /// Only runs with this job key; several must all match. Does not wait for pauses
+        #[arg(long, value_name = "KEY=VALUE")]
+        job: Vec<OsString>,
+        /// Only runs of this caller
+        #[arg(long, value_name = "UID")]
+        caller: Option<u32>,
+        /// Wait so long for runs that live
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u32>,
+        /// Without the pauses between attempts
+        #[arg(long)]
+        now: bool,
+        /// Try again what was set aside (a name or run id of ps), and nothing else
+        #[arg(long, value_name = "NAME")]
+        retry: Vec<String>,
+        /// Give up what was set aside (a name or run id of ps): what it owes is never run
+        #[arg(long, value_name = "NAME")]
+        drop: Vec<String>,
+        /// As one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The door of glexec-admin.
+#[must_use]
+pub fn admin() -> ExitCode {
+    ExitCode::from(match CommandLine::parse().command {
+        Command::Check { config, user, json } => check::run(check::Asked { config, user, json }),
+        Command::RehearseAs { user } => match rehearse::become_user(&user) {
+            Ok(records) => u8::from(!report::print(&records)),
+            Err(sentence) => {
+                let line = sentence + "\n";
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+                1
+            }
+        },
+        Command::Ps { json } => runs::ps(json),
+        Command::Sweep { job, caller, wait, now, retry, drop, json } => {
+            let wait = wait.map(|seconds| std::time::Duration::from_secs(seconds.into()));
+            let by_caller = false;
+            let wanted =
+                decide::settling::Wanted { job, caller, wait, now, by_caller, retry, drop };
+            runs::sweep(&wanted, json)
+        }
+    })
+}

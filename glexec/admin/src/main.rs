@@ -1,0 +1,5 @@
+//! The administrator's door.
+
+fn main() -> std::process::ExitCode {
+    admin::admin()
+}

@@ -1,0 +1,331 @@
+//! The configuration as a value: what the site decided, defaults filled in.
+
+mod convert;
+mod ini;
+mod keys;
+mod log;
+mod old_syntax;
+#[cfg(test)]
+mod tests;
+mod to_come;
+mod words;
+
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Which of the two syntaxes a file is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// `/etc/glexec.toml`.
+    Toml,
+    /// `/etc/glexec.conf` of gLExec 0.9.
+    Original,
+}
+
+/// Why a configuration cannot be used. The caller never sees this, the log and the admin do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// 1-based line, 0 where it cannot be told.
+    pub line: usize,
+    /// 1-based column in characters, 0 where it cannot be told.
+    pub column: usize,
+    /// One sentence: what is wrong and what to do.
+    pub sentence: String,
+}
+
+/// One entry of a white list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// `*`: everybody, with a warning each run.
+    Everybody,
+    /// `name`.
+    Name(String),
+    /// `.pool` or `prefix*`: this prefix and digits after it.
+    Pool(String),
+}
+
+/// One entry of `preserve_env_variables`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// This name.
+    Name(String),
+    /// `PREFIX_*`: every name that begins with this (which ends in `_`).
+    Prefix(String),
+}
+
+/// What happens to processes that the payload left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stragglers {
+    /// They get TERM, then KILL.
+    Kill,
+    /// They are remembered and spared.
+    Ignore,
+}
+
+/// Where the payload starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkingDirectory {
+    /// The target's home.
+    Home,
+    /// Where the caller was, else home.
+    Caller,
+}
+
+/// What the payload gets of the caller's terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Terminal {
+    /// A session without it.
+    Detach,
+    /// The original's way.
+    Share,
+}
+
+/// Where account look-ups go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountSource {
+    /// The files where nsswitch.conf names no more than files and systemd, else the helper.
+    Auto,
+    /// /etc/passwd and /etc/group.
+    Files,
+    /// The helper, whatever nsswitch.conf says.
+    Nss,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogDestination {
+    /// /dev/log.
+    Syslog,
+    /// The journal's native socket, with fields.
+    Journal,
+    /// `log_file`.
+    File,
+}
+
+/// What the epilogue's environment is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EpilogueEnvironment {
+    /// The payload's (as the original).
+    Payload,
+    /// HOME, USER, LOGNAME and SHELL of the identity the epilogue runs as, root's PATH, and nothing
+    /// of the caller's but what the epilogue is told.
+    Own,
+}
+
+/// What a failing epilogue does to the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EpilogueFailure {
+    /// 202 or 204 (as the original).
+    Fail,
+    /// The payload's code is kept, the failure is logged.
+    Report,
+}
+
+/// Where the epilogue's output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EpilogueOutput {
+    /// /dev/null (as the original).
+    Null,
+    /// Line by line to the log.
+    Log,
+}
+
+/// The epilogue's rules (section 10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpilogueRule {
+    /// Absolute and canonical by its text; never empty.
+    pub path: String,
+    /// `epilogue_user`; `None` for root.
+    pub user: Option<String>,
+    /// `epilogue_group`; `None` for gid 0 and no trusted group.
+    pub group: Option<String>,
+    /// 1 s and more.
+    pub timeout: Duration,
+    /// Whose HOME it sees.
+    pub environment: EpilogueEnvironment,
+    /// What its failing does.
+    pub failure: EpilogueFailure,
+    /// Where its output goes.
+    pub output: EpilogueOutput,
+}
+
+/// The log's rules (section 12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRule {
+    /// Where to.
+    pub destination: LogDestination,
+    /// With [`LogDestination::File`]: absolute.
+    pub file: Option<String>,
+    /// 0 (nothing) to 5 (everything).
+    pub level: u8,
+    /// The syslog facility's number, as in syslog(3) (`LOG_DAEMON` is 3).
+    pub facility: u8,
+    /// Nothing on the caller's stderr.
+    pub silent: bool,
+}
+
+/// Before there is a configuration: what an empty one says.
+impl Default for LogRule {
+    fn default() -> Self {
+        let destination = LogDestination::Syslog;
+        Self { destination, file: None, level: 3, facility: 3, silent: false }
+    }
+}
+
+/// The state directory's rules (section 11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateRule {
+    /// Absolute and canonical by its text.
+    pub directory: String,
+    /// Whether what is written survives a loss of power.
+    pub sync: bool,
+    /// Lingering runs of one caller that owe something.
+    pub most_runs: u32,
+}
+
+/// The control groups' rules (section 9).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CgroupRule {
+    /// Where the lingering glexec moves itself, from each hierarchy's mount on.
+    pub supervisor: Option<String>,
+    /// Whether the payload gets a leaf of version 2 of its own.
+    pub payload: bool,
+}
+
+/// Who a static row is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowCaller {
+    /// This account.
+    User(String),
+    /// `@group`: everybody in this group.
+    Group(String),
+}
+
+/// One row of `[[mapping.static]]`, or a line `caller = account` of the original's syntax.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticRow {
+    /// Its place among the rows of its kind, or among all lines.
+    pub at: usize,
+    /// Who it is for.
+    pub caller: RowCaller,
+    /// Never empty; `GLEXEC_TARGET_USER` picks one, else the first.
+    pub accounts: Vec<String>,
+    /// The target's groups by name, instead of the account database's; the first is no more
+    /// primary than the others.
+    pub groups: Option<Vec<String>>,
+}
+
+/// One row of `[[mapping.pool]]`, or a line `caller = pool[001-064]` of the original's syntax.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolRow {
+    /// Its place among the rows of its kind, or among all lines.
+    pub at: usize,
+    /// Who it is for.
+    pub caller: RowCaller,
+    /// Never empty; one of them for each run.
+    pub accounts: Vec<String>,
+}
+
+/// A mapping method that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// `[[mapping.static]]`.
+    Static,
+    /// `[[mapping.pool]]`.
+    Pool,
+    /// The lines of `[mapping]` in the original's syntax, accounts and pools in one order.
+    Lines,
+}
+
+/// `[mapping]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Asked in this order.
+    pub methods: Vec<Means>,
+    /// Caller names that are refused before every method.
+    pub banned: Vec<String>,
+    /// The static rows, in file order.
+    pub rows: Vec<StaticRow>,
+    /// The pool rows, in file order.
+    pub pools: Vec<PoolRow>,
+}
+
+impl Default for Mapping {
+    fn default() -> Self {
+        let methods = vec![Means::Static];
+        Self { methods, banned: Vec::new(), rows: Vec::new(), pools: Vec::new() }
+    }
+}
+
+/// Everything the site decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Whether glexec stays until the payload has ended.
+    pub linger: bool,
+    /// Who may call.
+    pub user_white_list: Vec<Listed>,
+    /// Whose members may call.
+    pub group_white_list: Vec<Listed>,
+    /// What the payload keeps of its caller's environment.
+    pub preserve: Vec<Kept>,
+    /// What runs after the payload.
+    pub epilogue: Option<EpilogueRule>,
+    /// Where lines go.
+    pub log: LogRule,
+    /// The payload's PATH, and where commands are looked for.
+    pub path: String,
+    /// Where the payload starts.
+    pub working_directory: WorkingDirectory,
+    /// The lowest uid that a target may have.
+    pub min_target_uid: u32,
+    /// What happens to what the payload leaves behind.
+    pub stragglers: Stragglers,
+    /// Between TERM and KILL.
+    pub kill_grace: Duration,
+    /// From a scheduler's TERM to KILL; `None` leaves that to the scheduler.
+    pub term_grace: Option<Duration>,
+    /// What the payload gets of its caller's terminal.
+    pub terminal: Terminal,
+    /// Whether nothing is switched, and all is told.
+    pub log_only: bool,
+    /// Whether the payload gets every descriptor of its caller's.
+    pub keep_descriptors: bool,
+    /// Whether the payload is stopped while the process that started glexec is.
+    pub suspend_with_caller: bool,
+    /// Where accounts are looked up.
+    pub account_source: AccountSource,
+    /// Where runs are written down.
+    pub state: StateRule,
+    /// The control groups.
+    pub cgroups: CgroupRule,
+    /// Names copied from the caller's environment into `GLEXEC_EPILOG_JOB_<NAME>`.
+    pub job_variables: Vec<String>,
+    /// Variables of the caller's that name directories to be given to the target for the run.
+    pub hand_over: Vec<String>,
+    /// Who becomes whom.
+    pub mapping: Mapping,
+    /// What the administrator should know: ignored keys, clamped values, deprecated settings.
+    pub notices: Vec<String>,
+}
+
+impl Config {
+    /// Reads a configuration file's text.
+    ///
+    /// # Errors
+    /// [`Malformed`] with line and column where the text is not understood, a key is unknown
+    /// (TOML), a value is out of range, or something is asked for that is not there yet.
+    pub fn parse(text: &[u8], syntax: Syntax) -> Result<Self, Malformed> {
+        match syntax {
+            Syntax::Toml => keys::from_toml(text),
+            Syntax::Original => old_syntax::from_original(text),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What of the caller's environment a payload may see.
+
+use super::config::{Config, Kept};
+use super::facts::Account;
+use super::names::never_kept;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+/// The caller's environment, read once: names with values, no name twice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Environ {
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Entries without `=`, with an empty name, or with a name that was there already.
+    pub dropped: usize,
+}
+
+impl Environ {
+    /// Reads raw entries. Of a name given twice the first counts.
+    pub fn read(raw: Vec<CString>) -> Self {
+        let mut environ = Self::default();
+        let mut seen = std::collections::HashSet::new();
+        for entry in raw {
+            let bytes = entry.into_bytes();
+            let at = memchr::memchr(b'=', &bytes).filter(|at| *at > 0);
+            let Some((name, value)) = at.and_then(|at| bytes.split_at_checked(at)) else {
+                environ.dropped += 1;
+                continue;
+            };
+            if seen.insert(name.to_vec()) {
+                let value = value.get(1..).unwrap_or_default();
+                environ.entries.push((name.to_vec(), value.to_vec()));
+            } else {
+                environ.dropped += 1;
+            }
+        }
+        environ
+    }
+
+    /// A variable's value; empty means unset.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let found = self.entries.iter().find(|(n, _)| n == name.as_bytes());
+        found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
+    }
+}
+
+/// `NAME=value` as exec wants it. A NUL cannot be in either: both came through exec or from a
+/// configuration that refuses it; should one be there all the same, the entry is left out.
+pub fn entry(name: &[u8], value: &[u8]) -> Option<CString> {
+    CString::new([name, b"=", value].concat()).ok()
+}
+
+/// The variables that name an account: HOME, USER, LOGNAME, SHELL.
+pub fn of_account(account: &Account) -> Vec<CString> {
+    let name = account.name.as_bytes();
+    [
+        (&b"HOME"[..], account.home.as_bytes()),
+        (b"USER", name),
+        (b"LOGNAME", name),
+        (b"SHELL", account.shell.as_bytes()),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| entry(name, value))
+    .collect()
+}
+
+const OURS: [&[u8]; 6] = [b"HOME", b"USER", b"LOGNAME", b"SHELL", b"PATH", b"TMPDIR"];
+
+/// The payload's environment: allowed names of the caller's, then the target's own.
+pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CString> {
+    let kept = environ.entries.iter().filter(|(name, value)| {
+        !OURS.contains(&name.as_slice())
+            && is_allowed(name, &config.preserve)
+            && is_harmless(name, value)
+    });
+    let mut out: Vec<CString> = kept.filter_map(|(name, value)| entry(name, value)).collect();
+    out.extend(of_account(account));
+    out.extend(entry(b"PATH", config.path.as_bytes()));
+    let tmpdir = environ.get("GLEXEC_TMPDIR").filter(|dir| dir.starts_with(b"/"));
+    out.extend(tmpdir.and_then(|dir| entry(b"TMPDIR", dir)));
+    out
+}
+
+fn is_allowed(name: &[u8], preserve: &[Kept]) -> bool {
+    if name.starts_with(b"GLEXEC_EPILOG_") || never_kept(name) {
+        return false;
+    }
+    name.starts_with(b"GLEXEC_")
+        || preserve.iter().any(|kept| match kept {
+            Kept::Name(listed) => listed.as_bytes() == name,
+            Kept::Prefix(prefix) => name.starts_with(prefix.as_bytes()),
+        })
+}
+
+/// Values that a shell, a formatter or a path lookup of the payload would be fooled by
+/// (CVE-2014-6271, CVE-2014-9680 and their like).
+fn is_harmless(name: &[u8], value: &[u8]) -> bool {
+    if value.starts_with(b"()") {
+        return false;
+    }
+    let has = |needle: &[u8]| memchr::memmem::find(value, needle).is_some();
+    let words = [&b"LANG"[..], b"LANGUAGE", b"TERM", b"COLORTERM"];
+    if words.contains(&name) || name.starts_with(b"LC_") {
+        return !has(b"/") && !has(b"%") && !has(b"\n");
+    }
+    if name == b"TZ" {
+        return !value.starts_with(b"/") && !value.starts_with(b":") && !has(b"..") && !has(b"%");
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Syntax;
+    use nix::unistd::{Gid, Uid};
+    use proptest::prelude::*;
+
+    fn composed(raw: &[&str], preserve: &str) -> Vec<String> {
+        let raw = raw.iter().map(|e| CString::new(*e).unwrap()).collect();
+        let text = format!("[glexec]\npreserve_env_variables = [{preserve}]\n");
+        let config = Config::parse(text.as_bytes(), Syntax::Toml).unwrap();
+        let account = Account {
+            name: "p1".to_owned(),
+            uid: Uid::from_raw(1000),
+            gid: Gid::from_raw(1000),
+            home: "/home/p1".into(),
+            shell: "/bin/sh".into(),
+        };
+        let out = compose(&Environ::read(raw), &config, &account);
+        out.into_iter().map(|e| e.into_string().unwrap()).collect()
+    }
+
+    const TARGETS: [&str; 5] = [
+        "HOME=/home/p1",
+        "USER=p1",
+        "LOGNAME=p1",
+        "SHELL=/bin/sh",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+    ];
+
+    #[test]
+    fn nothing_of_the_callers_is_kept_but_glexec_names_and_what_the_site_lists() {
+        let hostile = [
+            "HOME=/evil",
+            "PATH=/evil",
+            "LD_PRELOAD=/x",
+            "PYTHONPATH=/x",
+            "A=1",
+            "FOO=2",
+            "GLEXEC_X=3",
+            "GLEXEC_EPILOG_TARGET_RC=0",
+            "LISTEN_FDS=3",
+            "=x",
+            "noequals",
+            "A=2",
+        ];
+        let mut want = vec!["A=1", "GLEXEC_X=3"];
+        want.extend(TARGETS);
+        assert_eq!(composed(&hostile, "\"A\", \"HOME\""), want);
+    }
+
+    #[test]
+    fn values_that_fool_a_shell_or_a_lookup_are_dropped() {
+        let raw = [
+            "FOO=() { :;}",
+            "LANG=../../tmp/x",
+            "TERM=%s",
+            "TZ=:/tmp/evil",
+            "LC_ALL=a\nb",
+            "COLORTERM=truecolor",
+        ];
+        let names = "\"FOO\",\"LANG\",\"TERM\",\"TZ\",\"LC_*\",\"COLORTERM\"";
+        let mut want = vec!["COLORTERM=truecolor"];
+        want.extend(TARGETS);
+        assert_eq!(composed(&raw, names), want);
+        for zone in ["/tmp/evil", "Europe/../../../tmp/evil", "%s"] {
+            assert_eq!(composed(&[&format!("TZ={zone}")], names), TARGETS, "{zone}");
+        }
+        let fine = composed(&["TZ=Europe/Amsterdam", "LANG=C.UTF-8"], names);
+        assert_eq!(
+            fine.get(..2),
+            Some(&["TZ=Europe/Amsterdam".to_owned(), "LANG=C.UTF-8".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn an_absolute_glexec_tmpdir_becomes_tmpdir() {
+        let out = composed(&["GLEXEC_TMPDIR=/scratch"], "");
+        assert!(out.contains(&"TMPDIR=/scratch".to_owned()));
+        assert!(
+            !composed(&["GLEXEC_TMPDIR=x", "TMPDIR=/y"], "\"TMPDIR\"")
+                .iter()
+                .any(|e| e.starts_with("TMPDIR"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_variable_outside_the_allow_list_ever_survives(raw in prop::collection::vec("[ -~]{0,12}", 0..20)) {
+            let raw: Vec<&str> = raw.iter().map(String::as_str).collect();
+            for entry in composed(&raw, "\"KEPT_*\"") {
+                let ours = TARGETS.contains(&entry.as_str());
+                prop_assert!(ours || entry.starts_with("GLEXEC_") || entry.starts_with("KEPT_") || entry.starts_with("TMPDIR=/"));
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The epilogue: as whom it runs, what it is told, and whether that fits into an exec.
+
+use super::config::{Config, EpilogueEnvironment, EpilogueRule};
+use super::entry::Person;
+use super::environment::{Environ, entry, of_account};
+use super::facts::{Account, Caller};
+use super::plan::{Epilogue, Launch, Plan};
+use super::refusal::Refusal;
+use super::target::Target;
+use contract::{Ending, Reason, ResourceUsage};
+use nix::unistd::{Gid, Uid};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use system::file_trust::Trust;
+
+/// As whom the epilogue runs, and whom that makes trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpilogueIdentity {
+    /// The account of `epilogue_user`, or root's.
+    pub account: Account,
+    /// `epilogue_group`, else gid 0 (wiki, "GLExec Epilogue Functionality").
+    pub gid: Gid,
+    /// Who, besides root, may change the epilogue.
+    pub trust: Trust,
+}
+
+impl EpilogueIdentity {
+    /// Root's own identity, for a site that configures no other. Who is in the group has still to
+    /// be looked up.
+    pub fn new(user: Option<Account>, group: Option<Gid>) -> Self {
+        let trusted = user.as_ref().map(|a| a.uid).filter(|u| !u.is_root());
+        let trust = Trust { user: trusted, group, members: Vec::new() };
+        let root = || Account {
+            name: "root".to_owned(),
+            uid: Uid::from_raw(0),
+            gid: Gid::from_raw(0),
+            home: "/root".into(),
+            shell: "/bin/sh".into(),
+        };
+        Self { account: user.unwrap_or_else(root), gid: group.unwrap_or(Gid::from_raw(0)), trust }
+    }
+
+    /// Whether the epilogue is trusted to this person.
+    pub fn meets(&self, person: &Person) -> bool {
+        self.trust.user.is_some_and(|uid| uid.as_raw() == person.uid)
+            || self.trust.group.is_some_and(|gid| person.gids.contains(&gid.as_raw()))
+    }
+
+    /// Neither caller nor target may be the one the epilogue is trusted to.
+    ///
+    /// # Errors
+    /// [`Reason::EpilogueIdentity`].
+    pub fn keep_apart(&self, caller: &Person, target: &Person) -> Result<(), Refusal> {
+        let who = if self.meets(caller) {
+            format!("caller {}", caller.name)
+        } else if self.meets(target) {
+            format!("target {}", target.name)
+        } else {
+            return Ok(());
+        };
+        let detail = format!(
+            "{who} is epilogue_user or in epilogue_group and could change the epilogue; give the epilogue an identity of its own"
+        );
+        Err(Refusal::configuration(Reason::EpilogueIdentity, detail))
+    }
+}
+
+/// What is known only once the payload has ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Late {
+    /// The glexec that lingers, or did.
+    pub glexec_pid: i32,
+    /// Its session.
+    pub glexec_session: i32,
+    /// Its process group.
+    pub glexec_group: i32,
+    /// The payload; 0 where there was none.
+    pub payload_pid: i32,
+    /// The group it began in: its own, or glexec's where it shares the caller's terminal.
+    pub payload_group: i32,
+    /// `None` where the payload could not be started: the code glexec will return for that.
+    pub ending: Result<Ending, u8>,
+    /// What the payload used.
+    pub usage: ResourceUsage,
+    /// How many processes it left behind.
+    pub stragglers: u32,
+    /// Seconds since 1970.
+    pub start: u64,
+    /// Seconds since 1970.
+    pub end: u64,
+    /// Which attempt at the epilogue this is, from 1.
+    pub attempt: u32,
+    /// Whether the glexec that owed the epilogue is gone.
+    pub lost: bool,
+}
+
+impl Late {
+    /// The largest values there can be, to measure with.
+    const LONGEST: Self = Self {
+        glexec_pid: i32::MIN,
+        glexec_session: i32::MIN,
+        glexec_group: i32::MIN,
+        payload_pid: i32::MIN,
+        payload_group: i32::MIN,
+        ending: Err(255),
+        usage: ResourceUsage { user_us: u64::MAX, system_us: u64::MAX, max_rss_kib: u64::MAX },
+        stragglers: u32::MAX,
+        start: u64::MAX,
+        end: u64::MAX,
+        attempt: u32::MAX,
+        lost: false,
+    };
+
+    /// The variables that tell it (DESIGN section 10).
+    pub fn variables(&self) -> Vec<CString> {
+        let (result, signal, core) = match self.ending {
+            Ok(Ending::Exited(_)) => ("exited", None, false),
+            Ok(Ending::Killed { signal, core }) => ("killed", Some(signal), core),
+            Err(_) => ("not-started", None, false),
+        };
+        let code = match self.ending {
+            Ok(ending) => ending.code(),
+            Err(code) => code,
+        };
+        let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+        let mut out = vec![
+            ("GLEXEC_PID", self.glexec_pid.to_string()),
+            ("GLEXEC_SID", self.glexec_session.to_string()),
+            ("GLEXEC_PGID", self.glexec_group.to_string()),
+            ("TARGET_PID", self.payload_pid.to_string()),
+            ("TARGET_PGID", self.payload_group.to_string()),
+            ("TARGET_RC", code.to_string()),
+            ("RESULT", if self.lost { "lost" } else { result }.to_owned()),
+            ("TARGET_CORE_DUMPED", u8::from(core).to_string()),
+            ("STRAGGLERS", self.stragglers.to_string()),
+            ("ATTEMPT", self.attempt.to_string()),
+            ("START_TIME", self.start.to_string()),
+            ("END_TIME", self.end.to_string()),
+            ("USER_SECONDS", seconds(self.usage.user_us)),
+            ("SYSTEM_SECONDS", seconds(self.usage.system_us)),
+            ("MAX_RSS_KIB", self.usage.max_rss_kib.to_string()),
+        ];
+        out.extend(signal.map(|n| ("TARGET_SIGNAL", n.to_string())));
+        out.iter().filter_map(|(name, value)| variable(name, value.as_bytes())).collect()
+    }
+}
+
+fn variable(name: &str, value: &[u8]) -> Option<CString> {
+    entry(format!("GLEXEC_EPILOG_{name}").as_bytes(), value)
+}
+
+/// Puts the epilogue into the plan.
+///
+/// # Errors
+/// [`Reason::EpilogueIdentity`]; [`Reason::ArgumentsTooLong`] where the epilogue could not be
+/// started with what it must be told, or any caller could switch the clean-up off.
+pub fn add_epilogue(
+    plan: Plan,
+    config: &Config,
+    identity: EpilogueIdentity,
+    environ: &Environ,
+) -> Result<Plan, Refusal> {
+    let (Some(rule), Launch::Linger(linger)) = (&config.epilogue, &plan.launch) else {
+        return Ok(plan);
+    };
+    identity.keep_apart(&plan.caller.person(), &plan.target.person())?;
+    let job = job(config, environ);
+    let told = told(&plan, &job);
+    let environment = environment(rule.environment, &identity, &plan.environment, &told);
+    if !fits(&rule.path, &environment) {
+        let sentence = "the command line is too long for the epilogue to be told";
+        return Err(Refusal::new(Reason::ArgumentsTooLong, sentence)
+            .hint("put the arguments into a file and pass its name"));
+    }
+    let epilogue = rule.epilogue(identity, environment);
+    let linger = super::plan::Linger {
+        epilogue: Some(epilogue),
+        state: Some(config.state.clone()),
+        ..linger.clone()
+    };
+    Ok(Plan { launch: Launch::Linger(linger), told, job, ..plan })
+}
+
+impl EpilogueRule {
+    /// Whether it has an environment of its own.
+    pub fn is_apart(&self) -> bool {
+        self.environment == EpilogueEnvironment::Own
+    }
+
+    /// The epilogue as it is to be run.
+    pub fn epilogue(&self, identity: EpilogueIdentity, environment: Vec<CString>) -> Epilogue {
+        Epilogue {
+            path: self.path.clone(),
+            identity,
+            timeout: self.timeout,
+            failure: self.failure,
+            output: self.output,
+            environment,
+        }
+    }
+}
+
+/// Where an epilogue with an environment of its own finds programs.
+pub const ROOTS_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// All variables of the epilogue that are known before it is due.
+pub fn environment(
+    rule: EpilogueEnvironment,
+    identity: &EpilogueIdentity,
+    payload: &[CString],
+    told: &[CString],
+) -> Vec<CString> {
+    let mut out: Vec<CString> = match rule {
+        EpilogueEnvironment::Payload => {
+            // The caller chose it: root's temporary files would be made where the caller can
+            // swap them.
+            let temporary = |entry: &&CString| entry.as_bytes().starts_with(b"TMPDIR=");
+            payload.iter().filter(|entry| !temporary(entry)).cloned().collect()
+        }
+        // Whatever a caller may have chosen, some program that root starts obeys it.
+        EpilogueEnvironment::Own => of_account(&identity.account)
+            .into_iter()
+            .chain(entry(b"PATH", ROOTS_PATH.as_bytes()))
+            .collect(),
+    };
+    out.extend(told.iter().cloned());
+    out
+}
+
+/// Who, what and for which job.
+fn told(plan: &Plan, job: &[(String, Vec<u8>)]) -> Vec<CString> {
+    let mut out = identities(&plan.caller, &plan.target);
+    out.extend(variable("RUN_ID", plan.run_id.as_bytes()));
+    let argv = plan.argv.iter().enumerate();
+    out.extend(argv.filter_map(|(n, word)| variable(&format!("ARGV{n}"), word.as_bytes())));
+    out.extend(job.iter().filter_map(|(name, value)| variable(&format!("JOB_{name}"), value)));
+    out
+}
+
+fn identities(caller: &Caller, target: &Target) -> Vec<CString> {
+    let gids = |gids: &[Gid]| gids.iter().map(Gid::to_string).collect::<Vec<_>>().join(":");
+    let told = [
+        ("GLEXEC_USER", caller.shown_name().into_bytes()),
+        ("GLEXEC_GROUP", caller.shown_group().into_bytes()),
+        ("GLEXEC_UID", caller.uid().to_string().into_bytes()),
+        ("GLEXEC_GID", caller.gid().to_string().into_bytes()),
+        ("GLEXEC_SGIDS", gids(caller.groups()).into_bytes()),
+        ("TARGET_USER", target.name().as_bytes().to_vec()),
+        ("TARGET_GROUP", target.shown_group().into_bytes()),
+        ("TARGET_UID", target.uid().to_string().into_bytes()),
+        ("TARGET_GID", target.gid().to_string().into_bytes()),
+        ("TARGET_SGIDS", gids(target.groups()).into_bytes()),
+        ("TARGET_HOME", target.home().as_bytes().to_vec()),
+    ];
+    told.iter().filter_map(|(name, value)| variable(name, value)).collect()
+}
+
+/// The job's keys, bounded and of plain characters: a user can forge them.
+fn job(config: &Config, environ: &Environ) -> Vec<(String, Vec<u8>)> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.,:@/+=#".contains(b);
+    let found = config.job_variables.iter().filter_map(|name| Some((name, environ.get(name)?)));
+    found
+        .filter(|(_, value)| value.len() <= 256 && value.iter().all(plain))
+        .map(|(name, value)| (name.clone(), value.to_vec()))
+        .collect()
+}
+
+/// Longest single string exec takes (`MAX_ARG_STRLEN`, execve(2)), its NUL included.
+const LONGEST_STRING: usize = 131_072;
+/// A quarter of the 8 MiB stack the threshold sees to, less room for what the kernel adds.
+const LONGEST_BLOCK: usize = 2 * 1024 * 1024 - 16 * 1024;
+
+/// Whether the kernel takes these strings: each short enough, and all together with their
+/// pointers (execve(2), "Limits on size of arguments and environment").
+fn fits(path: &str, environment: &[CString]) -> bool {
+    let late = Late::LONGEST.variables();
+    let signal = b"GLEXEC_EPILOG_TARGET_SIGNAL=64\0".len();
+    let strings = || environment.iter().chain(&late).map(|e| e.as_bytes_with_nul().len());
+    let size = |length: usize| length + size_of::<usize>();
+    let all: usize = strings().map(size).sum();
+    // The path is there three times: as the file, as argv[0], and as a script's argument.
+    strings().all(|length| length <= LONGEST_STRING)
+        && all + size(signal) + 3 * size(path.len() + 1) <= LONGEST_BLOCK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_execed_does_not_fit() {
+        let string = |n: usize| CString::new(vec![b'x'; n]).unwrap();
+        assert!(fits("/e", &[string(LONGEST_STRING - 1)]));
+        assert!(!fits("/e", &[string(LONGEST_STRING)]));
+        assert!(!fits("/e", &vec![string(100_000); 21]));
+        assert!(fits("/e", &vec![string(100_000); 20]));
+        assert!(!fits("/e", &vec![string(1); 300_000]), "pointers count");
+    }
+
+    #[test]
+    fn a_jobs_keys_are_short_and_of_plain_characters_or_are_not_told() {
+        use crate::config::Syntax;
+        let text = b"[glexec]\njob_variables = [\"A\", \"B\", \"C\", \"D\", \"E\"]\n";
+        let config = Config::parse(text, Syntax::Toml).unwrap();
+        let (long, longest) = (format!("A={}", "x".repeat(257)), format!("B={}", "x".repeat(256)));
+        let raw = [long.as_str(), &longest, "C=4711.0@node#1", "D=a b", "E=$(x)", "F=1"];
+        let raw = raw.iter().map(|entry| CString::new(*entry).unwrap()).collect();
+        let told = job(&config, &Environ::read(raw));
+        let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["B", "C"]);
+    }
+
+    #[test]
+    fn who_could_change_the_epilogue_is_neither_caller_nor_target() {
+        let account = |uid| Account {
+            name: String::new(),
+            uid: Uid::from_raw(uid),
+            gid: Gid::from_raw(uid),
+            home: "/".into(),
+            shell: "/".into(),
+        };
+        let person = |uid, gids: &[u32]| Person { name: String::new(), uid, gids: gids.to_vec() };
+        let by_user = EpilogueIdentity::new(Some(account(7)), None);
+        let by_group = EpilogueIdentity::new(None, Some(Gid::from_raw(8)));
+        let (other, user, member) = (person(1, &[1, 2]), person(7, &[1]), person(1, &[1, 8]));
+        for (identity, one) in [(&by_user, &user), (&by_group, &member)] {
+            assert!(identity.keep_apart(&other, &other).is_ok());
+            assert!(identity.keep_apart(one, &other).is_err());
+            assert!(identity.keep_apart(&other, one).is_err());
+        }
+        assert!(by_user.keep_apart(&member, &member).is_ok());
+        assert!(by_group.keep_apart(&user, &user).is_ok());
+    }
+
+    #[test]
+    fn a_death_by_signal_is_told_as_128_and_n() {
+        let ending = Ok(Ending::Killed { signal: 9, core: false });
+        let told = Late { ending, ..Late::LONGEST }.variables();
+        for want in [
+            c"GLEXEC_EPILOG_TARGET_RC=137",
+            c"GLEXEC_EPILOG_TARGET_SIGNAL=9",
+            c"GLEXEC_EPILOG_RESULT=killed",
+        ] {
+            assert!(told.iter().any(|e| e.as_c_str() == want), "{want:?}");
+        }
+    }
+}

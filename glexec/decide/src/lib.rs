@@ -1,0 +1,24 @@
+//! Decides: facts in, a plan out. No I/O, no clock, no environment, no unsafe.
+#![forbid(unsafe_code)]
+
+pub mod advice;
+pub mod cgroups;
+pub mod config;
+pub mod database;
+pub mod deadline;
+pub mod ended;
+pub mod entry;
+pub mod environment;
+pub mod epilogue_environment;
+pub mod facts;
+pub mod handover;
+pub mod mounts;
+pub mod names;
+pub mod plan;
+pub mod policy;
+pub mod program;
+pub mod refusal;
+pub mod reporter;
+pub mod settling;
+pub mod state_machine;
+pub mod target;

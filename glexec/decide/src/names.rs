@@ -1,0 +1,185 @@
+//! Environment names that reach neither payload nor epilogue, whatever the configuration says.
+
+use super::config::Kept;
+
+/// What the epilogue is told; a caller's own of these are dropped, so they cannot be preserved.
+pub const EPILOGUE_PREFIX: &str = "GLEXEC_EPILOG_";
+
+/// Loader, C library and interpreters take code or paths to code from these: a caller's would be
+/// obeyed by the target's programs and by a root epilogue. (DESIGN section 7.)
+const NEVER: [&[u8]; 14] = [
+    b"GLIBC_TUNABLES",
+    b"GCONV_PATH",
+    b"LOCPATH",
+    b"NLSPATH",
+    b"BASH_ENV",
+    b"ENV",
+    b"SHELLOPTS",
+    b"BASHOPTS",
+    b"PS4",
+    b"IFS",
+    b"CDPATH",
+    b"PERLLIB",
+    b"NODE_OPTIONS",
+    b"JAVA_TOOL_OPTIONS",
+];
+
+/// The same, with anything after it.
+const NEVER_BEGINNING_WITH: [&[u8]; 6] =
+    [b"LD_", b"MALLOC_", b"BASH_FUNC_", b"PYTHON", b"PERL5", b"RUBY"];
+
+/// Whether a variable of this name is dropped even where the configuration asks for it.
+pub fn never_kept(name: &[u8]) -> bool {
+    NEVER.contains(&name) || NEVER_BEGINNING_WITH.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether `prefix` and something after it (or nothing) can be a name that is never kept, or one
+/// that only glexec sets.
+pub fn may_cover_never_kept(prefix: &[u8]) -> bool {
+    let overlaps = |start: &[u8]| start.starts_with(prefix) || prefix.starts_with(start);
+    NEVER.iter().any(|name| name.starts_with(prefix))
+        || NEVER_BEGINNING_WITH.iter().any(|start| overlaps(start))
+        || overlaps(EPILOGUE_PREFIX.as_bytes())
+}
+
+/// Names from which programs that an epilogue may start take files, programs, plug-ins or servers.
+const OBEYED_BEGINNING_WITH: [&str; 26] = [
+    "SLURM_",
+    "SQUEUE_",
+    "SACCT_",
+    "SCONTROL_",
+    "_CONDOR_",
+    "CONDOR_",
+    "PBS_",
+    "SGE_",
+    "LSF_",
+    "GIT_",
+    "KRB5",
+    "OPENSSL_",
+    "SSL_",
+    "XDG_",
+    "X509_",
+    "CURL_",
+    "AWS_",
+    "DBUS_",
+    "SYSTEMD_",
+    "NOTIFY_",
+    "LESS",
+    "TERMINFO",
+    "GNUPG",
+    "RSYNC_",
+    "MAN",
+    "RES_",
+];
+
+/// The same, whole names.
+const OBEYED: [&str; 18] = [
+    "CURL_HOME",
+    "EDITOR",
+    "VISUAL",
+    "PAGER",
+    "BROWSER",
+    "SSH_AUTH_SOCK",
+    "SSH_ASKPASS",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "HOSTALIASES",
+    "LOCALDOMAIN",
+    "TZDIR",
+    "TMP",
+    "TEMP",
+];
+
+/// Whether a caller who may set this variable, or those that begin with this prefix, chooses what a
+/// program of an epilogue obeys. A prefix covers its own `_CONF`, whatever it is.
+pub fn is_obeyed(kept: &Kept) -> bool {
+    match kept {
+        // What is kept of these is looked at, value by value.
+        Kept::Prefix(prefix) => prefix != "LC_",
+        Kept::Name(name) => {
+            name.contains("_CONF")
+                || OBEYED.contains(&name.as_str())
+                || OBEYED_BEGINNING_WITH.iter().any(|start| name.starts_with(start))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_obey_is_named_and_what_says_something_of_the_job_is_not() {
+        let is = |name: &str| is_obeyed(&Kept::Name(name.to_owned()));
+        for name in
+            "SLURM_CONF _CONDOR_X CONDOR_CONFIG GIT_SSH KRB5CCNAME OPENSSL_CONF XDG_DATA_HOME \
+            MY_CONFIG_FILE PAGER LESSOPEN http_proxy"
+                .split_whitespace()
+        {
+            assert!(is(name), "{name}");
+        }
+        for name in "LANG TZ TERM BATCH_SYSTEM OMP_NUM_THREADS CUDA_VISIBLE_DEVICES".split(' ') {
+            assert!(!is(name), "{name}");
+        }
+        assert!(is_obeyed(&Kept::Prefix("PMI_".to_owned())), "PMI_CONF");
+        assert!(!is_obeyed(&Kept::Prefix("LC_".to_owned())));
+    }
+
+    #[test]
+    fn the_names_of_section_7_are_never_kept_and_their_neighbours_are() {
+        let never = "LD_PRELOAD LD_ LD_LIBRARY_PATH MALLOC_CHECK_ GLIBC_TUNABLES GCONV_PATH LOCPATH NLSPATH \
+            BASH_ENV ENV SHELLOPTS BASHOPTS BASH_FUNC_ls%% BASH_FUNC_x() PS4 IFS CDPATH PYTHONPATH PYTHONSTARTUP \
+            PERL5LIB PERL5OPT PERL5DB PERLLIB RUBYOPT RUBYLIB NODE_OPTIONS JAVA_TOOL_OPTIONS";
+        for name in never.split_whitespace() {
+            assert!(never_kept(name.as_bytes()), "{name}");
+        }
+        let kept = "HOME PATH LD MALLOC ENVIRONMENT MY_ENV BASH PS1 PERL RUB NODE_PATH JAVA_HOME ld_preload \
+            XLD_PRELOAD GLIBC_TUNABLES_ IFS2 CONDOR_CONFIG _CONDOR_EXECUTE SSL_CLIENT_CERT";
+        for name in kept.split_whitespace() {
+            assert!(!never_kept(name.as_bytes()), "{name}");
+        }
+        assert!(!never_kept(b""));
+        assert!(never_kept(b"LD_\xff"));
+    }
+
+    #[test]
+    fn a_prefix_covers_where_some_name_that_begins_with_it_is_never_kept() {
+        for prefix in [
+            "",
+            "L",
+            "LD_",
+            "LD_X_",
+            "BASH_",
+            "PYTHON_X_",
+            "PYTHON3_",
+            "PERL5_",
+            "RUBY_",
+            "NODE_",
+            "JAVA_",
+            "JAVA_TOOL_",
+            "GLIBC_",
+            "GCONV_",
+            "GLEXEC_",
+            "GLEXEC_EPILOG_",
+            "GLEXEC_EPILOG_JOB_",
+            "MALLOC_",
+        ] {
+            assert!(may_cover_never_kept(prefix.as_bytes()), "{prefix}");
+        }
+        for prefix in [
+            "_CONDOR_",
+            "SLURM_",
+            "ENV_",
+            "PERL_",
+            "NODE_OPTIONS_",
+            "GLEXEC_EPILOGUE_",
+            "GLEXEC_X_",
+        ] {
+            assert!(!may_cover_never_kept(prefix.as_bytes()), "{prefix}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Who may call glexec, and whom each caller is mapped to.
+
+use super::config::{Config, Listed, Means, RowCaller, StaticRow};
+use super::facts::Caller;
+use super::refusal::Refusal;
+use contract::Reason;
+
+/// What the mapping gave: names of accounts, not yet looked up, not yet admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Grant {
+    /// This account.
+    Account(Granted),
+    /// One of these, whichever is free, for this run alone.
+    Pool(Vec<String>),
+}
+
+/// An account that was granted by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Its name.
+    pub account: String,
+    /// Names of the groups the row gives instead of the account's own.
+    pub groups: Option<Vec<String>>,
+}
+
+/// Whether any rule asks which groups the caller is in, so that nobody looks them up for nothing.
+pub fn asks_groups(config: &Config) -> bool {
+    let rows = config.mapping.rows.iter().map(|row| &row.caller);
+    let mut callers = rows.chain(config.mapping.pools.iter().map(|pool| &pool.caller));
+    let by_group = |caller: &RowCaller| matches!(caller, RowCaller::Group(_));
+    !config.group_white_list.is_empty() || callers.any(by_group)
+}
+
+/// White lists, bans, mapping, in this order.
+///
+/// `groups` are the names of the caller's groups; `wanted` is `GLEXEC_TARGET_USER`.
+///
+/// # Errors
+/// [`Reason::NotListed`], [`Reason::Banned`], [`Reason::NoMapping`].
+pub fn judge(
+    config: &Config,
+    caller: &Caller,
+    groups: &[String],
+    wanted: Option<&str>,
+) -> Result<Grant, Refusal> {
+    let who = caller.shown_name();
+    if !is_listed(config, caller, groups) {
+        return Err(Refusal::refused(
+            Reason::NotListed,
+            format!("caller {who} is neither in user_white_list nor in group_white_list"),
+        ));
+    }
+    if caller.name().is_some_and(|name| config.mapping.banned.iter().any(|b| b == name)) {
+        return Err(Refusal::refused(Reason::Banned, format!("caller {who} is in mapping.banned")));
+    }
+    let mapping = &config.mapping;
+    let is_for = |row: &RowCaller| row_is_for(row, caller, groups);
+    for method in &mapping.methods {
+        let row = mapping.rows.iter().find(|row| is_for(&row.caller));
+        let pool = mapping.pools.iter().find(|pool| is_for(&pool.caller));
+        let (row, pool) = match (method, row, pool) {
+            (Means::Static, row, _) => (row, None),
+            (Means::Pool, _, pool) => (None, pool),
+            // Of the lines of one list the first counts, whichever it is.
+            (Means::Lines, Some(row), Some(pool)) if pool.at < row.at => (None, Some(pool)),
+            (Means::Lines, row, pool) => (row, pool),
+        };
+        if let Some(row) = row {
+            let groups = row.groups.clone();
+            let granted = |account| Grant::Account(Granted { account, groups });
+            return pick(row, wanted).map(granted);
+        }
+        if let Some(pool) = pool {
+            return Ok(Grant::Pool(pool.accounts.clone()));
+        }
+    }
+    Err(Refusal::new(Reason::NoMapping, format!("no mapping for '{who}'"))
+        .detail(format!("nothing in [mapping] names caller {who} or a group of it"))
+        .hint("ask the site to map this account"))
+}
+
+/// That a pool is a list of names and nothing more.
+pub fn no_account_exists(accounts: &[String]) -> Refusal {
+    let first = accounts.first().map(String::as_str).unwrap_or_default();
+    let count = accounts.len();
+    let sentence = "none of the accounts you could be mapped to exists here";
+    Refusal::new(Reason::TargetUnknown, sentence)
+        .detail(format!(
+            "none of the {count} accounts of the pool ({first}, ...) exists; create them, or correct `accounts` in [mapping]"
+        ))
+        .hint("the site has to create them")
+}
+
+fn pick(row: &StaticRow, wanted: Option<&str>) -> Result<String, Refusal> {
+    let account = match wanted {
+        Some(wanted) => row.accounts.iter().find(|a| *a == wanted),
+        None => row.accounts.first(),
+    };
+    account.cloned().ok_or_else(|| {
+        let sentence = "GLEXEC_TARGET_USER names an account that you are not mapped to";
+        Refusal::new(Reason::NoMapping, sentence).hint("unset it, or name one of your accounts")
+    })
+}
+
+fn is_listed(config: &Config, caller: &Caller, groups: &[String]) -> bool {
+    let users = &config.user_white_list;
+    let by_name = caller.name().is_some_and(|name| users.iter().any(|entry| admits(entry, name)));
+    let anybody = [users, &config.group_white_list].into_iter().flatten();
+    by_name
+        || anybody.into_iter().any(|entry| *entry == Listed::Everybody)
+        || config.group_white_list.iter().any(|entry| groups.iter().any(|g| admits(entry, g)))
+}
+
+/// Whether everybody is admitted, which a site should be told of each run.
+pub fn admits_everybody(config: &Config) -> bool {
+    let lists = [&config.user_white_list, &config.group_white_list];
+    lists.into_iter().flatten().any(|entry| *entry == Listed::Everybody)
+}
+
+fn admits(entry: &Listed, name: &str) -> bool {
+    match entry {
+        Listed::Everybody => true,
+        Listed::Name(listed) => listed == name,
+        Listed::Pool(prefix) => name
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())),
+    }
+}
+
+fn row_is_for(row: &RowCaller, caller: &Caller, groups: &[String]) -> bool {
+    match row {
+        RowCaller::User(name) => caller.name() == Some(name),
+        RowCaller::Group(group) => groups.contains(group),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Syntax;
+    use crate::facts::{Account, KernelIds};
+    use nix::unistd::{Gid, Uid};
+
+    fn config(text: &str) -> Config {
+        Config::parse(text.as_bytes(), Syntax::Toml).unwrap()
+    }
+
+    fn caller(name: Option<&str>) -> Caller {
+        let ids = KernelIds { uid: Uid::from_raw(1000), gid: Gid::from_raw(100), groups: vec![] };
+        let account = name.map(|name| Account {
+            name: name.to_owned(),
+            uid: ids.uid,
+            gid: ids.gid,
+            home: "/".into(),
+            shell: "/bin/sh".into(),
+        });
+        Caller::from_kernel(ids, account, None)
+    }
+
+    fn word(config: &Config, name: Option<&str>, groups: &[&str], wanted: Option<&str>) -> String {
+        let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
+        match judge(config, &caller(name), &groups, wanted) {
+            Ok(Grant::Account(granted)) => granted.account,
+            Ok(Grant::Pool(accounts)) => accounts.join("+"),
+            Err(stop) => stop.reason.word().to_owned(),
+        }
+    }
+
+    const ROWS: &str = r#"
+        [mapping]
+        banned = ["mallory"]
+        [[mapping.static]]
+        caller = "pilot"
+        accounts = ["a", "b"]
+        [[mapping.static]]
+        caller = "@atlas"
+        account = "c"
+        [[mapping.static]]
+        caller = "mallory"
+        account = "d"
+    "#;
+
+    #[test]
+    fn either_list_admits_and_nothing_admits_by_default() {
+        let open = config(&format!(
+            "[glexec]\nuser_white_list=[\"pilot\",\"mallory\",\".pool\"]\ngroup_white_list=[\"atlas\"]\n{ROWS}"
+        ));
+        assert_eq!(word(&open, Some("pilot"), &[], None), "a");
+        assert_eq!(word(&open, Some("pilot1"), &[], None), "not-listed");
+        assert_eq!(word(&open, Some("pilo"), &[], None), "not-listed");
+        assert_eq!(word(&open, Some("x"), &["atlas"], None), "c");
+        assert_eq!(word(&open, Some("mallory"), &["atlas"], None), "banned");
+        assert_eq!(word(&open, Some("pool07"), &[], None), "no-mapping");
+        assert_eq!(word(&open, Some("pool"), &[], None), "not-listed");
+        assert_eq!(word(&open, Some("pool7x"), &[], None), "not-listed");
+        assert_eq!(word(&open, None, &[], None), "not-listed");
+        let closed = config(&format!("[glexec]\n{ROWS}"));
+        assert_eq!(word(&closed, Some("pilot"), &["atlas"], None), "not-listed");
+        assert_eq!(word(&closed, Some("root"), &[], None), "not-listed");
+    }
+
+    #[test]
+    fn methods_are_asked_in_order_and_the_first_that_knows_the_caller_gives() {
+        let pool = "[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"w[08-10]\"\n";
+        let row = "[[mapping.static]]\ncaller = \"pilot\"\naccount = \"a\"\n[[mapping.static]]\ncaller = \"x\"\naccount = \"b\"\n";
+        let word = |methods: &str, who: &str| {
+            let text = format!(
+                "[glexec]\nuser_white_list=[\"*\"]\n[mapping]\nmethods = [{methods}]\n{pool}{row}"
+            );
+            word(&config(&text), Some(who), &[], None)
+        };
+        assert_eq!(word("\"pool\", \"static\"", "pilot"), "w08+w09+w10");
+        assert_eq!(word("\"static\", \"pool\"", "pilot"), "a");
+        assert_eq!(word("\"pool\", \"static\"", "x"), "b");
+        assert_eq!(word("\"pool\"", "x"), "no-mapping");
+    }
+
+    #[test]
+    fn of_the_lines_of_the_originals_syntax_the_first_that_names_the_caller_counts() {
+        let text = "[glexec]\nuser_white_list = *\n[mapping]\nalice = p[1-2]\n@grid = a, b\nbob = p[3-4]\n@pilots = p[5-6]\n@more = c\n";
+        let config = Config::parse(text.as_bytes(), Syntax::Original).unwrap();
+        let word = |who: &str, groups: &[&str], wanted| word(&config, Some(who), groups, wanted);
+        assert_eq!(word("alice", &["grid"], None), "p1+p2");
+        assert_eq!(word("bob", &["grid"], None), "a");
+        assert_eq!(word("bob", &["grid"], Some("b")), "b");
+        assert_eq!(word("bob", &[], None), "p3+p4");
+        assert_eq!(word("eve", &["more", "pilots"], None), "p5+p6");
+        assert_eq!(word("eve", &["more"], None), "c");
+        assert_eq!(word("eve", &[], None), "no-mapping");
+    }
+
+    #[test]
+    fn a_caller_picks_among_its_own_accounts_only() {
+        let config = config(&format!("[glexec]\nuser_white_list=[\"*\"]\n{ROWS}"));
+        assert_eq!(word(&config, Some("pilot"), &[], Some("b")), "b");
+        assert_eq!(word(&config, Some("pilot"), &[], Some("c")), "no-mapping");
+        assert_eq!(word(&config, None, &[], None), "no-mapping");
+    }
+}

@@ -1,0 +1,7 @@
+//! Observes: reads the configuration and the account database. What is read as root is judged as the
+//! caller again.
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+pub mod config_file;
+mod nameservice;

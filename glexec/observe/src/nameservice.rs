@@ -1,0 +1,39 @@
+//! Whether accounts are more than what stands in the files.
+
+use contract::Reason;
+use decide::database;
+use decide::refusal::Refusal;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::Read as _;
+
+const SWITCH: &str = "/etc/nsswitch.conf";
+
+/// Whether nsswitch.conf(5) names more than files and systemd. It is read as the C library reads
+/// it, links followed: some distributions keep it elsewhere, and only root can change what
+/// `/etc` says. Without it, the files are all there is.
+///
+/// # Errors
+/// [`Reason::Accounts`] where it is there and cannot be read: a site's other accounts and groups
+/// would be missing.
+pub(crate) fn needs_helper() -> Result<bool, Refusal> {
+    const MOST: u64 = 1 << 20;
+    let failed = |why: &str| {
+        Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
+            .detail(format!("{SWITCH} cannot be read: {why}"))
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match open(SWITCH, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::ENOENT) => return Ok(false),
+        Err(errno) => return Err(failed(errno.desc())),
+    };
+    let mut text = Vec::with_capacity(2048);
+    file.take(MOST + 1).read_to_end(&mut text).map_err(|error| failed(&error.to_string()))?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MOST) {
+        return Err(failed(&format!("it has more than {MOST} bytes")));
+    }
+    Ok(database::needs_helper(&text))
+}

@@ -1,0 +1,5 @@
+//! The door of glexec-settle.
+
+fn main() {
+    recovery::run()
+}

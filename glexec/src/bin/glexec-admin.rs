@@ -1,5 +1,0 @@
-//! The administrator's door.
-
-fn main() -> std::process::ExitCode {
-    glexec::admin()
-}

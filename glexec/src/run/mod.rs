@@ -1,0 +1,243 @@
+//! The walk: startup → request → configuration → caller → judge → account → plan → carry out.
+
+mod answers;
+mod caller;
+mod execute;
+mod outputs;
+mod request;
+mod settle;
+
+use act::find_command::{LookupRights, Sought};
+use act::leases::{self, Lease};
+use act::root::{Privilege, Root};
+use act::state::StateDir;
+use act::threshold::{Inherited, Restore, threshold};
+use contract::{Mode, Reason, Record};
+use decide::config::{Config, EpilogueRule};
+use decide::plan::{Epilogue, Launch, Plan, Request};
+use decide::policy::{Grant, Granted};
+use decide::refusal::{Refusal, powerless};
+use decide::reporter::{Level, Reporter as _};
+use decide::{epilogue_environment, plan, policy};
+use nix::unistd::Uid;
+use observe::accounts::Lookups;
+use observe::config_file;
+use outputs::Outputs;
+use report::SiteReporter;
+
+/// The setuid program: from the first breath to the one exit byte.
+pub(crate) fn run() -> ! {
+    // Whatever a bug does, nothing is printed from inside a privileged process.
+    std::panic::set_hook(Box::new(|_| {
+        system::kernel::exit_now(Reason::Internal.fault().exit_code())
+    }));
+    system::kernel::exit_now(match threshold() {
+        Ok(born) => begun(born),
+        Err(stop) => answers::refuse_without_rights(&stop),
+    })
+}
+
+fn begun(born: Inherited) -> u8 {
+    let Inherited { words, environment, restore, trouble, rights } = born;
+    let outputs = Outputs::new(rights.as_ref().ok());
+    let reporter = SiteReporter::new(outputs.early(), Uid::current().to_string());
+    let walk = Walk { outputs: &outputs, reporter: &reporter, rights: &rights, restore: &restore };
+    let request = request::request(words, environment);
+    let done = request.and_then(|request| walk.go(request, trouble));
+    done.unwrap_or_else(|stop| reporter.stopped(&stop))
+}
+
+/// One run, and what it works with.
+struct Walk<'w> {
+    outputs: &'w Outputs<'w>,
+    reporter: &'w SiteReporter<'w>,
+    rights: &'w Result<Privilege, Reason>,
+    restore: &'w Restore,
+}
+
+impl Walk<'_> {
+    /// threshold → request → caller → config → judge → account → plan → carry out.
+    fn go(&self, request: Request, trouble: Option<Refusal>) -> Result<u8, Refusal> {
+        if let Some(answer) = answers::answer(request.invocation.mode)? {
+            return Ok(u8::from(!report::print(&answer)));
+        }
+        let orders = self.outputs.take_named(&request.invocation, self.reporter)?;
+        if let Some(trouble) = trouble {
+            return Err(trouble);
+        }
+        let config = self.config().inspect_err(|_| self.open_log_all_the_same())?;
+        self.outputs.open_log(&config.log, self.reporter)?;
+        self.tell_notices(&config, &request);
+        act::needs_proc(config.linger && !config.log_only)?;
+        if request.invocation.mode == Mode::Settle {
+            return settle::settle(self, &config, &request.invocation.words);
+        }
+        let rehearsed = request.invocation.mode == Mode::Rehearse;
+        let (plan, lease) = self.plan(&config, request)?;
+        if rehearsed {
+            self.could_be_written_down(&config, &plan)?;
+            self.reporter.rehearsed(&plan)?;
+            let (uid, gid) = (plan.target.uid().as_raw(), plan.target.gid().as_raw());
+            let target = plan.target.name().to_owned();
+            self.reporter.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
+            return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
+        }
+        self.reporter.begin(&plan)?;
+        execute::out(self, &plan, (orders, lease))
+    }
+
+    /// Who asks before a job starts must not be told yes where the run itself would be told no.
+    fn could_be_written_down(&self, config: &Config, plan: &Plan) -> Result<(), Refusal> {
+        let owes = matches!(&plan.launch, Launch::Linger(linger) if linger.state.is_some());
+        if !owes && !plan.of_pool {
+            return Ok(());
+        }
+        act::trial::of_plan(&self.root()?, plan, &config.state)
+    }
+
+    /// Root for as long as the value lives; in log-only mode what rights there are.
+    fn root(&self) -> Result<Root, Refusal> {
+        self.rights.as_ref().map_or_else(|_| Ok(Root::without_rights()), Privilege::raise)
+    }
+
+    /// The configuration. Without root's rights it only counts where it asks for no more.
+    fn config(&self) -> Result<Config, Refusal> {
+        let source = config_file::Source::open(&self.root()?);
+        // What a file says is read as its caller again.
+        let config = source.and_then(config_file::Source::into_config);
+        match (self.rights, config) {
+            (Ok(_), Ok(config)) if config.log_only => {
+                let detail =
+                    "`log_only = true` and glexec is installed setuid root: undo one of them";
+                Err(Refusal::configuration(Reason::ConfigMalformed, detail))
+            }
+            // Root by a user namespace of the caller's own: root's files are not root's there.
+            (Ok(_), Err(stop))
+                if stop.reason == Reason::ConfigUntrusted
+                    && system::process::is_root_by_namespace() =>
+            {
+                let detail = stop.detail.unwrap_or_default();
+                Err(powerless(Reason::UserNamespace).detail(detail))
+            }
+            (Ok(_), config) => config,
+            (Err(_), Ok(config)) if config.log_only => Ok(config),
+            (Err(reason), _) => Err(powerless(*reason)),
+        }
+    }
+
+    /// What is wrong with a configuration is told where its own lines say, as far as they can be
+    /// read. Where they cannot, or that log cannot be opened, syslog is left.
+    fn open_log_all_the_same(&self) {
+        let source = self.root().and_then(|root| config_file::Source::open(&root));
+        if let Some(rule) = source.ok().and_then(|source| source.log_rule()) {
+            let _ = self.outputs.open_log(&rule, self.reporter);
+        }
+    }
+
+    fn tell_notices(&self, config: &Config, request: &Request) {
+        let dropped = request.environ.dropped;
+        if dropped > 0 {
+            let text = format!("{dropped} malformed or doubled entries of the environment dropped");
+            self.reporter.log(Level::Info, &text);
+        }
+        config.notices.iter().for_each(|notice| self.reporter.log(Level::Info, notice));
+        if policy::admits_everybody(config) {
+            self.reporter.log(Level::Warning, "a white list admits everybody (\"*\")");
+        }
+    }
+
+    /// Who, as whom, what, where, and what is owed afterwards.
+    fn plan(&self, config: &Config, request: Request) -> Result<(Plan, Option<Lease>), Refusal> {
+        // Root for what needs it, and for no longer: each scope ends with its statement.
+        let rights = self.rights.as_ref().ok();
+        let mut lookups = Lookups::open(&self.root()?, rights, config.account_source)?;
+        let ids = caller::kernel_ids()?;
+        let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
+        self.reporter.know(caller.shown_name(), request.environ.get("GLEXEC_ID"));
+        let rehearsed = request.invocation.mode == Mode::Rehearse;
+        let wanted = request.environ.get("GLEXEC_TARGET_USER").map(String::from_utf8_lossy);
+        let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
+        let of_pool = matches!(grant, Grant::Pool(_));
+        let leased = (caller.uid(), rehearsed);
+        let (granted, lease) = self.granted(config, (&mut lookups, grant), leased)?;
+        let source = lookups.source();
+        let text = format!("mapped to {}; accounts are looked up in {source}", granted.account);
+        self.reporter.log(Level::Debug, &text);
+        let target = lookups.target(&granted, config.min_target_uid)?;
+        plan::verify_ids(&request.invocation, &target)?;
+        let candidates = plan::candidates(&request, &config.path)?;
+        let given = plan::given(config, &request.environ, caller.uid() == target.uid());
+        let looker = match self.rights {
+            Ok(privilege) if !config.log_only && plan::within(&given, &candidates) => {
+                LookupRights::Caller(privilege.caller())
+            }
+            _ if config.log_only => LookupRights::Own,
+            _ => LookupRights::Target(&target),
+        };
+        let mut directories = plan::directories(config, &request, (&caller, &target));
+        // What is handed over may be entered later.
+        let looked_at = if given.is_empty() { directories.as_slice() } else { &[] };
+        let sought = Sought { commands: &candidates, directories: looked_at };
+        let (command, closed) = act::find_command::find(&self.root()?, looker, sought)?;
+        directories.drain(..closed.min(directories.len()));
+        let environ = request.environ.clone();
+        let mut plan = plan::lay(config, request, (caller, target), (command, directories))?;
+        plan.of_pool = of_pool;
+        if lease.is_some() {
+            plan = plan.alone(&config.state);
+        }
+        if let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) {
+            let identity = lookups.epilogue(|| self.root(), rule)?;
+            plan = epilogue_environment::add_epilogue(plan, config, identity, &environ)?;
+        }
+        if let Some(epilogue) = plan.epilogue() {
+            self.try_epilogue(config, epilogue)?;
+        }
+        Ok((plan, lease))
+    }
+
+    /// That the epilogue can be started, before a payload is.
+    fn try_epilogue(&self, config: &Config, epilogue: &Epilogue) -> Result<(), Refusal> {
+        let root = self.root()?;
+        let program = act::epilogue::open(&root, epilogue)?;
+        // With the payload's PATH it may look where others than root can hold up who looks.
+        if config.epilogue.as_ref().is_some_and(EpilogueRule::is_apart) {
+            let what = (epilogue.path.as_str(), &program);
+            act::epilogue::finds_its_interpreter(&root, what, epilogue_environment::ROOTS_PATH)?;
+        }
+        act::epilogue::try_identity(&root, epilogue, &program)
+    }
+
+    /// One account: the one that was granted, or the one of the pool that is free longest.
+    fn granted(
+        &self,
+        config: &Config,
+        (lookups, grant): (&mut Lookups<'_>, Grant),
+        (caller, rehearsed): (Uid, bool),
+    ) -> Result<(Granted, Option<Lease>), Refusal> {
+        let accounts = match grant {
+            Grant::Account(granted) => return Ok((granted, None)),
+            Grant::Pool(accounts) => accounts,
+        };
+        let known = lookups.uids(&accounts)?;
+        if known.len() < accounts.len() {
+            let missing = accounts.len() - known.len();
+            let text = format!("{missing} of {} pool accounts do not exist here", accounts.len());
+            self.reporter.log(Level::Warning, &text);
+        }
+        if known.is_empty() {
+            return Err(policy::no_account_exists(&accounts));
+        }
+        let uids: Vec<Uid> = known.iter().map(|(_, uid)| *uid).collect();
+        let root = &self.root()?;
+        let directory = StateDir::open(root, &config.state)?;
+        let (at, lease) = if rehearsed {
+            (leases::peek(root, &directory, &uids)?, None)
+        } else {
+            let taken = leases::take(root, (&directory, &config.state), &uids, caller)?;
+            (taken.0, Some(taken.1))
+        };
+        let account = known.get(at).map(|(name, _)| name.clone()).unwrap_or_default();
+        Ok((Granted { account, groups: None }, lease))
+    }
+}
