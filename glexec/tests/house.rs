@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("recovery", &["act", "contract", "decide", "observe", "report", "system"]),
     ("", &["act", "contract", "decide", "observe", "report", "system"]),
     ("adapter", &["contract", "system"]),
-    ("admin", &["act", "adapter", "contract", "decide", "observe", "report", "system"]),
+    ("admin", &["act", "adapter", "contract", "decide", "observe", "recovery", "report", "system"]),
     ("accounts", &[]),
 ];
 

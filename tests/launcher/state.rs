@@ -383,11 +383,12 @@ fn where_the_program_that_pays_is_missing_everybody_who_asks_for_it_is_told() {
         let told = String::from_utf8_lossy(&swept.stderr).into_owned();
         assert!(told.contains(SETTLE), "{told}");
         site.program([GLEXEC, "--settle", "JOB=1"]).run().exited(202);
-        assert_eq!(entries(&site).len(), 1);
+        let owed = entries(&site).into_iter().filter(|name| name.starts_with("run."));
+        assert_eq!(owed.count(), 1);
         site.program(["/bin/sh", "-c", &mend]).by("root").run().exited(0);
     }
     sweep(&site);
-    assert_eq!(entries(&site).len(), 0);
+    assert!(!entries(&site).iter().any(|name| name.starts_with("run.")));
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) use super::foreign::{Left, Mounts, leave_foreign};
 
 /// A group of version 2 that holds one payload and what it leaves behind.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub struct Leaf {
     directory: OwnedFd,
     parent: OwnedFd,
     name: String,
@@ -148,7 +148,7 @@ impl Leaf {
     ///
     /// # Errors
     /// Why it cannot be told what is in it; one clause.
-    pub(super) fn of(root: &Root, path: &str) -> Result<Option<Self>, String> {
+    pub fn of(root: &Root, path: &str) -> Result<Option<Self>, String> {
         let split = path.rsplit_once('/').filter(|(_, name)| is_name_of_leaf(name));
         let (above, name) = split.ok_or_else(|| format!("{path} is no leaf of glexec's"))?;
         let Some(parent) = there(open(root, above))? else { return Ok(None) };
@@ -166,7 +166,7 @@ impl Leaf {
 
     /// Kills all that is in it, in one go (Linux 5.14), and waits for its emptiness, which is an
     /// event. Whether it is empty.
-    pub(super) fn kill(&self, root: &Root, patience: Duration) -> bool {
+    pub fn kill(&self, root: &Root, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         self.kill_now(root);
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
@@ -196,12 +196,12 @@ impl Leaf {
     ///
     /// # Errors
     /// Where the kernel does not say.
-    pub(super) fn count(&self) -> Result<usize, Errno> {
+    pub fn count(&self) -> Result<usize, Errno> {
         read(&self.directory, "cgroup.procs").map(|text| text.lines().count())
     }
 
     /// Removes the leaf, which must be empty.
-    pub(super) fn remove(self) {
+    pub fn remove(self) {
         let _ = unlinkat(&self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir);
     }
 }

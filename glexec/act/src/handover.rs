@@ -2,7 +2,7 @@
 //! back is owed like an epilogue: what could not be given back stays written down.
 
 use super::root::Root;
-use super::state::{RunRecord, StateDir, whole};
+use super::state::{StateDir, whole};
 use super::supervisor::now;
 use super::tree::{
     Entry, PATIENCE, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_removed, pass,
@@ -10,7 +10,7 @@ use super::tree::{
 use super::whereabouts::{Again, find_again, reach};
 use contract::Reason;
 use decide::config::StateRule;
-use decide::entry::{Handed, Owed, Phase, RecordedRun, Trigger};
+use decide::entry::{Handed, Phase};
 use decide::handover::{Disposition, Kind, Pair};
 use decide::plan::{Linger, Plan};
 use decide::refusal::Refusal;
@@ -68,19 +68,6 @@ struct Tally {
     failed: u32,
     /// The first of these.
     first: Option<String>,
-}
-
-/// Whether the directories of a lost run are the caller's again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HandBack {
-    /// They are, or there were none.
-    Done,
-    /// Not due before: seconds since 1970.
-    Later(u64),
-    /// Still owed; why.
-    Owed(String),
-    /// Tried often enough: somebody has to look.
-    Hopeless,
 }
 
 fn refused(path: &[u8], what: &str) -> Refusal {
@@ -402,27 +389,31 @@ impl DirectoryTransfer {
     }
 }
 
-fn outcome(done: Result<(), String>, (number, within): (u32, bool)) -> Phase {
+/// What is written down of an attempt to give directories back: its number, and whether the
+/// caller's scheduler could reach it.
+pub fn outcome(done: Result<(), String>, (number, within): (u32, bool)) -> Phase {
     match done {
         Ok(()) => Phase::Back,
         Err(why) => Phase::NotBack { number, at: now(), why, within },
     }
 }
 
-/// Gives back what a lost run had, where that is due, and writes down what came of it.
-pub fn give_back(
+/// What came of the directories of a lost run.
+#[derive(Debug)]
+pub struct Returned {
+    /// Why some of them could not be given back, where that is so.
+    pub done: Result<(), String>,
+    /// That one of them is in the hands of another run.
+    pub busy: Option<String>,
+}
+
+/// Gives back every directory that this lost run had, where it is found again.
+pub fn return_directories(
     root: &Root,
-    (state, record, recorded): (&StateDir, &RunRecord, &RecordedRun),
-    (payer, same_boot): (Trigger, bool),
+    state: &StateDir,
+    (entry, same_boot): (&decide::entry::Entry, bool),
     reporter: &dyn Reporter,
-) -> HandBack {
-    let number = match recorded.hand_back(now(), payer) {
-        Owed::Paid => return HandBack::Done,
-        Owed::Later(at) => return HandBack::Later(at),
-        Owed::Hopeless => return HandBack::Hopeless,
-        Owed::Due(number) => number,
-    };
-    let entry = &recorded.entry;
+) -> Returned {
     let ids = |person: &decide::entry::Person| {
         (person.uid, person.gids.first().copied().unwrap_or(person.uid))
     };
@@ -446,16 +437,7 @@ pub fn give_back(
         }
     }
     let done = tally.tell(reporter).and(why.map_or(Ok(()), Err));
-    if let (Ok(()), Some(busy)) = (&done, busy) {
-        // It costs no attempt: how long the other run takes says nothing of this debt.
-        return HandBack::Owed(busy);
-    }
-    let phase = outcome(done.clone(), (number, payer == Trigger::Caller));
-    if let Err(errno) = record.add(&phase) {
-        let text = format!("a phase could not be written down: {}", errno.desc());
-        reporter.log(Level::Error, &text);
-    }
-    done.map_or_else(HandBack::Owed, |()| HandBack::Done)
+    Returned { done, busy }
 }
 
 /// What became of one directory of a lost run.

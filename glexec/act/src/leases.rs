@@ -2,7 +2,7 @@
 //! directory says that an account is in use; an entry, that something of it is owed; a process
 //! of its uid, that it is not as clean as it should be.
 
-use super::orphans;
+use super::account_processes;
 use super::root::Root;
 use super::state::{Claim, StateDir, user_of};
 use contract::Reason;
@@ -129,7 +129,7 @@ fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Refusal> {
 /// Whether any process is of this uid, real, effective or saved. A glexec that has taken the uid
 /// for a look, with root's saved uid and the caller's real one, is not the account's.
 fn has_process(root: &Root, uid: Uid) -> Result<bool, Errno> {
-    if orphans::is_nobody(root, uid) {
+    if account_processes::is_nobody(root, uid) {
         return Ok(false);
     }
     for pid in process::all()? {

@@ -1,5 +1,6 @@
 //! Changes the world. The only wing that is ever root, and the only one with unsafe (in `sys`).
 
+pub mod account_processes;
 pub mod apart;
 pub mod caller_descriptors;
 pub mod cgroups;
@@ -14,6 +15,7 @@ pub mod exec_status;
 pub mod find_command;
 pub mod foreign;
 pub mod handover;
+pub mod held_processes;
 pub mod helper;
 pub mod identity;
 pub mod keyring;
@@ -21,7 +23,6 @@ pub mod launch;
 pub mod leases;
 pub mod needs_proc;
 pub mod nested;
-pub mod orphans;
 pub mod output;
 pub mod parent_watch;
 pub mod payload;

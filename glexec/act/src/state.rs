@@ -4,11 +4,11 @@
 use super::root::Root;
 use contract::Reason;
 use decide::config::StateRule;
-use decide::entry::{self, Entry, Person, Phase, RecordedRun, Unreadable};
+use decide::entry::{self, Entry, Person, Phase};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{Pid, Uid, UnlinkatFlags, fsync, ftruncate, unlinkat, write};
 use std::cell::Cell;
 use std::fs::File;
@@ -18,10 +18,7 @@ use std::time::SystemTime;
 use system::file_trust::Trust;
 use system::kernel;
 use system::secure_open::{self, Untrusted};
-use system::text::escaped;
 
-/// The most that is read of an entry: what may be written at the begin, and room for its phases.
-const MOST: u64 = 16 << 20;
 /// The most that a run may write down at its begin, in bytes: an exec's argument block of 2 MiB at
 /// its worst.
 const MOST_AT_BEGIN: usize = 4 << 20;
@@ -30,9 +27,9 @@ const SMALL: usize = 64 << 10;
 /// Where a caller's entries are more than this together, there is no further one that is not small.
 const MOST_OF_CALLER: u64 = 64 << 20;
 /// What a file is called that was set aside: nobody touches it any more.
-const ASIDE: &str = "aside.";
+pub const ASIDE: &str = "aside.";
 /// What a file is called until it is whole.
-pub(super) const NEW: &str = "new.";
+pub const NEW: &str = "new.";
 /// What the lock is called that a caller's settling holds; its uid follows.
 const SETTLING: &str = "settling.";
 /// What a run's file is called before there is an entry; its caller's uid, pid and birth follow.
@@ -55,34 +52,6 @@ pub struct RunRecord {
     sync: bool,
     /// Its size in bytes where all its lines are known to be whole; `None`: not looked at yet.
     size: Cell<Option<i64>>,
-}
-
-/// One file of the directory, as it is.
-#[derive(Debug)]
-pub enum Found {
-    /// Its glexec lives, or a sweep is at it.
-    Live(Option<Box<RecordedRun>>),
-    /// A debt: nobody has it.
-    Owed(Box<RecordedRun>),
-    /// Not to be read, or nothing of ours; why.
-    Odd(String),
-}
-
-/// One file of the directory, for who pays.
-#[derive(Debug)]
-pub enum Taken {
-    /// A debt: locked by us.
-    Owed(Box<(RunRecord, RecordedRun)>),
-    /// Somebody has its lock, or had it just now.
-    /// Somebody holds its lock: what it says, as far as that can be read, and who.
-    Held {
-        /// What it says.
-        recorded: Option<Box<RecordedRun>>,
-        /// Who.
-        holder: Option<Pid>,
-    },
-    /// Set aside before, not to be read, or nothing of ours; why.
-    Odd(String),
 }
 
 impl StateDir {
@@ -147,7 +116,7 @@ impl StateDir {
     }
 
     /// The directory itself.
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
@@ -157,7 +126,7 @@ impl StateDir {
     }
 
     /// That a file of it cannot be used.
-    pub(super) fn unusable(&self, name: &str, errno: Errno) -> Refusal {
+    pub fn unusable(&self, name: &str, errno: Errno) -> Refusal {
         state(format!("{}/{name}: {}", self.path, with_cure(errno)))
     }
 
@@ -244,143 +213,7 @@ impl StateDir {
             }
         }
     }
-
-    /// Looks at one file, and whether somebody holds its lock; takes none. `None` where it is gone
-    /// meanwhile, or was never finished.
-    pub fn look(&self, name: &str) -> Option<Found> {
-        let (file, recorded) = match self.read(name) {
-            Ok(read) => read?,
-            Err(why) => return Some(Found::Odd(why)),
-        };
-        Some(match held(&file) {
-            Ok(Some(_)) => Found::Live(recorded.ok().map(Box::new)),
-            Ok(None) => {
-                recorded.map_or_else(Found::Odd, |recorded| Found::Owed(Box::new(recorded)))
-            }
-            Err(errno) => Found::Odd(format!("its lock cannot be asked for: {}", errno.desc())),
-        })
-    }
-
-    /// Takes a debt: reads the file, and where `wanted` wants what it tells, locks it. What nobody
-    /// asks for is not locked, or who looks would hold up who pays. `None` where it is gone
-    /// meanwhile, was never finished, or is not wanted.
-    pub fn take(&self, name: &str, wanted: &dyn Fn(&RecordedRun) -> bool) -> Option<Taken> {
-        let odd = |why: String| Some(Taken::Odd(why));
-        if name.starts_with(NEW) {
-            self.tidy(name);
-            return None;
-        }
-        let (file, recorded) = match self.read(name) {
-            Ok(read) => read?,
-            Err(why) => return odd(why),
-        };
-        if recorded.as_ref().is_ok_and(|recorded| !wanted(recorded)) {
-            return None;
-        }
-        if name.starts_with(ASIDE) {
-            return odd("was set aside".to_owned());
-        }
-        match lock(&file) {
-            Ok(()) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => {
-                let recorded = recorded.ok().map(Box::new);
-                return match held(&file) {
-                    Ok(Some(holder)) => Some(Taken::Held { recorded, holder: Some(holder) }),
-                    // Let go meanwhile: to be tried again.
-                    Ok(None) => Some(Taken::Held { recorded, holder: None }),
-                    Err(errno) => odd(format!("its lock cannot be asked for: {}", errno.desc())),
-                };
-            }
-            Err(errno) => return odd(format!("cannot be locked: {}", errno.desc())),
-        }
-        match fstat(&file) {
-            // Between our open and our lock its owner may have paid and removed it.
-            Ok(stat) if stat.st_nlink == 0 => return None,
-            Ok(_) => {}
-            Err(errno) => return odd(format!("cannot be looked at: {}", errno.desc())),
-        }
-        // Once more: it may have got further between the first look and the lock.
-        let recorded = match read(&file) {
-            Ok(recorded) => recorded,
-            Err(unreadable) => return odd(unreadable.clause()),
-        };
-        let directory = match self.directory.try_clone() {
-            Ok(directory) => directory,
-            Err(e) => return odd(format!("cannot be kept: {e}")),
-        };
-        let (name, size) = (name.to_owned(), Cell::new(None));
-        let record = RunRecord { directory, name, file, sync: self.sync, size };
-        wanted(&recorded).then(|| Taken::Owed(Box::new((record, recorded))))
-    }
-
-    /// Takes an entry that was set aside, for a person who names it: by its name, with or without
-    /// what was put before it, or by its run's id.
-    ///
-    /// # Errors
-    /// [`Reason::Usage`] where there is none of that name, or more than one; [`Reason::State`].
-    pub fn take_aside(&self, wanted: &str) -> Result<RunRecord, Refusal> {
-        let none = |what: &str| {
-            let shown = escaped(wanted.as_bytes());
-            Refusal::new(Reason::Usage, format!("'{shown}' {what}"))
-                .hint("glexec-admin ps shows the names")
-        };
-        let is_meant = |name: &String| {
-            let of_that_run = || {
-                let read = self.read(name).ok().flatten();
-                read.is_some_and(|(_, recorded)| recorded.is_ok_and(|s| s.entry.run_id == wanted))
-            };
-            name == wanted || name.strip_prefix(ASIDE) == Some(wanted) || of_that_run()
-        };
-        let mut meant = self.entries()?.into_iter().filter(|name| name.starts_with(ASIDE));
-        let name = meant.find(is_meant).ok_or_else(|| none("is no run that was set aside"))?;
-        let unusable = |why: &str| state(format!("{}/{name}: {why}", self.path));
-        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = openat(&self.directory, name.as_str(), flags, Mode::empty())
-            .map_err(|e| unusable(e.desc()))?;
-        lock(&file).map_err(|e| unusable(e.desc()))?;
-        if fstat(&file).map_err(|e| unusable(e.desc()))?.st_nlink == 0 {
-            return Err(none("is not set aside any more"));
-        }
-        let directory =
-            self.directory.try_clone().map_err(|_| unusable("no descriptor is left"))?;
-        Ok(RunRecord { directory, name, file, sync: self.sync, size: Cell::new(None) })
-    }
-
-    /// Removes a file that was never finished, once it is a dead process's for certain. Where that
-    /// fails the next sweep tries again: nobody looks at such a file.
-    fn tidy(&self, name: &str) {
-        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let Ok(file) = openat(&self.directory, name, flags, Mode::empty()) else { return };
-        if fstat(&file).is_ok_and(|stat| is_old(&stat)) && lock(&file).is_ok() {
-            let _ = unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir);
-        }
-    }
-
-    /// Opens and reads one file. `Ok(None)` where it is gone or was never finished.
-    fn read(&self, name: &str) -> Result<Option<Read>, String> {
-        if name.starts_with(NEW) {
-            return Ok(None);
-        }
-        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = match openat(&self.directory, name, flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(errno) => return Err(format!("cannot be opened: {}", errno.desc())),
-        };
-        let stat = fstat(&file).map_err(|e| format!("cannot be looked at: {}", e.desc()))?;
-        let regular = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
-        if !regular || stat.st_uid != 0 || stat.st_mode & 0o077 != 0 || stat.st_nlink > 1 {
-            return Err("is not a file of root's alone".to_owned());
-        }
-        let recorded = read(&file).map_err(|e| e.clause());
-        Ok(Some((file, recorded)))
-    }
 }
-
-/// An open entry, and what it tells or why it tells nothing.
-type Read = (OwnedFd, Result<RecordedRun, String>);
 
 /// The lock that one settling of a caller's holds at a time. It belongs to the open file: who
 /// settles has a copy.
@@ -597,6 +430,15 @@ pub fn is_of_caller(name: &str, caller: u32) -> bool {
 }
 
 impl RunRecord {
+    /// An entry of this directory that this process has opened and locked.
+    ///
+    /// # Errors
+    /// dup(2)'s.
+    pub fn locked(directory: &StateDir, name: String, file: OwnedFd) -> std::io::Result<Self> {
+        let (sync, size) = (directory.sync, Cell::new(None));
+        Ok(Self { directory: directory.directory.try_clone()?, name, file, sync, size })
+    }
+
     /// Adds a phase. What is written is there whatever is killed; with `state_sync` whatever
     /// loses its power, too.
     ///
@@ -690,7 +532,11 @@ pub(super) fn whole(kind: i32) -> libc::flock {
     }
 }
 
-pub(super) fn lock(file: &OwnedFd) -> Result<(), Errno> {
+/// Takes the lock of an entry (fcntl(2)), which a child does not inherit.
+///
+/// # Errors
+/// `EAGAIN` or `EACCES` where somebody has it.
+pub fn lock(file: &OwnedFd) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_SETLK(&whole(libc::F_WRLCK))).map(drop)
 }
 
@@ -707,43 +553,15 @@ pub(super) fn write_all(file: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Who holds the lock, if anybody does.
-fn held(file: &OwnedFd) -> Result<Option<Pid>, Errno> {
+/// Who holds the lock of an entry, if anybody does.
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn held(file: &OwnedFd) -> Result<Option<Pid>, Errno> {
     let mut asked = whole(libc::F_WRLCK);
     fcntl(file, FcntlArg::F_GETLK(&mut asked))?;
     let free = i32::from(asked.l_type) == libc::F_UNLCK;
     Ok((!free).then(|| Pid::from_raw(asked.l_pid)))
-}
-
-/// Whether a file that was never finished is a dead process's for certain: between making and
-/// locking one there is only a moment.
-fn is_old(stat: &FileStat) -> bool {
-    const SECONDS: i64 = 60;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    i64::try_from(now).is_ok_and(|now| now - stat.st_mtime > SECONDS)
-}
-
-/// Reads a copy of the descriptor's file from its begin. The descriptor itself stays open:
-/// closing any one of a process's descriptors for a file gives its locks up.
-fn read(file: &OwnedFd) -> Result<RecordedRun, Unreadable> {
-    let garbage = |why: String| Unreadable::Garbage(why);
-    let size = fstat(file).map_err(|errno| garbage(errno.desc().to_owned()))?.st_size;
-    if u64::try_from(size).is_ok_and(|size| size > MOST) {
-        return Err(garbage(format!("it has more than {MOST} bytes")));
-    }
-    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(64));
-    let mut chunk = vec![0u8; 65_536];
-    loop {
-        let at = i64::try_from(text.len()).unwrap_or(i64::MAX);
-        match nix::sys::uio::pread(file.as_fd(), &mut chunk, at) {
-            Ok(0) => return RecordedRun::read(&text),
-            Ok(length) => text.extend_from_slice(chunk.get(..length).unwrap_or_default()),
-            Err(errno) => return Err(garbage(errno.desc().to_owned())),
-        }
-        if u64::try_from(text.len()).is_ok_and(|length| length > MOST) {
-            return Err(garbage(format!("it has more than {MOST} bytes")));
-        }
-    }
 }
 
 fn state(detail: String) -> Refusal {

@@ -19,7 +19,7 @@ use super::root::{Privilege, Root};
 use super::state::RunRecord;
 use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
 use super::threshold::Restore;
-use super::{close_descriptors, orphans, status_proxy};
+use super::{account_processes, close_descriptors, status_proxy};
 use contract::{Ending, EpilogueResult, Record, ResourceUsage};
 use decide::config;
 use decide::ended::{Ended, Leftovers};
@@ -277,7 +277,8 @@ impl<'a> Run<'a> {
             leaf.remove();
         }
         if self.context.plan.exclusive {
-            let (found, kept) = orphans::clear_account(&self.root, self.context.plan.target.uid());
+            let (found, kept) =
+                account_processes::clear_account(&self.root, self.context.plan.target.uid());
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             left.found = left.found.saturating_add(count(found));
             left.ended = left.ended.saturating_add(count(found.saturating_sub(kept)));

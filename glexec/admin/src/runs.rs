@@ -2,7 +2,7 @@
 
 use act::apart;
 use act::root::Root;
-use act::state::{Found, StateDir};
+use act::state::StateDir;
 use act::threshold::threshold;
 use contract::Reason;
 use decide::entry::RecordedRun;
@@ -11,6 +11,7 @@ use decide::refusal::powerless;
 use decide::settling::{Became, Row, Wanted};
 use nix::unistd::Uid;
 use observe::config_file;
+use recovery::entries::{self, Found};
 use report::print;
 use serde::Serialize;
 use std::time::SystemTime;
@@ -93,7 +94,9 @@ fn rows() -> Result<Vec<Shown>, Refusal> {
     let config = config_file::read(&root)?;
     let directory = StateDir::open(&root, &config.state)?;
     let names = directory.entries()?.into_iter();
-    Ok(names.filter_map(|name| directory.look(&name).map(|found| row(name, found))).collect())
+    Ok(names
+        .filter_map(|name| entries::look(&directory, &name).map(|found| row(name, found)))
+        .collect())
 }
 
 fn row(name: String, found: Found) -> Shown {

@@ -3,6 +3,9 @@
 //! `glexec --settle`, in a process of root's own that they start (`act::apart`).
 #![forbid(unsafe_code)]
 
+pub mod entries;
+mod hand_back;
+mod orphans;
 mod run;
 mod sweep;
 

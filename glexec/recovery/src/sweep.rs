@@ -1,15 +1,16 @@
 //! Paying what a glexec owes that is gone: end what is left of its payload, run the epilogue,
 //! remove the entry. Never two at a time: the entry's lock is held throughout.
 
+use crate::entries::{self, Taken};
+use crate::hand_back::{self, HandBack};
+use crate::orphans::{self, Left, Lost};
 use act::descendants::Exempt;
 use act::epilogue::{self, EpilogueContext};
 use act::event_sources::EventSources;
-use act::handover::{self, HandBack};
 use act::launch::leave_foreign;
 use act::leases;
-use act::orphans::{self, Left, Lost};
 use act::root::Root;
-use act::state::{self, RunRecord, StateDir, Taken};
+use act::state::{self, RunRecord, StateDir};
 use act::stragglers::{EventWait, Graces};
 use act::supervisor::now;
 use contract::{EpilogueResult, Reason, ResourceUsage};
@@ -131,7 +132,7 @@ impl<'a> Sweep<'a> {
     /// # Errors
     /// [`Reason::Usage`] for a name that is none of theirs; [`Reason::State`].
     pub(crate) fn take_up(&self, wanted: &str) -> Result<String, Refusal> {
-        let record = self.directory.take_aside(wanted)?;
+        let record = entries::take_aside(self.directory, wanted)?;
         let failed = by_hand_failed(record.name(), "taken up");
         let name = record.take_up(now()).map_err(failed)?;
         self.reporter.log(Level::Notice, &format!("{name} is taken up again by hand"));
@@ -143,7 +144,7 @@ impl<'a> Sweep<'a> {
     /// # Errors
     /// As [`Sweep::take_up`].
     pub(crate) fn drop_aside(&self, wanted: &str) -> Result<(String, Settled), Refusal> {
-        let record = self.directory.take_aside(wanted)?;
+        let record = entries::take_aside(self.directory, wanted)?;
         record.remove().map_err(by_hand_failed(record.name(), "dropped"))?;
         let name = record.name().to_owned();
         let text = format!("{name} is dropped by hand: what it owed is not run");
@@ -196,7 +197,7 @@ impl<'a> Sweep<'a> {
     ) -> Option<Taken> {
         let moment = self.moment;
         loop {
-            let taken = self.directory.take(name, wanted)?;
+            let taken = entries::take(self.directory, name, wanted)?;
             let Taken::Held { recorded, holder } = &taken else { return Some(taken) };
             let own =
                 recorded.as_ref().is_some_and(|recorded| self.is_own_glexec(recorded, *holder));
@@ -266,7 +267,7 @@ impl<'a> Sweep<'a> {
         let entry = &recorded.entry;
         let same_boot = entry.place.boot == self.place.boot;
         let which = (self.directory, &record, recorded);
-        let back = handover::give_back(self.root, which, (self.payer, same_boot), self.reporter);
+        let back = hand_back::give_back(self.root, which, (self.payer, same_boot), self.reporter);
         if entry.exclusive {
             leases::touch(self.directory, Uid::from_raw(entry.target.uid));
         }
