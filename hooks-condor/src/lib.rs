@@ -1,10 +1,11 @@
 //! Adapters between glexec and HTCondor: job wrapper, the hooks before and after a job, and the
 //! record of what the payload did. docs/htcondor.md is the site's guide.
 //!
-//! `dialect` knows HTCondor's words, `beside` what a job must not ask of its starter, `verdict`
+//! `dialect` knows HTCondor's words, `unsupported` what a job must not ask of its starter, `verdict`
 //! decides, `settings` is the site's file, `record` is what an epilogue leaves for the hook after
-//! it, `chirp` the way to the job's ad; `copy` is the sandbox in two places, `archive` its way between them; `hooks` puts them
-//! together, one function for each program.
+//! it, `chirp` the way to the job's ad; `copy` is the sandbox in two places, `archive` its way
+//! between them; `hooks` puts them together, one file for each program; `legacy` has the programs
+//! that HTCondor up to 8.8 starts.
 
 mod archive;
 mod chirp;

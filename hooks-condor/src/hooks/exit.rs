@@ -1,0 +1,73 @@
+//! The hook after a job.
+
+use super::{LONGEST_AD, complain, scratch};
+use crate::chirp::{self, Chirp};
+use crate::dialect::{self, Ad, Attribute};
+use crate::record::{self, Record};
+use crate::settings::{Settings, seconds};
+use crate::verdict;
+use adapter::settle;
+use contract::Ending;
+use nix::unistd::{Pid, getppid};
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// `JOB_EXIT`: what the job still owes is settled before its sandbox goes. Never a failure.
+pub fn exit() -> u8 {
+    settle_and_tell();
+    0
+}
+
+/// The same for HTCondor from 25.4 on, whose starter leaves when this hook ends, output or no
+/// output: so it ends after the starter.
+pub fn exit_stay() -> u8 {
+    const LOOK: Duration = Duration::from_millis(250);
+    const INIT: Pid = Pid::from_raw(1);
+    // Before anything else: where the starter is gone already, this is who adopted the hook.
+    let starter = getppid();
+    settle_and_tell();
+    while starter != INIT && getppid() == starter {
+        std::thread::sleep(LOOK);
+    }
+    0
+}
+
+fn settle_and_tell() {
+    let mut ad = Vec::new();
+    let _ = std::io::stdin().lock().take(LONGEST_AD).read_to_end(&mut ad);
+    let ad = Ad::parse(&String::from_utf8_lossy(&ad));
+    let settings = Settings::read().unwrap_or_else(|sentence| {
+        complain(&sentence);
+        Settings::default()
+    });
+    if let Some(scratch) = scratch() {
+        settle_job(&settings, &scratch, ad);
+    }
+}
+
+fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
+    let keys = [dialect::key_word(scratch.as_os_str())];
+    let settled = settle(&settings.programs.glexec, &keys, seconds(settings.exit.wait));
+    let settlement = settled.unwrap_or_else(|error| {
+        complain(&format!("{} cannot be started: {error}", settings.programs.glexec.display()));
+        None
+    });
+    chirp::take_back();
+    if settlement.is_none() {
+        complain("glexec has not said what the job owes; a sweep will pay it");
+    }
+    let mut told = Vec::new();
+    let mut before = Ad::default();
+    if let Some(Record { target, rc, signal, result, .. }) = record::take(scratch) {
+        let ending =
+            signal.map_or(Ending::Exited(rc), |signal| Ending::Killed { signal, core: false });
+        told.push(Attribute::text("TargetUser", &target));
+        told.extend(verdict::ending(ending));
+        told.push(Attribute::text("Result", &result));
+        // The wrapper was killed, and has told nothing.
+        before = ad;
+    }
+    told.extend(verdict::settled(settlement).map(|word| Attribute::text("Epilogue", word)));
+    Chirp::after_a_run(before).tell(settings, told);
+}

@@ -1,0 +1,150 @@
+//! The hook before a job.
+
+use super::{LONGEST_AD, node, scratch};
+use crate::copy;
+use crate::dialect::{self, Ad, Fate};
+use crate::settings::{Prepare, Settings, Way, seconds};
+use crate::unsupported::{self, Starter};
+use crate::verdict::{self, Admission};
+use adapter::rehearse;
+use contract::ADMIN_MUST_ACT;
+use std::env::var_os;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A rehearsal reads files, and at most asks the account helper.
+const REHEARSAL: Duration = Duration::from_secs(20);
+
+/// `PREPARE_JOB` and `PREPARE_JOB_BEFORE_TRANSFER`: whether glexec would run the job. The starter
+/// reads stdout for attributes: nothing else is written there.
+pub fn prepare() -> u8 {
+    let prepared = match (Settings::read(), read_ad(std::io::stdin().lock())) {
+        (Err(sentence), _) => Err(verdict::site_fault(&node(), &sentence)),
+        (_, None) => Err(verdict::not_by_glexec(&node(), "its ad cannot be read to its end")),
+        (Ok(settings), Some(ad)) => match beside(&ad).or_else(|| admit(&settings, &ad)) {
+            Some(fate) => Err(fate),
+            None if settings.prepare.rewrite => {
+                rewritten(&settings, &ad).map_err(|what| verdict::not_by_glexec(&node(), &what))
+            }
+            None => Ok(String::new()),
+        },
+    };
+    // A starter that is too old to know HookStatusCode holds the job by the exit code.
+    let (out, code) = prepared.map_or_else(|fate| (fate.lines(), fate.code()), |out| (out, 0));
+    match std::io::stdout().write_all(out.as_bytes()) {
+        Ok(()) => code,
+        Err(_) => ADMIN_MUST_ACT,
+    }
+}
+
+/// The whole of it; of a part nobody knows what is missing.
+fn read_ad(input: impl std::io::Read) -> Option<Ad> {
+    let mut ad = Vec::new();
+    let length = input.take(LONGEST_AD).read_to_end(&mut ad).ok()?;
+    (length as u64 != LONGEST_AD).then(|| Ad::parse(&String::from_utf8_lossy(&ad)))
+}
+
+/// What a job wants beside its run by glexec holds it.
+fn beside(ad: &Ad) -> Option<Fate> {
+    let machine = var_os("_CONDOR_MACHINE_AD").and_then(|path| fs::read(path).ok());
+    let machine = machine.map(|text| Ad::parse(&String::from_utf8_lossy(&text)));
+    let starter = Starter {
+        is_roots: starter_is_roots(),
+        sandbox: &scratch().unwrap_or_default(),
+        domain: machine.and_then(|machine| machine.text("FileSystemDomain")),
+    };
+    unsupported::asks(ad, &starter).map(|what| verdict::not_by_glexec(&node(), &what))
+}
+
+/// Whether who called this hook can become the job's owner.
+fn starter_is_roots() -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", nix::unistd::getppid()));
+    let status = status.unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    uids.split_whitespace().any(|uid| uid == "0")
+}
+
+/// `None` where it may run.
+fn admit(settings: &Settings, ad: &Ad) -> Option<Fate> {
+    if settings.sandbox.way == Way::Copy {
+        if let Err(sentence) = copy::check(&settings.sandbox.directory) {
+            return Some(verdict::site_fault(&node(), &sentence));
+        }
+    }
+    let set = dialect::own_of_glexec(ad);
+    let Prepare { time_limit, retries, retry_delay, hold_on_initial_failure: hold, .. } =
+        settings.prepare;
+    let until = Instant::now() + seconds(time_limit);
+    let left = || until.saturating_duration_since(Instant::now());
+    let mut tries = 0;
+    loop {
+        let records = match rehearse(&settings.programs.glexec, set.clone(), REHEARSAL.min(left()))
+        {
+            Ok(records) => records,
+            Err(error) => {
+                let program = settings.programs.glexec.display();
+                let what = format!("{program} cannot be started: {error}");
+                return Some(verdict::site_fault(&node(), &what));
+            }
+        };
+        let (code, sentence) = match verdict::admission(&records, &node()) {
+            Admission::Granted => return None,
+            Admission::Final(fate) => return Some(fate),
+            Admission::Passing(code, sentence) => (code, sentence),
+        };
+        tries += 1;
+        let pause = verdict::pause(seconds(retry_delay), tries, random());
+        if tries > retries || left() <= pause {
+            return Some(verdict::given_up(code, sentence, hold));
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// Enough for jobs that start together not to come back together.
+fn random() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.subsec_micros()) ^ std::process::id()
+}
+
+/// The wrapper as the job's command; nothing where it is that already.
+///
+/// # Errors
+/// Why it cannot be: the starter would run the job without glexec.
+fn rewritten(settings: &Settings, ad: &Ad) -> Result<String, String> {
+    let wrapper = settings.programs.wrapper.to_str().ok_or("the wrapper's path is not UTF-8")?;
+    let command = ad.text("Cmd").ok_or("its ad has no command that can be read")?;
+    if command == wrapper {
+        return Ok(String::new());
+    }
+    let path = Path::new(&command);
+    let sent = scratch().zip(path.file_name()).map(|(scratch, name)| scratch.join(name));
+    let sent = sent.filter(|sent| sent.is_file());
+    let path = sent.or_else(|| (path.is_absolute() && path.is_file()).then(|| path.to_owned()));
+    let path = path.and_then(|path| path.into_os_string().into_string().ok());
+    let path = path.ok_or_else(|| format!("its command {command:?} is not there"))?;
+    dialect::rewritten(ad, wrapper, &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ad_without_its_end_is_none() {
+        let long = vec![b'x'; 5 << 20];
+        assert!(read_ad(long.as_slice()).is_none());
+        assert!(read_ad(&b"A = \"\xff\"\nCmd = \"/x\"\n"[..]).unwrap().has("Cmd"));
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_not_rewritten() {
+        let settings = Settings::default();
+        for ad in ["", "Cmd = 7\n", "Cmd = \"sub/x\"\n", "Cmd = \"/no/such\"\n"] {
+            assert!(rewritten(&settings, &Ad::parse(ad)).is_err(), "{ad}");
+        }
+        assert!(rewritten(&settings, &Ad::parse("Cmd = \"/bin/sh\"\n")).is_ok());
+    }
+}
