@@ -53,6 +53,14 @@ fn a_terminal_is_shared_where_the_site_wants_the_originals_way() {
     assert_ne!(look.terminal, 0);
 }
 
+/// A shell on a terminal, which has told that it is ready.
+fn shell(site: &Site) -> Running<'_> {
+    let shell = site.program(["/bin/bash", "--norc", "--noprofile", "-i"]).on_terminal();
+    let running = shell.env("PS1", "outer> ").start();
+    running.says("outer> ");
+    running
+}
+
 fn types(running: &Running<'_>, text: &[u8]) {
     let terminal = running.terminal.as_ref().unwrap().try_clone().unwrap();
     std::fs::File::from(terminal).write_all(text).unwrap();
@@ -89,9 +97,7 @@ const SHARED: [&str; 3] = [
 fn a_payload_that_shares_the_terminal_stops_and_goes_on_with_the_callers_shell() {
     for lines in SHARED {
         let site = Site::with(lines);
-        let shell = site.program(["/bin/bash", "--norc", "--noprofile", "-i"]).on_terminal();
-        let running = shell.env("PS1", "ready> ").start();
-        running.says("ready> ");
+        let running = shell(&site);
         // It reads what is typed.
         types(&running, b"/usr/sbin/glexec sh -c 'read line; echo got-$line; exec sleep 1000'\n");
         running.says("; exec sleep 1000'");
@@ -119,9 +125,7 @@ fn a_payload_that_shares_the_terminal_stops_and_goes_on_with_the_callers_shell()
 fn a_shell_within_has_job_control_of_its_own_and_can_be_suspended() {
     for lines in SHARED {
         let site = Site::with(lines);
-        let shell = site.program(["/bin/bash", "--norc", "--noprofile", "-i"]).on_terminal();
-        let running = shell.env("PS1", "outer> ").start();
-        running.says("outer> ");
+        let running = shell(&site);
         types(&running, b"/usr/sbin/glexec bash --norc --noprofile -i\n");
         types(&running, b"echo id-$(id -un)-\n");
         running.says("id-payload1-");
@@ -147,9 +151,7 @@ fn one_word_to_go_on_is_enough_whoever_says_it() {
     // The shell's to the group and the status proxy's may come as one: the shell's alone must do,
     // also for a payload that has left the group.
     let site = Site::with(SHARED[2]);
-    let shell = site.program(["/bin/bash", "--norc", "--noprofile", "-i"]).on_terminal();
-    let running = shell.env("PS1", "outer> ").start();
-    running.says("outer> ");
+    let running = shell(&site);
     types(&running, b"/usr/sbin/glexec bash --norc --noprofile -i\n");
     types(&running, b"echo id-$(id -un)-\n");
     running.says("id-payload1-");
@@ -179,11 +181,43 @@ fn one_word_to_go_on_is_enough_whoever_says_it() {
 }
 
 #[test]
+fn a_payload_that_is_killed_while_it_stands_still_ends_its_run_without_the_shell() {
+    for lines in SHARED {
+        let site = Site::with(lines);
+        let running = shell(&site);
+        types(&running, b"/usr/sbin/glexec sleep 1000\n");
+        has_the_terminal(&site, &running, "sleep");
+        types(&running, b"\x1a");
+        running.says("Stopped");
+        let payload = site.processes_of(harness::accounts::PAYLOAD1)[0].pid;
+        harness::raw::kill(payload, nix::libc::SIGKILL).unwrap();
+        let is_glexec = |pid: &i32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.trim() == "glexec"
+        };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // The shell reaps it at its next prompt, and that is not asked for.
+        let stands = || {
+            site.processes().iter().filter(|pid| is_glexec(pid)).any(|pid| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                !stat.contains(") Z ")
+            })
+        };
+        while stands() {
+            assert!(Instant::now() < deadline, "{lines}: glexec stands still");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(site.epilogues().len(), usize::from(lines.contains("epilogue")), "{lines}");
+        types(&running, b"exit 0\n");
+        running.says("exit");
+        drop(running);
+    }
+}
+
+#[test]
 fn what_shares_the_terminal_may_stand_in_a_pipeline() {
     let site = Site::with(SHARED[2]);
-    let shell = site.program(["/bin/bash", "--norc", "--noprofile", "-i"]).on_terminal();
-    let running = shell.env("PS1", "ready> ").start();
-    running.says("ready> ");
+    let running = shell(&site);
     // Both read the terminal, one after the other.
     let line = "/usr/sbin/glexec sh -c 'read a </dev/tty; echo $a' | (read b; read c </dev/tty; echo $b-$c-)\n";
     types(&running, line.as_bytes());

@@ -4,7 +4,6 @@ use super::descendants::{self, Exempt};
 use super::event_sources::Event;
 use super::exec_status::{Failure, StatusReader, Step, Verdict};
 use super::parent_watch::ParentWatch;
-use super::status_proxy::StatusProxy;
 use super::stragglers::{UNKILLABLE, event_of};
 use super::supervisor::Run;
 use contract::{Ending, Reason, Record, ResourceUsage};
@@ -94,7 +93,7 @@ impl Run<'_> {
     fn stop_with_the_payload(&self) {
         let Some(stops) = &self.stops else { return };
         if matches!(kernel::wait(Some(self.payload), libc::WSTOPPED), Ok(Some(_))) {
-            StatusProxy::stop(stops);
+            stops.stop();
         }
     }
 

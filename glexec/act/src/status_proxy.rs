@@ -5,12 +5,12 @@
 use super::close_descriptors;
 use super::event_sources::{Event, EventSources};
 use super::launch::not_forked;
-use super::root::Privilege;
+use super::root::{Privilege, Root};
 use contract::{Ending, Reason};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{Pid, chdir, pipe2, read, setpgid, write};
+use nix::unistd::{Pid, chdir, getppid, pipe2, read, setpgid, write};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use system::kernel::{self, Side};
 use system::signal_info::Sender;
@@ -20,16 +20,37 @@ use system::signal_info::Sender;
 pub(super) struct StatusProxy {
     /// Ends when the status proxy does.
     pub(super) lifeline: OwnedFd,
-    /// Tells it that the payload was stopped; where the payload shares the caller's terminal.
-    pub(super) stops: Option<OwnedFd>,
+    /// How it stands still; where the payload shares the caller's terminal.
+    pub(super) stops: Option<Stops>,
 }
 
-impl StatusProxy {
+/// How a status proxy is told to stand still, and to go on.
+#[derive(Debug)]
+pub(super) struct Stops {
+    /// Tells it that the payload was stopped.
+    telling: OwnedFd,
+    proxy: Pid,
+}
+
+impl Stops {
     /// Has the status proxy stop itself, as the payload was stopped: whoever started glexec is to see it.
     /// The status proxy's going on comes as a CONT.
-    pub(super) fn stop(stops: &OwnedFd) {
+    pub(super) fn stop(&self) {
         // Where it is gone the run is told of that. A pipe that is full says it already.
-        let _ = write(stops, &[0]);
+        let _ = write(&self.telling, &[0]);
+    }
+
+    /// Has it go on to tell the payload's end: a payload that stands still may be killed.
+    pub(super) fn go_on(&self, _root: &Root) {
+        // Only our parent is certain to be who had this number.
+        if getppid() == self.proxy {
+            let _ = kernel::kill(self.proxy.as_raw(), libc::SIGCONT);
+        }
+    }
+
+    /// The descriptor that must stay open.
+    pub(super) fn number(&self) -> RawFd {
+        self.telling.as_raw_fd()
     }
 }
 
@@ -51,6 +72,7 @@ pub(super) fn split(
     let pipe = || pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
     let stops = shares.then(pipe).transpose().map_err(failed)?;
     let (told, stops) = stops.map_or((None, None), |(told, stops)| (Some(told), Some(stops)));
+    let stops = stops.map(|telling| Stops { telling, proxy: Pid::this() });
     match privilege.fork().map_err(not_forked)? {
         Side::Child => {
             drop((theirs, told));

@@ -17,6 +17,7 @@ use super::parent_watch::ParentWatch;
 use super::payload::{Place, Start};
 use super::root::{Privilege, Root};
 use super::state::RunRecord;
+use super::status_proxy::Stops;
 use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
 use super::threshold::Restore;
 use super::{account_processes, close_descriptors, status_proxy};
@@ -93,6 +94,7 @@ pub fn linger(
     let (mut run, hearing, start) = Run::start(context, open, reporter)?;
     let (ending, mut usage) = run.until_the_end(hearing);
     run.machine.stage = Progress::After;
+    run.stops.iter().for_each(|stops| stops.go_on(&run.root));
     // Before anybody is told, and before the time that stragglers take: who is killed meanwhile must
     // not have a sweep tell another code.
     run.note_phase(&Phase::ended(ending, usage, 0, now()));
@@ -154,9 +156,9 @@ pub(super) struct Run<'a> {
     pub(super) leaf: Option<Leaf>,
     /// Whose suspension the payload shares.
     pub(super) parent: Option<ParentWatch>,
-    /// Tells the status proxy that the payload was stopped; where the payload shares the caller's
-    /// terminal, and with it glexec's process group.
-    pub(super) stops: Option<OwnedFd>,
+    /// The status proxy, where the payload shares the caller's terminal, and with it glexec's process
+    /// group.
+    pub(super) stops: Option<Stops>,
     /// The control groups in which this process is nobody's but root's.
     safe: Option<Vec<u8>>,
 }
@@ -184,7 +186,8 @@ impl<'a> Run<'a> {
             .transpose()?;
         let (lifeline, stops) = status_proxy.map_or((None, None), |m| (Some(m.lifeline), m.stops));
         let mut kept = open.numbers();
-        kept.extend(lifeline.iter().chain(&stops).map(AsRawFd::as_raw_fd));
+        kept.extend(lifeline.iter().map(AsRawFd::as_raw_fd));
+        kept.extend(stops.iter().map(Stops::number));
         kept.extend(opened.iter().map(HandOver::number));
         close_descriptors::close_all_but(&kept)
             .map_err(|e| failed("closing the caller's descriptors", e))?;

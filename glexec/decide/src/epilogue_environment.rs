@@ -154,7 +154,7 @@ fn variable(name: &str, value: &[u8]) -> Option<CString> {
 /// # Errors
 /// [`Reason::EpilogueIdentity`]; [`Reason::ArgumentsTooLong`] where the epilogue could not be
 /// started with what it must be told, or any caller could switch the clean-up off.
-pub fn add_epilogue(
+pub(super) fn add_epilogue(
     plan: Plan,
     config: &Config,
     identity: EpilogueIdentity,

@@ -6,7 +6,7 @@ use super::config::{
 };
 use super::entry::{Bytes, Entry, Handed, Place, VERSION};
 use super::environment::{Environ, compose};
-use super::epilogue_environment::EpilogueIdentity;
+use super::epilogue_environment::{self, EpilogueIdentity};
 use super::facts::{Account, Caller, CallerDirectory};
 use super::refusal::Refusal;
 use super::target::Target;
@@ -156,16 +156,41 @@ pub struct Supervisor {
     pub shares_group: bool,
 }
 
+/// What was found out for a plan, besides what the caller asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Who calls.
+    pub caller: Caller,
+    /// Whom the payload runs as.
+    pub target: Target,
+    /// Whether the target is one of a pool's accounts.
+    pub of_pool: bool,
+    /// Whether it was taken for this run alone.
+    pub exclusive: bool,
+    /// What is executed.
+    pub command: Found,
+    /// Where the payload may begin, in order.
+    pub directories: Vec<CString>,
+    /// As whom an epilogue runs; where the site has none or glexec does not linger, nobody.
+    pub epilogue: Option<EpilogueIdentity>,
+}
+
 impl Plan {
-    /// The same run with its account to itself: it owes the account's return.
-    pub fn alone(self, state: &StateRule) -> Self {
-        let launch = match self.launch {
-            Launch::Linger(linger) => {
-                Launch::Linger(Linger { state: Some(state.clone()), ..linger })
-            }
-            other @ (Launch::Replace | Launch::LogOnly) => other,
-        };
-        Self { exclusive: true, launch, ..self }
+    /// The plan, whole: nothing is changed of it afterwards.
+    ///
+    /// # Errors
+    /// [`Reason::NotAvailable`] where descriptors are to be kept and the site does not allow it, or
+    /// orders are to be obeyed and nobody stays to do so. [`Reason::EpilogueIdentity`],
+    /// [`Reason::ArgumentsTooLong`] where the epilogue could not be started with what it must be
+    /// told, or any caller could switch the clean-up off.
+    pub fn build(config: &Config, request: Request, facts: Facts) -> Result<Self, Refusal> {
+        let environ = request.environ.clone();
+        let identity = facts.epilogue.clone();
+        let plan = without_epilogue(config, request, facts)?;
+        match identity {
+            Some(identity) => epilogue_environment::add_epilogue(plan, config, identity, &environ),
+            None => Ok(plan),
+        }
     }
 
     /// What is remembered of the run.
@@ -256,17 +281,8 @@ pub fn verify_ids(invocation: &Invocation, target: &Target) -> Result<(), Refusa
     }
 }
 
-/// Lays the plan, all but the epilogue, which needs the identity it runs as.
-///
-/// # Errors
-/// [`Reason::NotAvailable`] where descriptors are to be kept and the site does not allow it, or
-/// orders are to be obeyed and nobody stays to do so.
-pub fn lay(
-    config: &Config,
-    request: Request,
-    (caller, target): (Caller, Target),
-    (command, directories): (Found, Vec<CString>),
-) -> Result<Plan, Refusal> {
+fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<Plan, Refusal> {
+    let Facts { caller, target, of_pool, exclusive, command, directories, .. } = facts;
     let keep_fds = request.invocation.keep_fds;
     if !keep_fds.is_empty() && !config.keep_descriptors {
         let sentence = "--keep-fd is not allowed here";
@@ -285,7 +301,7 @@ pub fn lay(
             suspend_with_caller: config.suspend_with_caller,
             epilogue: None,
             cgroups: config.cgroups.clone(),
-            state: (!hand_over.is_empty()).then(|| config.state.clone()),
+            state: (exclusive || !hand_over.is_empty()).then(|| config.state.clone()),
             nested: Some(config.state.clone()),
             hand_over,
         }),
@@ -298,7 +314,7 @@ pub fn lay(
     let account = own_account(config, &caller, &target);
     Ok(Plan {
         run_id: request.run_id,
-        of_pool: false,
+        of_pool,
         environment: compose(&request.environ, config, account),
         directories,
         argv: words.filter_map(|w| CString::new(w.into_vec()).ok()).collect(),
@@ -309,7 +325,7 @@ pub fn lay(
         silent: config.log.silent,
         told: Vec::new(),
         job: Vec::new(),
-        exclusive: false,
+        exclusive,
         caller,
         target,
     })

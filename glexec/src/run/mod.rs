@@ -14,7 +14,7 @@ use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
 use contract::{Mode, Reason, Record};
 use decide::config::{Config, EpilogueRule};
-use decide::plan::{Epilogue, Launch, Plan, Request};
+use decide::plan::{Epilogue, Facts, Launch, Plan, Request};
 use decide::policy::{Grant, Granted};
 use decide::refusal::{Refusal, powerless};
 use decide::reporter::{Level, Reporter as _};
@@ -180,16 +180,11 @@ impl Walk<'_> {
         let sought = Sought { commands: &candidates, directories: looked_at };
         let (command, closed) = act::find_command::find(&self.root()?, looker, sought)?;
         directories.drain(..closed.min(directories.len()));
-        let environ = request.environ.clone();
-        let mut plan = plan::lay(config, request, (caller, target), (command, directories))?;
-        plan.of_pool = of_pool;
-        if lease.is_some() {
-            plan = plan.alone(&config.state);
-        }
-        if let (Launch::Linger(_), Some(rule)) = (&plan.launch, &config.epilogue) {
-            let identity = lookups.epilogue(|| self.root(), rule)?;
-            plan = epilogue_environment::add_epilogue(plan, config, identity, &environ)?;
-        }
+        let rule = config.epilogue.as_ref().filter(|_| config.linger && !config.log_only);
+        let epilogue = rule.map(|rule| lookups.epilogue(|| self.root(), rule)).transpose()?;
+        let exclusive = lease.is_some();
+        let facts = Facts { caller, target, of_pool, exclusive, command, directories, epilogue };
+        let plan = Plan::build(config, request, facts)?;
         if let Some(epilogue) = plan.epilogue() {
             self.try_epilogue(config, epilogue)?;
         }
