@@ -48,6 +48,44 @@ fn a_mistake_is_named_with_file_line_and_column_and_the_nearest_key() {
 }
 
 #[test]
+fn what_is_in_force_is_shown_with_the_line_that_says_so() {
+    let site = Site::new();
+    let show = |words: &[&str], who: &str| {
+        site.program(["/usr/sbin/glexec-admin", "show"]).words(words).by(who).run()
+    };
+    site.config(
+        "[glexec]\nuser_white_list = [\"pilot\",\n  \".ops\"]\nkill_grace = 5\n\n[mapping]\n\
+         [[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"\n",
+    );
+    let shown = show(&[], "root").exited(0).output();
+    for line in [
+        "linger = true  # default".to_owned(),
+        format!("user_white_list = [\"pilot\", \".ops\"]  # {CONFIG}:2"),
+        format!("kill_grace = 5  # {CONFIG}:4"),
+        "epilogue = none  # default".to_owned(),
+        "mapping.methods = [\"static\"]  # default".to_owned(),
+        format!("mapping.static.0.caller = \"pilot\"  # {CONFIG}:8"),
+        format!("mapping.static.0.account = \"payload1\"  # {CONFIG}:9"),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
+    let explained = show(&["--explain"], "root").exited(0).output();
+    assert!(explained.contains("# 0 to 604800 s (7 days); from TERM to KILL\nkill_grace = 5"));
+    site.mode(CONFIG, 0o600);
+    let stranger = show(&[], "other");
+    assert!(stranger.code() == 1 && stranger.output().is_empty(), "{stranger:#?}");
+    site.config("[glexec]\nlingr = true\n");
+    let wrong = show(&[], "root");
+    assert!(wrong.exited(1).error().contains(&format!("{CONFIG}:2:1: unknown key")), "{wrong:#?}");
+    site.old_config("[glexec]\nlinger = no\nlog_level = 9\n[mapping]\npilot = payload1\n");
+    let shown = show(&[], "root").exited(0).output();
+    for line in ["linger = false  # /etc/glexec.conf:2", "log_level = 5  # /etc/glexec.conf:3"] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
+    assert!(shown.contains("mapping.pilot = \"payload1\"  # /etc/glexec.conf:5"), "{shown}");
+}
+
+#[test]
 fn the_shipped_sample_is_usable_and_admits_nobody() {
     let site = Site::new();
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../conf/glexec.toml");

@@ -7,6 +7,7 @@ mod grants;
 mod node;
 mod rehearse;
 mod runs;
+mod show;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -33,6 +34,13 @@ enum Command {
         /// As one JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Show what the configuration in force says, key by key, and where it is from. Exit code 0:
+    /// usable; 1: not
+    Show {
+        /// With what each key takes and what it is for
+        #[arg(long)]
+        explain: bool,
     },
     #[command(hide = true, name = rehearse::AS_USER)]
     RehearseAs { user: String },
@@ -75,6 +83,7 @@ enum Command {
 pub fn admin() -> ExitCode {
     ExitCode::from(match CommandLine::parse().command {
         Command::Check { config, user, json } => check::run(check::Asked { config, user, json }),
+        Command::Show { explain } => show::run(explain),
         Command::RehearseAs { user } => match rehearse::become_user(&user) {
             Ok(records) => u8::from(!report::print(&records)),
             Err(sentence) => {

@@ -2,7 +2,7 @@
 
 use act::root::Root;
 use contract::Reason;
-use decide::config::{Config, LogRule, Syntax};
+use decide::config::{self, Config, LogRule, Malformed, Shown, Syntax};
 use decide::database::account_by_name;
 use decide::refusal::Refusal;
 use system::file_trust::Trust;
@@ -85,6 +85,15 @@ impl Source {
         Ok(config)
     }
 
+    /// What it says key by key, and the file's name, for who asks.
+    ///
+    /// # Errors
+    /// [`Reason::ConfigMalformed`].
+    pub fn shown(&self) -> Result<(Vec<Shown>, &'static str), Refusal> {
+        let shown = config::shown(&self.text, self.syntax);
+        Ok((shown.map_err(|bad| malformed(self.file, &bad))?, self.file))
+    }
+
     /// What it says of the log, as far as it can be read, where it cannot be used.
     pub fn log_rule(&self) -> Option<LogRule> {
         LogRule::of_what_can_be_read(&self.text, self.syntax)
@@ -120,10 +129,12 @@ fn text(path: &str, trust: &Trust) -> Result<Vec<u8>, Untrusted> {
 /// # Errors
 /// [`Reason::ConfigMalformed`] with line and column for the log.
 pub fn parse(text: &[u8], path: &str, syntax: Syntax) -> Result<Config, Refusal> {
-    Config::parse(text, syntax).map_err(|bad| {
-        let detail = format!("{path}:{}:{}: {}", bad.line, bad.column, bad.sentence);
-        Refusal::configuration(Reason::ConfigMalformed, detail)
-    })
+    Config::parse(text, syntax).map_err(|bad| malformed(path, &bad))
+}
+
+fn malformed(path: &str, bad: &Malformed) -> Refusal {
+    let detail = format!("{path}:{}:{}: {}", bad.line, bad.column, bad.sentence);
+    Refusal::configuration(Reason::ConfigMalformed, detail)
 }
 
 fn refused(untrusted: &Untrusted) -> Refusal {

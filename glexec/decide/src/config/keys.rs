@@ -1,316 +1,261 @@
-//! Every key there is, as it stands in a file, and the reading of `/etc/glexec.toml`.
-//!
-//! Both syntaxes fill these structs, so there is one list of keys; `convert` makes a [`Config`]
-//! of them. A key that is absent is `None`; the defaults are in `convert`.
+//! The table of keys: every key there is, with its type, its default and what it is for. The
+//! reading, the tables of docs/configuration.md and `glexec-admin show` come from it.
 
-use super::words::{malformed, nearest, one_line, text};
+use super::words::nearest;
 use super::{
-    AccountSource, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, LogDestination,
-    Malformed, Stragglers, Terminal, WorkingDirectory, convert,
+    AccountSource, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, LogDestination,
+    Stragglers, Terminal, WorkingDirectory,
 };
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use std::fmt;
-use std::marker::PhantomData;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
-/// A key that is known and not there yet, or has no effect: only its presence counts.
-pub(super) type Presence = Option<IgnoredAny>;
-
-/// `/etc/glexec.toml`; of the original's file the first table, and the lines of the second.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawFile {
-    pub(super) glexec: Table<RawGlexec>,
-    pub(super) mapping: Table<RawMapping>,
-}
-
-/// `[glexec]`: first the original's keys, then ours (DESIGN section 5).
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawGlexec {
-    pub(super) linger: Option<bool>,
-    pub(super) user_white_list: Vec<String>,
-    pub(super) group_white_list: Vec<String>,
-    pub(super) preserve_env_variables: Vec<String>,
-    pub(super) user_identity_switch_by: Option<SwitchBy>,
-    pub(super) epilogue: Option<String>,
-    pub(super) epilogue_user: Option<String>,
-    pub(super) epilogue_group: Option<String>,
-    /// Seconds, 1 to 7 days.
-    pub(super) epilogue_timeout: Option<i64>,
-    pub(super) create_target_proxy: Option<bool>,
-    pub(super) omission_private_key_white_list: Vec<String>,
-    pub(super) lock_mechanism: Option<Lock>,
-    pub(super) input_lock_mechanism: Option<Lock>,
-    pub(super) target_lock_mechanism: Option<Lock>,
-    pub(super) log_destination: Option<LogDestination>,
-    pub(super) log_file: Option<String>,
-    /// 0 to 5.
-    pub(super) log_level: Option<i64>,
-    pub(super) syslog_facility: Option<String>,
-    pub(super) silent_logging: bool,
-    pub(super) lcmaps_db_file: Presence,
-    pub(super) lcmaps_log_file: Presence,
-    pub(super) lcmaps_debug_level: Presence,
-    pub(super) lcmaps_log_level: Presence,
-    pub(super) lcmaps_get_account_policy: Presence,
-    pub(super) lcmaps_verify_account_policy: Presence,
-    pub(super) lcmaps_voms_verification: Presence,
-    pub(super) use_lcas: bool,
-    pub(super) lcas_db_file: Presence,
-    pub(super) lcas_log_file: Presence,
-    pub(super) lcas_debug_level: Presence,
-    pub(super) lcas_log_level: Presence,
-
-    pub(super) path: Option<String>,
-    pub(super) working_directory: Option<WorkingDirectory>,
-    /// 1 to 4294967294.
-    pub(super) min_target_uid: Option<i64>,
-    pub(super) stragglers: Option<Stragglers>,
-    /// Seconds, 0 to 7 days.
-    pub(super) kill_grace: Option<i64>,
-    /// Seconds, 1 to 7 days.
-    pub(super) term_grace: Option<i64>,
-    pub(super) terminal: Option<Terminal>,
-    /// 1 to 1000000.
-    pub(super) max_runs_per_caller: Option<i64>,
-    pub(super) log_only: bool,
-    pub(super) keep_descriptors: bool,
-    pub(super) suspend_with_caller: bool,
-    pub(super) state_sync: bool,
-    pub(super) account_source: Option<AccountSource>,
-    pub(super) payload_cgroup: Option<PayloadCgroup>,
-    pub(super) epilogue_environment: Option<EpilogueEnvironment>,
-    pub(super) epilogue_failure: Option<EpilogueFailure>,
-    pub(super) epilogue_output: Option<EpilogueOutput>,
-    pub(super) state_dir: Option<String>,
-    pub(super) supervisor_cgroup: Option<String>,
-    /// At most 32 names.
-    pub(super) job_variables: Vec<String>,
-    pub(super) hand_over: Vec<String>,
-}
-
-/// `[mapping]` (DESIGN section 6).
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawMapping {
-    pub(super) methods: Option<Vec<Method>>,
-    pub(super) banned: Vec<String>,
-    #[serde(rename = "static")]
-    pub(super) rows: Vec<Table<RawRow>>,
-    #[serde(rename = "pool")]
-    pub(super) pools: Vec<Table<RawPool>>,
-    pub(super) gridmap: Presence,
-    pub(super) lcmaps: Presence,
-    pub(super) token: Presence,
-    /// Of the original's syntax; then all the others are empty.
-    #[serde(skip)]
-    pub(super) lines: Vec<RawLine>,
-}
-
-/// One line of `[mapping]` in the original's syntax.
-#[derive(Debug)]
-pub(super) struct RawLine {
-    pub(super) caller: String,
-    /// One account, several with commas, or a series.
-    pub(super) accounts: String,
-    /// 1-based, in the file.
-    pub(super) line: usize,
-}
-
-/// `[[mapping.static]]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawRow {
-    pub(super) caller: Option<String>,
-    pub(super) account: Option<String>,
-    pub(super) accounts: Option<Vec<String>>,
-    pub(super) groups: Option<Vec<String>>,
-}
-
-/// `[[mapping.pool]]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawPool {
-    pub(super) caller: Option<String>,
-    pub(super) accounts: Option<Series>,
-}
-
-/// Names, one by one or as a numbered series.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a list of names, or a series such as \"pool[001-064]\"")]
-pub(super) enum Series {
-    Names(Vec<String>),
-    Numbered(String),
-}
-
-/// `user_identity_switch_by`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum SwitchBy {
+/// Where a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// Outside every table.
+    File,
+    /// `[glexec]`.
     Glexec,
-    Lcmaps,
-}
-
-/// The three `*lock_mechanism` keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Lock {
-    Flock,
-    Fcntl,
-    Disabled,
-}
-
-/// `payload_cgroup`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum PayloadCgroup {
-    Never,
-    Auto,
-}
-
-/// One of `methods`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Method {
+    /// `[mapping]`.
+    Mapping,
+    /// A row of `[[mapping.static]]`.
     Static,
-    Gridmap,
+    /// A row of `[[mapping.pool]]`.
     Pool,
-    Lcmaps,
-    Token,
 }
 
-/// A struct that is written as a table: serde would also fill it from an array, by position.
-#[derive(Debug, Default)]
-pub(super) struct Table<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Keys<T> {
-            type Value = T;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a table")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map))
-            }
-        }
-        deserializer.deserialize_map(Keys(PhantomData)).map(Self)
-    }
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// True or false.
+    Flag,
+    /// A whole number: the least, the greatest, and the unit, with a blank before it, or what else
+    /// is said of the range.
+    Number(i64, i64, &'static str),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A text.
+    Text,
+    /// A list of texts.
+    List,
+    /// A list of these words.
+    ListOf(&'static [&'static str]),
+    /// A list of names, or a numbered series of them.
+    Series,
+    /// Anything.
+    Any,
+    /// A table of keys.
+    Table(Section),
+    /// A list of tables.
+    Rows(Section),
 }
 
-/// Reads `/etc/glexec.toml`.
-pub(super) fn from_toml(bytes: &[u8]) -> Result<Config, Malformed> {
-    let text = text(bytes)?;
-    let raw: RawFile = toml::from_str(text).map_err(|error| not_understood(text, &error))?;
-    convert::config(&raw, Vec::new()).map_err(|bad| {
-        let offset = offset_of(text, bad.row, bad.key);
-        malformed(text, offset, one_line(&bad.sentence))
-    })
+/// What comes of an absent key.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unset {
+    /// This value, in the original's syntax.
+    Is(&'static str),
+    /// What these words say.
+    Means(&'static str),
 }
 
-/// What the parser or serde says, with the key that it leaves out.
-fn not_understood(text: &str, error: &toml::de::Error) -> Malformed {
-    let offset = error.span().map_or(0, |span| span.start);
-    let message = error.message();
-    let sentence = match (unknown_key(message), DeTable::parse(text)) {
-        (Some(sentence), _) => sentence,
-        (None, Ok(document)) => match key_at(document.get_ref(), offset) {
-            Some(key) => format!("`{key}`: {message}"),
-            None => message.to_owned(),
-        },
-        (None, Err(_)) if message == "duplicate key" => twice(text, error.span()),
-        (None, Err(_)) => format!("not TOML: {message}"),
+/// Whether a key works.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum There {
+    /// It does.
+    Yes,
+    /// Some of it does: what.
+    Partly(&'static str),
+    /// Beside this key, where a word is named beside that value of it; else it is without effect.
+    Beside(&'static str, Option<&'static str>),
+    /// With this value only; the sentence for any other.
+    Only(&'static str, &'static str),
+    /// It is accepted and has no effect: why.
+    Idle(&'static str),
+    /// It is refused: the sentence.
+    No(&'static str),
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Where it stands.
+    pub(super) section: Section,
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) kind: Kind,
+    /// Its default.
+    pub(super) unset: Unset,
+    /// Whether it works.
+    pub(super) there: There,
+    /// What it is for.
+    pub(super) help: &'static str,
+}
+
+/// 7 days are the most: more is a slip of the pen, and clock arithmetic stays far from overflow.
+const SECONDS: Kind = Number(0, 604_800, " s (7 days)");
+const SECONDS_FROM_1: Kind = Number(1, 604_800, " s (7 days)");
+/// -1 means "leave it" to setresuid(2): it is nobody's uid.
+const UIDS: Kind = Number(1, 4_294_967_294, "; root is never a target");
+const LOCKS: Kind = Kind::OneOf(&["flock", "fcntl", "disabled"]);
+const METHODS: Kind = Kind::ListOf(&["static", "pool", "gridmap", "lcmaps", "token"]);
+
+/// The sentence of what is not there yet.
+macro_rules! to_come {
+    ($what:literal) => {
+        concat!($what, " is not there yet (work to come); remove the key")
     };
-    malformed(text, offset, one_line(&sentence))
 }
 
-/// serde's words for an unknown key carry the list of the known ones.
-fn unknown_key(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field `")?;
-    let (unknown, expected) = rest.rsplit_once("`, expected ")?;
-    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-    Some(match nearest(unknown, &known) {
-        Some(key) => format!("unknown key `{unknown}`; did you mean `{key}`?"),
-        None if known.len() < 10 => {
-            format!("unknown key `{unknown}`; here are known `{}`", known.join("`, `"))
+const NO_LCAS: &str = "LCAS is gone; use the LCMAPS ban plug-in or `banned` in [mapping]";
+const NO_LCMAPS: There = There::No(to_come!("mapping by LCMAPS"));
+const NO_PROXY: &str = to_come!("a proxy for the payload");
+const NO_SUCH_MAPPING: There = There::No(to_come!("this way of mapping"));
+const IDLE_LCAS: There = There::Idle("LCAS is gone and `use_lcas` is false");
+const IDLE_LOCK: There = There::Idle("there is no proxy to lock");
+const WITH_EPILOGUE: There = There::Beside("epilogue", None);
+const TO_FILE: There = There::Beside("log_destination", Some("file"));
+
+/// `name: type = default, whether it works, "help";`, section by section.
+macro_rules! keys {
+    ($([$section:ident] $($name:ident: $kind:expr => $unset:expr, $there:expr, $help:literal;)+)+) => {
+        /// Every key, section by section in the order of docs/configuration.md.
+        pub(super) const KEYS: &[Key] = &[$($(Key {
+            section: Section::$section,
+            name: stringify!($name),
+            kind: $kind,
+            unset: $unset,
+            there: $there,
+            help: $help,
+        },)+)+];
+    };
+}
+
+use Kind::{Any, Flag, List, Number, OneOf, Rows, Series, Text};
+use There::{Only, Partly, Yes};
+use Unset::{Is, Means};
+
+keys! {
+[File]
+glexec: Kind::Table(Section::Glexec) => Means("all defaults"), Yes, "everything but the mapping";
+mapping: Kind::Table(Section::Mapping) => Means("nobody is mapped"), Yes, "who becomes whom";
+
+[Glexec]
+linger: Flag => Is("true"), Yes, "stay as the payload's parent, or become the payload";
+user_white_list: List => Is(""), Yes, "who may call glexec";
+group_white_list: List => Is(""), Yes, "groups whose members may call glexec";
+preserve_env_variables: List => Is(""), Yes, "variables of the caller that the payload gets";
+user_identity_switch_by: OneOf(&["glexec", "lcmaps"]) => Is("glexec"),
+    Only("glexec", to_come!("the switch by LCMAPS")), "who changes the ids";
+epilogue: Text => Means("none"), Yes, "program run after the payload";
+epilogue_user: Text => Means("root"), WITH_EPILOGUE, "account the epilogue runs as and may belong to";
+epilogue_group: Text => Means("gid 0, no group trusted"), WITH_EPILOGUE,
+    "group the epilogue runs as, whose members may own and change it";
+epilogue_timeout: SECONDS => Is("300"), WITH_EPILOGUE, "how long an epilogue may run";
+create_target_proxy: Flag => Is("false"), Only("false", NO_PROXY), "copy the proxy for the payload";
+omission_private_key_white_list: List => Is(""), Only("", to_come!("mapping by credential")),
+    "callers whose credential may lack the key";
+lock_mechanism: LOCKS => Is("flock"), IDLE_LOCK, "old name of `target_lock_mechanism`";
+input_lock_mechanism: LOCKS => Is("flock"), IDLE_LOCK, "proxies are read whole";
+target_lock_mechanism: LOCKS => Is("flock"), IDLE_LOCK, "proxies are written by rename";
+log_destination: OneOf(LogDestination::WORDS) => Is("syslog"), Yes, "where the log goes";
+log_file: Text => Means("none"), TO_FILE, "the log with `log_destination = \"file\"`";
+log_level: Number(0, 5, "") => Is("3"), Yes,
+    "0 nothing, 1 errors, 2 warnings, 3 notices, 4 information, 5 everything";
+syslog_facility: Text => Is("LOG_DAEMON"), Yes, "a facility of syslog(3)";
+silent_logging: Flag => Is("false"), Yes, "nothing on the caller's stderr";
+lcmaps_db_file: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+lcmaps_log_file: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+lcmaps_debug_level: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+lcmaps_log_level: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+lcmaps_get_account_policy: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+lcmaps_verify_account_policy: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+lcmaps_voms_verification: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+use_lcas: Flag => Is("false"), Only("false", NO_LCAS), "LCAS is gone";
+lcas_db_file: Any => Means("none"), IDLE_LCAS, "of LCAS";
+lcas_log_file: Any => Means("none"), IDLE_LCAS, "of LCAS";
+lcas_debug_level: Any => Means("none"), IDLE_LCAS, "of LCAS";
+lcas_log_level: Any => Means("none"), IDLE_LCAS, "of LCAS";
+path: Text => Is("/usr/local/bin:/usr/bin:/bin"), Yes, "the payload's PATH, in which COMMAND is looked up";
+working_directory: OneOf(WorkingDirectory::WORDS) => Is("home"), Yes, "where the payload starts";
+min_target_uid: UIDS => Is("100"), Yes, "lower targets are refused";
+stragglers: OneOf(Stragglers::WORDS) => Is("kill"), Yes, "what happens to what the payload left behind";
+kill_grace: SECONDS => Is("10"), Yes, "from TERM to KILL";
+term_grace: SECONDS_FROM_1 => Means("none"), Yes, "from a forwarded TERM to KILL";
+terminal: OneOf(Terminal::WORDS) => Is("detach"), Yes, "what the payload gets of the caller's terminal";
+max_runs_per_caller: Number(1, 1_000_000, "") => Is("512"), Yes, "lingering runs of one caller that owe something";
+log_only: Flag => Is("false"), Yes, "not installed setuid: log and run as the caller";
+keep_descriptors: Flag => Is("false"), Yes, "allow `--keep-fd`";
+suspend_with_caller: Flag => Is("false"), Yes,
+    "stop the payload, and all that descends from it, while the process that started glexec is stopped";
+state_sync: Flag => Is("false"), Yes, "fsync what is written into the state directory";
+account_source: OneOf(AccountSource::WORDS) => Is("auto"), Yes, "where accounts are looked up";
+payload_cgroup: OneOf(&["never", "auto"]) => Is("never"), Yes, "a control group for the payload";
+epilogue_environment: OneOf(EpilogueEnvironment::WORDS) => Is("payload"), Yes, "whose variables the epilogue gets";
+epilogue_failure: OneOf(EpilogueFailure::WORDS) => Is("fail"), Yes, "what comes of an epilogue that fails";
+epilogue_output: OneOf(EpilogueOutput::WORDS) => Is("null"), Yes, "where the epilogue's output goes";
+state_dir: Text => Is("/var/lib/glexec"), Yes, "where lingering runs that owe something are remembered";
+supervisor_cgroup: Text => Means("none"), Yes, "control group of the lingering glexec";
+job_variables: List => Is(""), Yes, "variables of the caller that the epilogue gets as `GLEXEC_EPILOG_JOB_<NAME>`";
+hand_over: List => Is(""), Yes, "variables of the caller that name directories to be given to the target for the run";
+
+[Mapping]
+methods: METHODS => Is("static"), Partly("only \"static\" and \"pool\""),
+    "asked in this order, the first that knows the caller gives";
+banned: List => Is(""), Partly("subjects match nobody until credentials are read"),
+    "callers that are refused before every method";
+static: Rows(Section::Static) => Means("none"), Yes, "rows `[[mapping.static]]`";
+pool: Rows(Section::Pool) => Means("none"), Yes, "rows `[[mapping.pool]]`";
+gridmap: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.gridmap]`";
+lcmaps: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.lcmaps]`";
+token: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.token]`";
+
+[Static]
+caller: Text => Means("must be there"), Yes, "an account, or `@group` for everybody in it";
+account: Text => Means("this or `accounts`"), Yes, "the target";
+accounts: List => Means("this or `account`"), Yes, "targets: `GLEXEC_TARGET_USER` picks one, else the first";
+groups: List => Means("those of the account database"), Yes, "the target's groups by name";
+
+[Pool]
+caller: Text => Means("must be there"), Yes, "an account, or `@group` for everybody in it";
+accounts: Series => Means("must be there"), Yes, "the pool's accounts, at most 10000";
+}
+
+/// What a key takes, as a document or an error says it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = |words: &[&str]| format!("\"{}\"", words.join("\" or \""));
+        match self {
+            Self::Flag => f.write_str("true or false"),
+            Self::Number(least, most, unit) => write!(f, "{least} to {most}{unit}"),
+            Self::OneOf(known) => f.write_str(&words(known)),
+            Self::Text => f.write_str("a text"),
+            Self::List => f.write_str("a list of texts"),
+            Self::ListOf(known) => write!(f, "a list of {}", words(known)),
+            Self::Series => f.write_str("a list of names, or a series such as \"pool[001-064]\""),
+            Self::Any => f.write_str("anything"),
+            Self::Table(_) => f.write_str("a table"),
+            Self::Rows(_) => f.write_str("a list of tables"),
         }
-        None => format!("unknown key `{unknown}`; the known ones are in docs/configuration.md"),
-    })
-}
-
-/// A key that stands there twice; the parser names neither it nor the first place.
-fn twice(text: &str, again: Option<std::ops::Range<usize>>) -> String {
-    let again = again.unwrap_or_default();
-    let key = text.get(again.clone()).unwrap_or_default().trim_matches(['"', '\'']);
-    let begin = text.get(..again.start).and_then(|before| before.rfind('\n')).unwrap_or(0);
-    let (before, _) = DeTable::parse_recoverable(text.get(..begin).unwrap_or_default());
-    let line = |offset: usize| malformed(text, offset, String::new()).line;
-    match last_of(before.get_ref(), key) {
-        Some(first) => format!(
-            "`{key}` stands in line {} already, and again in line {}; keep one of them",
-            line(first),
-            line(again.start)
-        ),
-        None => format!("`{key}` stands there twice; keep one of them"),
     }
 }
 
-/// Where a key of this name stands last, in whatever table.
-fn last_of(table: &DeTable<'_>, name: &str) -> Option<usize> {
-    let places = table.iter().flat_map(|(key, value)| {
-        let here = (key.get_ref().as_ref() == name).then(|| key.span().start);
-        let below = match value.get_ref() {
-            DeValue::Table(table) => last_of(table, name),
-            DeValue::Array(items) => {
-                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
-                tables.filter_map(|table| last_of(table, name)).max()
-            }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => None,
-        };
-        [here, below]
-    });
-    places.flatten().max()
+/// The keys of a section.
+pub(super) fn of(section: Section) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.section == section)
 }
 
-/// The innermost key whose value stands at this offset.
-fn key_at<'a>(table: &'a DeTable<'_>, offset: usize) -> Option<&'a str> {
-    table.iter().find_map(|(key, value)| {
-        let inner = match value.get_ref() {
-            DeValue::Table(table) => key_at(table, offset),
-            DeValue::Array(items) => {
-                items.iter().find_map(|item| key_at(item.get_ref().as_table()?, offset))
-            }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => None,
-        };
-        let here = value.span().contains(&offset).then(|| key.get_ref().as_ref());
-        inner.or(here)
-    })
+/// The key of this name.
+pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
+    of(section).find(|key| key.name == name)
 }
 
-/// Where the value of a key stands, or else the row that lacks it.
-fn offset_of(text: &str, row: Option<usize>, key: &str) -> usize {
-    let document = DeTable::parse(text).ok();
-    let found = document.as_ref().and_then(|document| {
-        let document = document.get_ref();
-        let Some(row) = row else {
-            return document.values().find_map(|table| table.get_ref().get(key));
-        };
-        let rows = document.get("mapping")?.get_ref().get("static")?;
-        let row = rows.get_ref().get(row)?;
-        row.get_ref().get(key).or(Some(row))
-    });
-    found.map_or(0, |value: &Spanned<DeValue<'_>>| value.span().start)
+/// What is said after a key that is not known: which was probably meant, or which there are.
+pub(super) fn meant(section: Section, unknown: &str) -> String {
+    let known: Vec<&str> = of(section).map(|key| key.name).collect();
+    match nearest(unknown, &known) {
+        Some(key) => format!("; did you mean `{key}`?"),
+        None if known.len() < 10 => format!("; here are known `{}`", known.join("`, `")),
+        None => "; the known ones are in docs/configuration.md".to_owned(),
+    }
 }

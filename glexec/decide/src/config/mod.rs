@@ -1,16 +1,18 @@
 //! The configuration as a value: what the site decided, defaults filled in.
 
 mod convert;
-mod ini;
+mod entries;
+mod from_original;
+mod from_toml;
 mod keys;
 mod log;
-mod old_syntax;
+mod reading;
+mod show;
 #[cfg(test)]
 mod tests;
-mod to_come;
 mod words;
 
-use serde::Deserialize;
+pub use show::{Shown, shown};
 use std::time::Duration;
 
 /// Which of the two syntaxes a file is in.
@@ -53,89 +55,97 @@ pub enum Kept {
     Prefix(String),
 }
 
-/// What happens to processes that the payload left behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stragglers {
-    /// They get TERM, then KILL.
-    Kill,
-    /// They are remembered and spared.
-    Ignore,
+/// Enumerations of the words that a key takes.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal,)+ })+) => {
+        $($(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$each])* $variant),+ }
+
+        impl $name {
+            /// The words, as they are written in a file.
+            const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// What a word says.
+            fn of(word: &str) -> Result<Self, String> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(keys::Kind::OneOf(Self::WORDS).unknown(word)),
+                }
+            }
+        })+
+    };
 }
 
-/// Where the payload starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WorkingDirectory {
-    /// The target's home.
-    Home,
-    /// Where the caller was, else home.
-    Caller,
-}
+words! {
+    /// What happens to processes that the payload left behind.
+    Stragglers {
+        /// They get TERM, then KILL.
+        Kill = "kill",
+        /// They are remembered and spared.
+        Ignore = "ignore",
+    }
 
-/// What the payload gets of the caller's terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Terminal {
-    /// A session without it.
-    Detach,
-    /// The original's way.
-    Share,
-}
+    /// Where the payload starts.
+    WorkingDirectory {
+        /// The target's home.
+        Home = "home",
+        /// Where the caller was, else home.
+        Caller = "caller",
+    }
 
-/// Where account look-ups go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AccountSource {
-    /// The files where nsswitch.conf names no more than files and systemd, else the helper.
-    Auto,
-    /// /etc/passwd and /etc/group.
-    Files,
-    /// The helper, whatever nsswitch.conf says.
-    Nss,
-}
+    /// What the payload gets of the caller's terminal.
+    Terminal {
+        /// A session without it.
+        Detach = "detach",
+        /// The original's way.
+        Share = "share",
+    }
 
-/// Where the log goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogDestination {
-    /// /dev/log.
-    Syslog,
-    /// The journal's native socket, with fields.
-    Journal,
-    /// `log_file`.
-    File,
-}
+    /// Where account look-ups go.
+    AccountSource {
+        /// The files where nsswitch.conf names no more than files and systemd, else the helper.
+        Auto = "auto",
+        /// /etc/passwd and /etc/group.
+        Files = "files",
+        /// The helper, whatever nsswitch.conf says.
+        Nss = "nss",
+    }
 
-/// What the epilogue's environment is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EpilogueEnvironment {
-    /// The payload's (as the original).
-    Payload,
-    /// HOME, USER, LOGNAME and SHELL of the identity the epilogue runs as, root's PATH, and nothing
-    /// of the caller's but what the epilogue is told.
-    Own,
-}
+    /// Where the log goes.
+    LogDestination {
+        /// /dev/log.
+        Syslog = "syslog",
+        /// The journal's native socket, with fields.
+        Journal = "journal",
+        /// `log_file`.
+        File = "file",
+    }
 
-/// What a failing epilogue does to the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EpilogueFailure {
-    /// 202 or 204 (as the original).
-    Fail,
-    /// The payload's code is kept, the failure is logged.
-    Report,
-}
+    /// What the epilogue's environment is made of.
+    EpilogueEnvironment {
+        /// The payload's (as the original).
+        Payload = "payload",
+        /// HOME, USER, LOGNAME and SHELL of the identity the epilogue runs as, root's PATH, and nothing
+        /// of the caller's but what the epilogue is told.
+        Own = "own",
+    }
 
-/// Where the epilogue's output goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EpilogueOutput {
-    /// /dev/null (as the original).
-    Null,
-    /// Line by line to the log.
-    Log,
+    /// What a failing epilogue does to the exit code.
+    EpilogueFailure {
+        /// 202 or 204 (as the original).
+        Fail = "fail",
+        /// The payload's code is kept, the failure is logged.
+        Report = "report",
+    }
+
+    /// Where the epilogue's output goes.
+    EpilogueOutput {
+        /// /dev/null (as the original).
+        Null = "null",
+        /// Line by line to the log.
+        Log = "log",
+    }
 }
 
 /// The epilogue's rules (section 10).
@@ -322,10 +332,9 @@ impl Config {
     /// # Errors
     /// [`Malformed`] with line and column where the text is not understood, a key is unknown
     /// (TOML), a value is out of range, or something is asked for that is not there yet.
-    pub fn parse(text: &[u8], syntax: Syntax) -> Result<Self, Malformed> {
-        match syntax {
-            Syntax::Toml => keys::from_toml(text),
-            Syntax::Original => old_syntax::from_original(text),
-        }
+    pub fn parse(bytes: &[u8], syntax: Syntax) -> Result<Self, Malformed> {
+        let text = words::text(bytes)?;
+        let file = reading::file(text, syntax).and_then(convert::config);
+        file.map_err(|bad| words::malformed(text, bad.at, &bad.sentence))
     }
 }

@@ -1,10 +1,8 @@
 //! What a site may write, what comes of it, and what it is told where it went wrong.
 
-use super::keys::{RawFile, RawGlexec, RawMapping, RawRow};
+use super::keys::{KEYS, Key, There, Unset};
 use super::*;
 use proptest::prelude::*;
-use serde::de::{Deserializer, Error as _, Visitor, value::Error};
-use serde::forward_to_deserialize_any;
 
 fn toml(text: &str) -> Result<Config, Malformed> {
     Config::parse(text.as_bytes(), Syntax::Toml)
@@ -33,33 +31,6 @@ fn refused_at(result: Result<Config, Malformed>, place: (usize, usize), parts: &
     let found = result.as_ref().map_err(|m| (m.line, m.column)).expect_err("must be refused");
     assert_eq!(found, place, "{result:?}");
     refused(result, parts);
-}
-
-/// The keys that serde knows of a struct.
-fn known<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
-    struct Probe<'a>(&'a mut &'static [&'static str]);
-    impl<'de> Deserializer<'de> for Probe<'_> {
-        type Error = Error;
-        fn deserialize_struct<V: Visitor<'de>>(
-            self,
-            _: &'static str,
-            fields: &'static [&'static str],
-            _: V,
-        ) -> Result<V::Value, Error> {
-            *self.0 = fields;
-            Err(Error::custom("asked"))
-        }
-        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-            Err(Error::custom("no struct"))
-        }
-        forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-            unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-        }
-    }
-    let mut fields: &'static [&'static str] = &[];
-    assert!(T::deserialize(Probe(&mut fields)).is_err());
-    fields
 }
 
 fn defaults() -> Config {
@@ -387,7 +358,7 @@ fn a_row_that_is_wrong_is_told_with_its_place() {
         ("caller = \"c\"\naccount = \"@x\"", (6, 11), "for callers only"),
         ("caller = \"c:d\"\naccount = \"x\"", (5, 10), "`c:d`"),
         ("caller = \"@\"\naccount = \"x\"", (5, 10), "it is empty"),
-        ("caller = \"c\"\naccount = \"x\"\ngroups = [\"-g\"]", (7, 10), "begins with `-`"),
+        ("caller = \"c\"\naccount = \"x\"\ngroups = [\"-g\"]", (7, 11), "begins with `-`"),
         ("caller = \"c\"\nacount = \"x\"", (6, 1), "unknown key `acount`; did you mean `account`?"),
         ("caller = 1\naccount = \"x\"", (5, 10), "`caller`: invalid type"),
         ("caller = \"c\"\naccounts = \"pool[001-064]\"", (6, 12), "`accounts`: invalid type"),
@@ -427,16 +398,12 @@ fn a_wrong_type_names_the_key_and_its_place() {
         (
             "[glexec]\nstragglers = \"Kill\"",
             (2, 14),
-            "unknown variant `Kill`, expected `kill` or `ignore`",
+            "unknown word `Kill`, expected \"kill\" or \"ignore\"",
         ),
         ("[glexec]\nterminal = 1", (2, 12), "`terminal`: "),
-        (
-            "[glexec]\nlock_mechanism = \"none\"",
-            (2, 18),
-            "`lock_mechanism`: unknown variant `none`",
-        ),
+        ("[glexec]\nlock_mechanism = \"none\"", (2, 18), "`lock_mechanism`: unknown word `none`"),
         ("[glexec]\nepilogue = 2026-01-01", (2, 12), "`epilogue`: "),
-        ("[glexec]\nstragglers = \"a\\nb\"", (2, 14), "unknown variant `a\\nb`"),
+        ("[glexec]\nstragglers = \"a\\nb\"", (2, 14), "unknown word `a\\nb`"),
     ];
     for (text, place, part) in cases {
         refused_at(toml(text), place, &[part]);
@@ -447,12 +414,12 @@ fn a_wrong_type_names_the_key_and_its_place() {
 fn a_table_is_a_table_and_no_list_by_position() {
     let cases = [
         ("glexec = 3", (1, 10), "`glexec`: invalid type: integer `3`, expected a table"),
-        ("glexec = [true, []]", (1, 10), "`glexec`: invalid type: sequence, expected a table"),
+        ("glexec = [true, []]", (1, 10), "`glexec`: invalid type: list, expected a table"),
         ("[[glexec]]\nlinger = true", (1, 1), "expected a table"),
-        ("[mapping]\nstatic = [[\"a\", \"b\"]]", (2, 11), "`static`: invalid type: sequence"),
+        ("[mapping]\nstatic = [[\"a\", \"b\"]]", (2, 11), "`static`: invalid type: list"),
         ("[mapping]\nstatic = { caller = \"a\" }", (2, 10), "`static`: "),
         ("[mapping]\nmethods = \"static\"", (2, 11), "`methods`: "),
-        ("[mapping]\nmethods = [\"ldap\"]", (2, 12), "`methods`: unknown variant `ldap`"),
+        ("[mapping]\nmethods = [\"ldap\"]", (2, 12), "`methods`: unknown word `ldap`"),
     ];
     for (text, place, part) in cases {
         refused_at(toml(text), place, &[part]);
@@ -526,7 +493,7 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
     refused(original("[glexec]\nuse_lcas = yes"), &["`use_lcas`", "ban plug-in", "`banned`"]);
     for method in ["gridmap", "lcmaps", "token"] {
         let text = format!("[mapping]\nmethods = [\"static\", \"{method}\"]");
-        refused_at(toml(&text), (2, 11), &["`methods`", method, "not there yet"]);
+        refused_at(toml(&text), (2, 22), &["`methods`", method, "not there yet"]);
         refused(toml(&format!("[mapping.{method}]\nx = 1")), &[method, "not there yet"]);
         refused(toml(&format!("[[mapping.{method}]]\nx = 1")), &[method, "not there yet"]);
     }
@@ -554,11 +521,14 @@ fn values_out_of_range_are_refused() {
         ("max_runs_per_caller = 0".to_owned(), "`max_runs_per_caller`: 0 is not in 1 to 1000000"),
         ("max_runs_per_caller = 1000001".to_owned(), "`max_runs_per_caller`"),
         ("state_dir = \"var/lib\"".to_owned(), "`state_dir`: `var/lib` is no canonical path"),
-        ("kill_grace = -1".to_owned(), "-1 s is not in 0 to 604800 (7 days)"),
+        ("kill_grace = -1".to_owned(), "-1 is not in 0 to 604800 s (7 days)"),
         ("kill_grace = 604801".to_owned(), "7 days"),
-        ("term_grace = 0".to_owned(), "0 s is not in 1"),
+        ("term_grace = 0".to_owned(), "0 is not in 1 to 604800 s"),
         ("term_grace = 604801".to_owned(), "7 days"),
-        (format!("{epilogue}epilogue_timeout = 0"), "`epilogue_timeout`: 0 s is not in 1"),
+        (
+            format!("{epilogue}epilogue_timeout = 0"),
+            "`epilogue_timeout`: 0 is not in 1 to 604800 s",
+        ),
         ("epilogue_timeout = 604801".to_owned(), "7 days"),
         (format!("{epilogue}linger = false"), "`linger = false`"),
         (format!("{epilogue}log_only = true"), "`log_only = true`"),
@@ -768,7 +738,7 @@ const ORIGINAL_WRONG: [(&str, (usize, usize), &str); 18] = [
     ("[glexec]\nlinger =", (2, 9), "`linger`: `` is neither yes nor no"),
     ("[glexec]\nlog_level = high", (2, 13), "`log_level`: `high` is no number"),
     ("[glexec]\nkill_grace = 1.5", (2, 14), "`kill_grace`: `1.5` is no number"),
-    ("[glexec]\nlog_destination = tape", (2, 19), "`log_destination`: unknown variant `tape`"),
+    ("[glexec]\nlog_destination = tape", (2, 19), "`log_destination`: unknown word `tape`"),
     ("[glexec]\nepilogue =", (2, 11), "`epilogue`: `` is no canonical path"),
     ("[glexec]\nepilogue_user =", (2, 16), "`epilogue_user`: `` is no name"),
     ("[glexec]\nepilogue = /x\nlinger = no", (2, 12), "`linger = false`"),
@@ -883,21 +853,50 @@ fn the_shipped_sample_refuses_everybody_and_its_example_is_good() {
     assert!(!config.mapping.rows.is_empty());
 }
 
+/// The row of a key in docs/configuration.md: how it begins and how it ends.
+fn row_on_the_page(key: &Key) -> (String, String) {
+    let default = key.default_text();
+    let there = match key.there {
+        There::Yes | There::Beside(..) => "yes".to_owned(),
+        There::Partly(what) => what.to_owned(),
+        There::Only(..) => format!("only {default}"),
+        There::Idle(_) => "no effect".to_owned(),
+        There::No(_) => "no".to_owned(),
+    };
+    let begin = format!("| `{}` | {} | {default} | {}", key.name, key.kind, key.help);
+    (begin, format!(" | {there} |"))
+}
+
 #[test]
-fn every_known_key_is_on_the_page() {
+fn the_page_has_the_table_of_keys_row_by_row() {
     let page = include_str!("../../../../docs/configuration.md");
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-    let keys = [known::<RawFile>(), known::<RawGlexec>(), known::<RawMapping>(), known::<RawRow>()]
-        .concat();
-    assert!(keys.len() > 50, "{keys:?}");
-    for key in keys {
-        let row = format!("| `{key}` |");
-        assert!(rows.iter().any(|line| line.starts_with(&row)), "{key} has no row");
+    let mut rows = page.lines().filter(|line| line.starts_with("| `"));
+    for key in KEYS {
+        let (begin, end) = row_on_the_page(key);
+        let row = rows.next().unwrap_or_default();
+        assert!(
+            row.starts_with(&begin) && row.ends_with(&end),
+            "docs/configuration.md has\n{row}\nwhere a row must begin and end with\n{begin}{end}"
+        );
     }
+    assert_eq!(rows.next(), None, "a row of no key");
+}
+
+#[test]
+fn what_is_only_accepted_is_the_default_and_every_default_can_be_read() {
+    for key in KEYS {
+        if let There::Only(only, _) = key.there {
+            assert!(matches!(key.unset, Unset::Is(word) if word == only), "{}", key.name);
+        }
+        if let Unset::Is(word) = key.unset {
+            assert!(super::reading::bare(key.kind, word, 0).is_ok(), "{}", key.name);
+        }
+    }
+    assert_eq!(toml("").map(|config| config.log), Ok(LogRule::default()));
 }
 
 fn lines() -> impl Strategy<Value = String> {
-    let keys = [known::<RawGlexec>(), known::<RawMapping>(), known::<RawRow>()].concat();
+    let keys: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
     let value = prop_oneof![
         Just("true".to_owned()),
         Just("yes".to_owned()),
@@ -917,7 +916,13 @@ fn lines() -> impl Strategy<Value = String> {
 /// What comes of anything: no panic, and an error is one line within the text.
 fn is_sound(bytes: &[u8]) {
     for syntax in [Syntax::Toml, Syntax::Original] {
-        match Config::parse(bytes, syntax) {
+        let _ = LogRule::of_what_can_be_read(bytes, syntax);
+        let parsed = Config::parse(bytes, syntax);
+        assert_eq!(
+            shown(bytes, syntax).map(drop),
+            parsed.as_ref().map(drop).map_err(Malformed::clone)
+        );
+        match parsed {
             Ok(config) => {
                 assert!(config.min_target_uid > 0);
                 assert!(config.epilogue.is_none() || config.linger);

@@ -11,9 +11,6 @@ const PATH_MAX: usize = 4095;
 /// Longest name in `job_variables`, in bytes.
 const JOB_VARIABLE_MAX: usize = 64;
 
-/// What the original's file takes for true, in small letters.
-pub(super) const YES: [&str; 5] = ["yes", "y", "true", "t", "1"];
-
 /// The facilities of syslog(3), each at its number; 12 to 15 are nobody's.
 const FACILITIES: [&str; 24] = [
     "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV",
@@ -27,30 +24,31 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let good = std::str::from_utf8(good).unwrap_or_default();
-        malformed(good, good.len(), "a byte that is no UTF-8".to_owned())
+        malformed(good, good.len(), "a byte that is no UTF-8")
     })?;
     if text.starts_with('\u{feff}') {
-        return Err(malformed(
-            text,
-            0,
-            "the file begins with a byte order mark; remove it".to_owned(),
-        ));
+        return Err(malformed(text, 0, "the file begins with a byte order mark; remove it"));
     }
     let stray = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
     match text.char_indices().find(|(_, c)| stray(*c)) {
         Some((at, c)) => {
-            Err(malformed(text, at, format!("the control character {:#04x}", u32::from(c))))
+            Err(malformed(text, at, &format!("the control character {:#04x}", u32::from(c))))
         }
         None => Ok(text),
     }
 }
 
 /// An error at a byte offset of the text.
-pub(super) fn malformed(text: &str, offset: usize, sentence: String) -> Malformed {
+pub(super) fn malformed(text: &str, offset: usize, sentence: &str) -> Malformed {
     let before = text.get(..offset).unwrap_or(text);
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    Malformed { line, column, sentence }
+    Malformed { line: line_of(text, offset), column, sentence: one_line(sentence) }
+}
+
+/// The line, from 1, of a byte offset of the text.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.get(..offset).unwrap_or(text);
+    before.bytes().filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// One line of bounded length, whatever was quoted in it: these sentences go to a log. What is too

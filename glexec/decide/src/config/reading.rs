@@ -1,0 +1,255 @@
+//! The one reading of entries by the table of keys: types, ranges, words and defaults, what is not
+//! there yet, and what has no effect. Nothing is ignored in silence.
+
+use super::entries::{Bad, Entry, Parts, Table, Value};
+use super::keys::{self, Key, Kind, Section, There, Unset};
+use super::words::{self, line_of, one_line};
+use super::{Syntax, from_original, from_toml};
+use std::borrow::Cow;
+
+/// What a file says, with the defaults filled in.
+#[derive(Debug)]
+pub(super) struct File<'a> {
+    /// The text that every offset is of.
+    pub(super) text: &'a str,
+    /// `[glexec]`.
+    pub(super) glexec: Table<'a>,
+    /// `[mapping]`.
+    pub(super) mapping: Table<'a>,
+    /// The lines of `[mapping]` in the original's syntax.
+    pub(super) lines: Vec<Entry<'a>>,
+    /// What the administrator should know.
+    pub(super) notices: Vec<String>,
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// The first thing that is wrong: with the syntax, or else with a key or a value.
+pub(super) fn file(text: &str, syntax: Syntax) -> Result<File<'_>, Bad> {
+    let (mut reading, Parts { root, lines, wrong, .. }) = begin(text, syntax);
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    let mut root = reading.table(Section::File, root)?;
+    let mut take = |key: &str| {
+        let at = root.entries.iter().position(|entry| entry.key == key);
+        let found = at.map(|at| root.entries.swap_remove(at).value);
+        if let Some(Value::Table(table)) = found { table } else { Table::default() }
+    };
+    let (glexec, mapping) = (take("glexec"), take("mapping"));
+    Ok(File { text, glexec, mapping, lines, notices: reading.notices })
+}
+
+/// `[glexec]` of a file that cannot be used, without what is wrong in it; `None` where it is not
+/// there.
+pub(super) fn what_can_be_read(text: &str, syntax: Syntax) -> Option<Table<'_>> {
+    let (mut reading, parts) = begin(text, syntax);
+    let glexec = parts.root.entries.into_iter().find(|entry| entry.key == "glexec")?;
+    let Value::Table(glexec) = glexec.value else { return None };
+    let entries = glexec.entries.into_iter();
+    let good = entries.filter_map(|entry| reading.entry(Section::Glexec, entry).ok().flatten());
+    let mut table = Table { entries: good.collect(), ..glexec };
+    // The one key of the log whose words are not in the table of keys.
+    if table.one("syslog_facility", words::facility).is_err() {
+        table.entries.retain(|entry| entry.key != "syslog_facility");
+    }
+    reading.defaults(Section::Glexec, &mut table).ok()?;
+    Some(table)
+}
+
+fn begin(text: &str, syntax: Syntax) -> (Reading<'_>, Parts<'_>) {
+    let mut parts = match syntax {
+        Syntax::Toml => from_toml::read(text),
+        Syntax::Original => from_original::read(text),
+    };
+    let notices = std::mem::take(&mut parts.notices);
+    (Reading { text, lenient: syntax == Syntax::Original, notices }, parts)
+}
+
+/// A reading under way.
+struct Reading<'a> {
+    text: &'a str,
+    /// Whether keys that are not known are left out with a notice, as the original did.
+    lenient: bool,
+    notices: Vec<String>,
+}
+
+impl<'a> Reading<'a> {
+    /// A table by its section's keys, with their defaults.
+    fn table(&mut self, section: Section, raw: Table<'a>) -> Result<Table<'a>, Bad> {
+        let mut table = Table { at: raw.at, entries: Vec::new() };
+        for entry in raw.entries {
+            table.entries.extend(self.entry(section, entry)?);
+        }
+        for entry in &table.entries {
+            if let Some(key) = keys::find(section, &entry.key) {
+                self.effect(key, entry, &table)?;
+            }
+        }
+        self.defaults(section, &mut table)?;
+        Ok(table)
+    }
+
+    /// An entry as its key wants it; `None` for one that is ignored.
+    fn entry(&mut self, section: Section, entry: Entry<'a>) -> Result<Option<Entry<'a>>, Bad> {
+        let Some(key) = keys::find(section, &entry.key) else {
+            let (name, meant) = (&entry.key, keys::meant(section, &entry.key));
+            if !self.lenient {
+                let sentence = format!("unknown key `{name}`{meant}");
+                return Err(Bad { at: entry.key_at, sentence });
+            }
+            let line = line_of(self.text, entry.key_at);
+            let notice = format!("line {line}: the key `{name}` is not known and ignored{meant}");
+            self.notices.push(one_line(&notice));
+            return Ok(None);
+        };
+        let value = self.value(key, entry.value, entry.at.unwrap_or(0))?;
+        Ok(Some(Entry { value, ..entry }))
+    }
+
+    /// A value as its key wants it.
+    fn value(&mut self, key: &Key, value: Value<'a>, at: usize) -> Result<Value<'a>, Bad> {
+        let bad = |at: usize, why: String| Bad { at, sentence: format!("`{}`: {why}", key.name) };
+        let value = if let Value::Bare(word) = value {
+            bare(key.kind, word, at).map_err(|why| bad(at, why))?
+        } else {
+            value
+        };
+        match (key.kind, value) {
+            (Kind::Number(least, most, _), Value::Number(number)) => {
+                let nearest = number.clamp(least, most);
+                if nearest != number {
+                    let why = format!("{number} is not in {}", key.kind);
+                    // As the original did.
+                    if !(self.lenient && key.name == "log_level") {
+                        return Err(bad(at, why));
+                    }
+                    self.notices.push(format!("`{}`: {why}; {nearest} is used", key.name));
+                }
+                Ok(Value::Number(nearest))
+            }
+            (Kind::Table(section), Value::Table(table)) => {
+                self.table(section, table).map(Value::Table)
+            }
+            (Kind::Rows(section), Value::List(items)) => {
+                let rows = items.into_iter().map(|(at, item)| {
+                    let Value::Table(row) = item else {
+                        return Err(bad(at, of_another_type(Kind::Table(section), &item)));
+                    };
+                    Ok((at, Value::Table(self.table(section, row)?)))
+                });
+                rows.collect::<Result<_, _>>().map(Value::List)
+            }
+            (kind, value) => match kind.refuses(&value) {
+                Some((within, why)) => Err(bad(within.unwrap_or(at), why)),
+                None => Ok(value),
+            },
+        }
+    }
+
+    /// What is to be said of a key that does not work, or not beside what else stands there.
+    fn effect(&mut self, key: &Key, entry: &Entry<'a>, table: &Table<'a>) -> Result<(), Bad> {
+        let why = match key.there {
+            There::Yes | There::Partly(_) => return Ok(()),
+            There::Only(only, _) if bare(key.kind, only, 0).as_ref() == Ok(&entry.value) => {
+                return Ok(());
+            }
+            There::Only(_, why) | There::No(why) => return Err(table.bad(key.name, why)),
+            There::Idle(why) => why.to_owned(),
+            There::Beside(other, None) if table.find(other).is_none() => {
+                format!("there is no `{other}`")
+            }
+            There::Beside(other, Some(word)) if table.word(other) != Some(word) => {
+                format!("`{other}` is not \"{word}\"")
+            }
+            There::Beside(..) => return Ok(()),
+        };
+        self.notices.push(format!("`{}` has no effect: {why}", key.name));
+        Ok(())
+    }
+
+    /// Fills in what is absent.
+    fn defaults(&mut self, section: Section, table: &mut Table<'a>) -> Result<(), Bad> {
+        for key in keys::of(section) {
+            if let (None, Some(value)) = (table.find(key.name), key.default()) {
+                let value = self.value(key, value, 0)?;
+                let key = Cow::Borrowed(key.name);
+                table.entries.push(Entry { key, key_at: 0, value, at: None });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    /// What an absent key is read as.
+    pub(super) fn default(&self) -> Option<Value<'static>> {
+        match (self.unset, self.kind) {
+            (Unset::Is(word), _) => Some(Value::Bare(word)),
+            (Unset::Means(_), Kind::Table(_)) => Some(Value::Table(Table::default())),
+            (Unset::Means(_), _) => None,
+        }
+    }
+}
+
+impl Kind {
+    /// The sentence of a word that is none of those that a key takes.
+    pub(super) fn unknown(self, word: &str) -> String {
+        format!("unknown word `{word}`, expected {self}")
+    }
+
+    /// Why a value is refused, and where within it.
+    fn refuses(self, value: &Value<'_>) -> Option<(Option<usize>, String)> {
+        match (self, value) {
+            (Self::Any, _)
+            | (Self::Flag, Value::Flag(_))
+            | (Self::Text | Self::Series, Value::Word(_)) => None,
+            (Self::OneOf(words), Value::Word(word)) => {
+                (!words.contains(&word.as_ref())).then(|| (None, self.unknown(word)))
+            }
+            (Self::List | Self::ListOf(_) | Self::Series, Value::List(items)) => {
+                let each =
+                    if let Self::ListOf(words) = self { Self::OneOf(words) } else { Self::Text };
+                items
+                    .iter()
+                    .find_map(|(at, item)| each.refuses(item).map(|(_, why)| (Some(*at), why)))
+            }
+            (kind, value) => Some((None, of_another_type(kind, value))),
+        }
+    }
+}
+
+fn of_another_type(kind: Kind, value: &Value<'_>) -> String {
+    let found = match value {
+        Value::Bare(word) => format!("`{word}`"),
+        Value::Word(word) => format!("string {word:?}"),
+        Value::Number(number) => format!("integer `{number}`"),
+        Value::Flag(flag) => format!("boolean `{flag}`"),
+        Value::List(_) => "list".to_owned(),
+        Value::Table(_) => "table".to_owned(),
+        Value::Other(name) => (*name).to_owned(),
+    };
+    format!("invalid type: {found}, expected {kind}")
+}
+
+/// A word of the original's file as its key wants it: words in any case, lists with commas.
+pub(super) fn bare(kind: Kind, word: &str, at: usize) -> Result<Value<'_>, String> {
+    let small = word.to_ascii_lowercase();
+    Ok(match kind {
+        Kind::Flag => match small.as_str() {
+            "yes" | "y" | "true" | "t" | "1" => Value::Flag(true),
+            "no" | "n" | "false" | "f" | "0" => Value::Flag(false),
+            _ => return Err(format!("`{word}` is neither yes nor no")),
+        },
+        Kind::Number(..) => {
+            Value::Number(word.parse().map_err(|_| format!("`{word}` is no number"))?)
+        }
+        Kind::OneOf(_) => Value::Word(Cow::Owned(small)),
+        Kind::List | Kind::ListOf(_) | Kind::Rows(_) => {
+            let words = word.split(',').map(str::trim).filter(|word| !word.is_empty());
+            Value::List(words.map(|word| (at, Value::Word(Cow::Borrowed(word)))).collect())
+        }
+        Kind::Text | Kind::Series | Kind::Any | Kind::Table(_) => Value::Word(Cow::Borrowed(word)),
+    })
+}
