@@ -1,10 +1,10 @@
 //! `glexec-admin check` of the epilogue: can it be trusted and started, and whom does it obey.
 
+use super::advice::sentences::callers;
 use super::check::Findings;
 use act::root::Root;
 use act::{self, helper};
 use contract::Reason;
-use decide::advice::callers;
 use decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept, Listed};
 use decide::entry::Person;
 use decide::epilogue_environment::{EpilogueIdentity, ROOTS_PATH};

@@ -1,7 +1,6 @@
 //! Decides: facts in, a plan out. No I/O, no clock, no environment, no unsafe.
 #![forbid(unsafe_code)]
 
-pub mod advice;
 pub mod cgroups;
 pub mod config;
 pub mod database;

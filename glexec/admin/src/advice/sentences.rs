@@ -1,27 +1,27 @@
 //! What of a configuration can never work, or does not do what its writer thinks: sentences for the
 //! administrator, from the configuration and the accounts there are.
 
-use super::config::{Config, Listed, RowCaller};
-use super::facts::Caller;
-use super::policy::judge;
 use contract::Reason;
+use decide::config::{Config, Listed, RowCaller};
+use decide::facts::Caller;
+use decide::policy::judge;
 use std::collections::BTreeMap;
 
 /// The accounts and groups that a configuration names, each as it is here, or `None` where there is
 /// no such.
 #[derive(Debug, Default)]
-pub struct Known {
+pub(super) struct Known {
     /// As a caller, with the names of its groups.
-    pub accounts: BTreeMap<String, Option<(Caller, Vec<String>)>>,
+    pub(super) accounts: BTreeMap<String, Option<(Caller, Vec<String>)>>,
     /// The names of its members, as far as they can be told.
-    pub groups: BTreeMap<String, Option<Vec<String>>>,
+    pub(super) groups: BTreeMap<String, Option<Vec<String>>>,
 }
 
 /// Below this no run leaves a line.
 const AUDIT_LEVEL: u8 = 3;
 
 /// The names of callers that a configuration has, and where.
-pub fn callers(config: &Config) -> Vec<(&'static str, &str)> {
+pub(crate) fn callers(config: &Config) -> Vec<(&'static str, &str)> {
     let listed = named(&config.user_white_list).map(|name| ("`user_white_list`", name));
     let mapped = row_callers(config).filter_map(|caller| match caller {
         RowCaller::User(name) => Some(("[mapping]", name.as_str())),
@@ -32,7 +32,7 @@ pub fn callers(config: &Config) -> Vec<(&'static str, &str)> {
 }
 
 /// The same for groups of callers.
-pub fn groups(config: &Config) -> Vec<(&'static str, &str)> {
+pub(super) fn groups(config: &Config) -> Vec<(&'static str, &str)> {
     let listed = named(&config.group_white_list).map(|name| ("`group_white_list`", name));
     let mapped = row_callers(config).filter_map(|caller| match caller {
         RowCaller::Group(name) => Some(("[mapping]", name.as_str())),
@@ -54,7 +54,7 @@ fn row_callers(config: &Config) -> impl Iterator<Item = &RowCaller> {
 }
 
 /// One sentence each.
-pub fn advice(config: &Config, known: &Known) -> Vec<String> {
+pub(super) fn advice(config: &Config, known: &Known) -> Vec<String> {
     let mut told = Vec::new();
     if config.log.level < AUDIT_LEVEL {
         told.push(format!(
@@ -144,8 +144,8 @@ fn groups_in_vain(config: &Config, known: &Known) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Syntax;
-    use crate::facts::{Account, KernelIds};
+    use decide::config::Syntax;
+    use decide::facts::{Account, KernelIds};
     use nix::unistd::{Gid, Uid};
 
     fn known() -> Known {

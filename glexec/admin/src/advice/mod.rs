@@ -1,10 +1,12 @@
 //! `glexec-admin check` of names: those that do not exist, and those that are there in vain.
 
+pub(super) mod sentences;
+
 use super::check::Findings;
-use decide::advice::{self, Known};
 use decide::config::Config;
 use decide::refusal::Refusal;
 use observe::accounts::Lookups;
+use sentences::Known;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 
@@ -12,7 +14,7 @@ use std::io::Read as _;
 pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
     match known(config, lookups) {
         Ok(known) => {
-            advice::advice(config, &known).iter().for_each(|told| findings.warn(told));
+            sentences::advice(config, &known).iter().for_each(|told| findings.warn(told));
         }
         Err(stop) => findings.stop(&stop),
     }
@@ -23,12 +25,12 @@ pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut F
 
 fn known(config: &Config, lookups: &mut Lookups<'_>) -> Result<Known, Refusal> {
     let mut known = Known::default();
-    for (_, name) in advice::callers(config) {
+    for (_, name) in sentences::callers(config) {
         if !known.accounts.contains_key(name) {
             known.accounts.insert(name.to_owned(), lookups.as_caller(name)?);
         }
     }
-    for (_, name) in advice::groups(config) {
+    for (_, name) in sentences::groups(config) {
         if !known.groups.contains_key(name) {
             known.groups.insert(name.to_owned(), lookups.members(name)?);
         }
