@@ -174,7 +174,7 @@ pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> Result<String,
 pub(crate) fn own_of_glexec(ad: &Ad) -> Vec<(OsString, OsString)> {
     let text = ad.text("Environment").unwrap_or_default();
     let all = crate::legacy::parse(text.as_bytes()).unwrap_or_default().into_iter();
-    let own = all.filter(|(name, _)| name.starts_with(b"GLEXEC_"));
+    let own = all.filter(|(name, _)| name.starts_with(contract::variables::PREFIX.as_bytes()));
     own.map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value))).collect()
 }
 

@@ -2,6 +2,7 @@
 //! which hears everything by the status stream, was killed. The directory is the caller's again by
 //! then; the file is root's, so nobody else can have written it.
 
+use contract::variables::{epilogue, of_epilogue};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat};
@@ -37,18 +38,23 @@ impl Record {
     /// Which variable is missing: this program is no epilogue then.
     pub(crate) fn of(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let text = |name: &str| {
-            let full = format!("GLEXEC_EPILOG_{name}");
+            let full = of_epilogue(name);
             variable(&full).ok_or_else(|| {
                 format!("{full} is not set: this program is the epilogue, or is called by it")
             })
         };
-        let rc = text("TARGET_RC")?;
+        let rc = text(epilogue::TARGET_RC)?;
         Ok(Self {
-            target: text("TARGET_USER")?,
-            rc: rc.parse().map_err(|_| format!("GLEXEC_EPILOG_TARGET_RC is no code: {rc}"))?,
-            signal: text("TARGET_SIGNAL").ok().and_then(|n| n.parse().ok()).filter(|n| *n > 0),
-            result: text("RESULT").unwrap_or_else(|_| "exited".to_owned()),
-            attempt: text("ATTEMPT").ok().and_then(|n| n.parse().ok()).unwrap_or(1),
+            target: text(epilogue::TARGET_USER)?,
+            rc: rc
+                .parse()
+                .map_err(|_| format!("{} is no code: {rc}", of_epilogue(epilogue::TARGET_RC)))?,
+            signal: text(epilogue::TARGET_SIGNAL)
+                .ok()
+                .and_then(|n| n.parse().ok())
+                .filter(|n| *n > 0),
+            result: text(epilogue::RESULT).unwrap_or_else(|_| "exited".to_owned()),
+            attempt: text(epilogue::ATTEMPT).ok().and_then(|n| n.parse().ok()).unwrap_or(1),
         })
     }
 

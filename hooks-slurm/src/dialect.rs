@@ -3,6 +3,7 @@
 //! Who wrote a variable matters: those of Prolog, Epilog and EpilogSlurmctld are Slurm's; in a
 //! task they are the submitter's, and nothing of them is more than a name to file things under.
 
+use contract::variables::{epilogue, of_epilogue};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 
@@ -141,16 +142,16 @@ impl Record {
     /// # Errors
     /// Which variable is missing: this program is no epilogue then.
     pub(crate) fn of(variables: &Variables) -> Result<Option<Self>, String> {
-        let Some(job) = variables.number("GLEXEC_EPILOG_JOB_SLURM_JOB_ID") else {
+        let Some(job) = variables.number(&of_epilogue(&format!("{}SLURM_JOB_ID", epilogue::JOB)))
+        else {
             return Ok(None);
         };
         let missing = |name: &str| {
-            format!(
-                "GLEXEC_EPILOG_{name} is not set: this program is the epilogue, or is called by it"
-            )
+            let name = of_epilogue(name);
+            format!("{name} is not set: this program is the epilogue, or is called by it")
         };
-        let text = |name: &str| variables.text(&format!("GLEXEC_EPILOG_{name}"));
-        let number = |name: &str| variables.number::<u64>(&format!("GLEXEC_EPILOG_{name}"));
+        let text = |name: &str| variables.text(&of_epilogue(name));
+        let number = |name: &str| variables.number::<u64>(&of_epilogue(name));
         let small = |name: &str| number(name).and_then(|n| u32::try_from(n).ok());
         let label = |name: &str| text(name).filter(|word| is_plain(word)).map(str::to_owned);
         let byte = |name: &str| number(name).and_then(|n| u8::try_from(n).ok());
@@ -159,19 +160,23 @@ impl Record {
             job,
             step: label("JOB_SLURM_STEP_ID"),
             task: label("JOB_SLURM_PROCID"),
-            caller_uid: small("GLEXEC_UID").ok_or_else(|| missing("GLEXEC_UID"))?,
-            target: text("TARGET_USER").ok_or_else(|| missing("TARGET_USER"))?.to_owned(),
-            rc: byte("TARGET_RC").ok_or_else(|| missing("TARGET_RC"))?,
-            signal: byte("TARGET_SIGNAL").filter(|n| *n > 0),
-            result: text("RESULT").unwrap_or("exited").to_owned(),
-            attempt: small("ATTEMPT").unwrap_or(1),
-            glexec_pid: small("GLEXEC_PID").and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
-            start: number("START_TIME").unwrap_or(0),
-            end: number("END_TIME").unwrap_or(0),
-            user_seconds: seconds("USER_SECONDS"),
-            system_seconds: seconds("SYSTEM_SECONDS"),
-            max_rss_kib: number("MAX_RSS_KIB").unwrap_or(0),
-            stragglers: small("STRAGGLERS").unwrap_or(0),
+            caller_uid: small(epilogue::GLEXEC_UID).ok_or_else(|| missing(epilogue::GLEXEC_UID))?,
+            target: text(epilogue::TARGET_USER)
+                .ok_or_else(|| missing(epilogue::TARGET_USER))?
+                .to_owned(),
+            rc: byte(epilogue::TARGET_RC).ok_or_else(|| missing(epilogue::TARGET_RC))?,
+            signal: byte(epilogue::TARGET_SIGNAL).filter(|n| *n > 0),
+            result: text(epilogue::RESULT).unwrap_or("exited").to_owned(),
+            attempt: small(epilogue::ATTEMPT).unwrap_or(1),
+            glexec_pid: small(epilogue::GLEXEC_PID)
+                .and_then(|n| i32::try_from(n).ok())
+                .unwrap_or(0),
+            start: number(epilogue::START_TIME).unwrap_or(0),
+            end: number(epilogue::END_TIME).unwrap_or(0),
+            user_seconds: seconds(epilogue::USER_SECONDS),
+            system_seconds: seconds(epilogue::SYSTEM_SECONDS),
+            max_rss_kib: number(epilogue::MAX_RSS_KIB).unwrap_or(0),
+            stragglers: small(epilogue::STRAGGLERS).unwrap_or(0),
         }))
     }
 

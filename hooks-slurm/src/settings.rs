@@ -120,7 +120,7 @@ pub(crate) struct Scratch {
 }
 
 fn scratch_variable() -> String {
-    "GLEXEC_TMPDIR".to_owned()
+    contract::variables::TMPDIR.to_owned()
 }
 
 #[derive(Debug, Clone, Deserialize)]

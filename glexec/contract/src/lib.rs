@@ -5,6 +5,7 @@ mod orders;
 mod outcome;
 mod reason;
 mod status;
+pub mod variables;
 
 pub use invocation::{Invocation, Mode, Usage, VerifiedIds, usage_text};
 pub use orders::{order, order_line};

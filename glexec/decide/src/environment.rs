@@ -3,6 +3,7 @@
 use super::config::{Config, Kept};
 use super::facts::Account;
 use super::names::never_kept;
+use contract::variables::{EPILOGUE_PREFIX, PREFIX, TMPDIR};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -75,16 +76,16 @@ pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CSt
     let mut out: Vec<CString> = kept.filter_map(|(name, value)| entry(name, value)).collect();
     out.extend(of_account(account));
     out.extend(entry(b"PATH", config.path.as_bytes()));
-    let tmpdir = environ.get("GLEXEC_TMPDIR").filter(|dir| dir.starts_with(b"/"));
+    let tmpdir = environ.get(TMPDIR).filter(|dir| dir.starts_with(b"/"));
     out.extend(tmpdir.and_then(|dir| entry(b"TMPDIR", dir)));
     out
 }
 
 fn is_allowed(name: &[u8], preserve: &[Kept]) -> bool {
-    if name.starts_with(b"GLEXEC_EPILOG_") || never_kept(name) {
+    if name.starts_with(EPILOGUE_PREFIX.as_bytes()) || never_kept(name) {
         return false;
     }
-    name.starts_with(b"GLEXEC_")
+    name.starts_with(PREFIX.as_bytes())
         || preserve.iter().any(|kept| match kept {
             Kept::Name(listed) => listed.as_bytes() == name,
             Kept::Prefix(prefix) => name.starts_with(prefix.as_bytes()),

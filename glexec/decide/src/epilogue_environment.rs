@@ -7,6 +7,7 @@ use super::facts::{Account, Caller};
 use super::plan::{Epilogue, Launch, Plan};
 use super::refusal::Refusal;
 use super::target::Target;
+use contract::variables::{epilogue, of_epilogue};
 use contract::{Ending, Reason, ResourceUsage};
 use nix::unistd::{Gid, Uid};
 use std::ffi::CString;
@@ -124,29 +125,29 @@ impl Late {
         };
         let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
         let mut out = vec![
-            ("GLEXEC_PID", self.glexec_pid.to_string()),
-            ("GLEXEC_SID", self.glexec_session.to_string()),
-            ("GLEXEC_PGID", self.glexec_group.to_string()),
-            ("TARGET_PID", self.payload_pid.to_string()),
-            ("TARGET_PGID", self.payload_group.to_string()),
-            ("TARGET_RC", code.to_string()),
-            ("RESULT", if self.lost { "lost" } else { result }.to_owned()),
-            ("TARGET_CORE_DUMPED", u8::from(core).to_string()),
-            ("STRAGGLERS", self.stragglers.to_string()),
-            ("ATTEMPT", self.attempt.to_string()),
-            ("START_TIME", self.start.to_string()),
-            ("END_TIME", self.end.to_string()),
-            ("USER_SECONDS", seconds(self.usage.user_us)),
-            ("SYSTEM_SECONDS", seconds(self.usage.system_us)),
-            ("MAX_RSS_KIB", self.usage.max_rss_kib.to_string()),
+            (epilogue::GLEXEC_PID, self.glexec_pid.to_string()),
+            (epilogue::GLEXEC_SID, self.glexec_session.to_string()),
+            (epilogue::GLEXEC_PGID, self.glexec_group.to_string()),
+            (epilogue::TARGET_PID, self.payload_pid.to_string()),
+            (epilogue::TARGET_PGID, self.payload_group.to_string()),
+            (epilogue::TARGET_RC, code.to_string()),
+            (epilogue::RESULT, if self.lost { "lost" } else { result }.to_owned()),
+            (epilogue::TARGET_CORE_DUMPED, u8::from(core).to_string()),
+            (epilogue::STRAGGLERS, self.stragglers.to_string()),
+            (epilogue::ATTEMPT, self.attempt.to_string()),
+            (epilogue::START_TIME, self.start.to_string()),
+            (epilogue::END_TIME, self.end.to_string()),
+            (epilogue::USER_SECONDS, seconds(self.usage.user_us)),
+            (epilogue::SYSTEM_SECONDS, seconds(self.usage.system_us)),
+            (epilogue::MAX_RSS_KIB, self.usage.max_rss_kib.to_string()),
         ];
-        out.extend(signal.map(|n| ("TARGET_SIGNAL", n.to_string())));
+        out.extend(signal.map(|n| (epilogue::TARGET_SIGNAL, n.to_string())));
         out.iter().filter_map(|(name, value)| variable(name, value.as_bytes())).collect()
     }
 }
 
 fn variable(name: &str, value: &[u8]) -> Option<CString> {
-    entry(format!("GLEXEC_EPILOG_{name}").as_bytes(), value)
+    entry(of_epilogue(name).as_bytes(), value)
 }
 
 /// Puts the epilogue into the plan.
@@ -230,27 +231,31 @@ pub fn environment(
 /// Who, what and for which job.
 fn told(plan: &Plan, job: &[(String, Vec<u8>)]) -> Vec<CString> {
     let mut out = identities(&plan.caller, &plan.target);
-    out.extend(variable("RUN_ID", plan.run_id.as_bytes()));
+    out.extend(variable(epilogue::RUN_ID, plan.run_id.as_bytes()));
     let argv = plan.argv.iter().enumerate();
-    out.extend(argv.filter_map(|(n, word)| variable(&format!("ARGV{n}"), word.as_bytes())));
-    out.extend(job.iter().filter_map(|(name, value)| variable(&format!("JOB_{name}"), value)));
+    out.extend(
+        argv.filter_map(|(n, word)| variable(&format!("{}{n}", epilogue::ARGV), word.as_bytes())),
+    );
+    out.extend(
+        job.iter().filter_map(|(name, value)| variable(&format!("{}{name}", epilogue::JOB), value)),
+    );
     out
 }
 
 fn identities(caller: &Caller, target: &Target) -> Vec<CString> {
     let gids = |gids: &[Gid]| gids.iter().map(Gid::to_string).collect::<Vec<_>>().join(":");
     let told = [
-        ("GLEXEC_USER", caller.shown_name().into_bytes()),
-        ("GLEXEC_GROUP", caller.shown_group().into_bytes()),
-        ("GLEXEC_UID", caller.uid().to_string().into_bytes()),
-        ("GLEXEC_GID", caller.gid().to_string().into_bytes()),
-        ("GLEXEC_SGIDS", gids(caller.groups()).into_bytes()),
-        ("TARGET_USER", target.name().as_bytes().to_vec()),
-        ("TARGET_GROUP", target.shown_group().into_bytes()),
-        ("TARGET_UID", target.uid().to_string().into_bytes()),
-        ("TARGET_GID", target.gid().to_string().into_bytes()),
-        ("TARGET_SGIDS", gids(target.groups()).into_bytes()),
-        ("TARGET_HOME", target.home().as_bytes().to_vec()),
+        (epilogue::GLEXEC_USER, caller.shown_name().into_bytes()),
+        (epilogue::GLEXEC_GROUP, caller.shown_group().into_bytes()),
+        (epilogue::GLEXEC_UID, caller.uid().to_string().into_bytes()),
+        (epilogue::GLEXEC_GID, caller.gid().to_string().into_bytes()),
+        (epilogue::GLEXEC_SGIDS, gids(caller.groups()).into_bytes()),
+        (epilogue::TARGET_USER, target.name().as_bytes().to_vec()),
+        (epilogue::TARGET_GROUP, target.shown_group().into_bytes()),
+        (epilogue::TARGET_UID, target.uid().to_string().into_bytes()),
+        (epilogue::TARGET_GID, target.gid().to_string().into_bytes()),
+        (epilogue::TARGET_SGIDS, gids(target.groups()).into_bytes()),
+        (epilogue::TARGET_HOME, target.home().as_bytes().to_vec()),
     ];
     told.iter().filter_map(|(name, value)| variable(name, value)).collect()
 }
@@ -274,7 +279,7 @@ const LONGEST_BLOCK: usize = 2 * 1024 * 1024 - 16 * 1024;
 /// pointers (execve(2), "Limits on size of arguments and environment").
 fn fits(path: &str, environment: &[CString]) -> bool {
     let late = Late::LONGEST.variables();
-    let signal = b"GLEXEC_EPILOG_TARGET_SIGNAL=64\0".len();
+    let signal = of_epilogue(epilogue::TARGET_SIGNAL).len() + "=64\0".len();
     let strings = || environment.iter().chain(&late).map(|e| e.as_bytes_with_nul().len());
     let size = |length: usize| length + size_of::<usize>();
     let all: usize = strings().map(size).sum();

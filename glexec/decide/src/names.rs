@@ -1,9 +1,7 @@
 //! Environment names that reach neither payload nor epilogue, whatever the configuration says.
 
 use super::config::Kept;
-
-/// What the epilogue is told; a caller's own of these are dropped, so they cannot be preserved.
-pub const EPILOGUE_PREFIX: &str = "GLEXEC_EPILOG_";
+use contract::variables::EPILOGUE_PREFIX;
 
 /// Loader, C library and interpreters take code or paths to code from these: a caller's would be
 /// obeyed by the target's programs and by a root epilogue. (DESIGN section 7.)

@@ -5,6 +5,7 @@
 use act::cgroups::Leaf;
 use act::held_processes::{Seen, UNKILLABLE, held, look, wait_for_all};
 use act::root::Root;
+use contract::variables::{epilogue, of_epilogue};
 use decide::entry::RecordedRun;
 use nix::unistd::Uid;
 use std::time::{Duration, Instant};
@@ -69,7 +70,8 @@ impl Lost<'_> {
         if !seen.uids.iter().all(is_the_sites) {
             return Some(false);
         }
-        let mark = format!("GLEXEC_EPILOG_GLEXEC_PID={}", self.recorded.entry.glexec.pid);
+        let name = of_epilogue(epilogue::GLEXEC_PID);
+        let mark = format!("{name}={}", self.recorded.entry.glexec.pid);
         process::has_variable(seen.pid, &mark).ok()
     }
 }

@@ -6,6 +6,7 @@ use crate::dialect::{self, KEY};
 use crate::record::{self, Record};
 use crate::settings::Settings;
 use adapter::{Log, Removal, Urgency, remove_as_told};
+use contract::variables::{epilogue, of_epilogue};
 use nix::unistd::Uid;
 use std::env::{args_os, var_os};
 use std::path::{Path, PathBuf};
@@ -29,10 +30,11 @@ pub fn record() -> u8 {
             return 1;
         }
     };
-    let sandbox = var_os(format!("GLEXEC_EPILOG_JOB_{KEY}")).map(PathBuf::from);
+    let sandbox = var_os(of_epilogue(&format!("{}{KEY}", epilogue::JOB))).map(PathBuf::from);
     let shown = dialect::short(sandbox.as_deref().unwrap_or(Path::new("")));
     LOG.say(Urgency::Notice, &format!("{}: {}", shown.display(), record.line()));
-    let caller = std::env::var("GLEXEC_EPILOG_GLEXEC_UID").ok().and_then(|uid| uid.parse().ok());
+    let caller =
+        std::env::var(of_epilogue(epilogue::GLEXEC_UID)).ok().and_then(|uid| uid.parse().ok());
     if let (Some(sandbox), Some(caller)) = (sandbox, caller) {
         if let Err(sentence) = record::leave(&record, &sandbox, Uid::from_raw(caller)) {
             LOG.say(Urgency::Notice, &sentence);
@@ -47,11 +49,12 @@ pub fn record() -> u8 {
 /// Removes what a killed run has left of its copy, with its target's rights: the path is the caller's
 /// word, and the payload may have filled it so that the site's epilogue would have no time left.
 fn remove_copy() -> Result<(), String> {
-    let number = |name: &str| {
-        std::env::var(format!("GLEXEC_EPILOG_TARGET_{name}")).ok().and_then(|id| id.parse().ok())
-    };
-    let place = var_os(format!("GLEXEC_EPILOG_JOB_{}", copy::VARIABLE)).map(PathBuf::from);
-    let (Some(place), Some(uid), Some(gid)) = (place, number("UID"), number("GID")) else {
+    let number = |name: &str| std::env::var(of_epilogue(name)).ok().and_then(|id| id.parse().ok());
+    let place =
+        var_os(of_epilogue(&format!("{}{}", epilogue::JOB, copy::VARIABLE))).map(PathBuf::from);
+    let (Some(place), Some(uid), Some(gid)) =
+        (place, number(epilogue::TARGET_UID), number(epilogue::TARGET_GID))
+    else {
         return Ok(());
     };
     let directory = Settings::read()?.sandbox.directory;

@@ -8,7 +8,7 @@ use crate::record;
 use crate::settings::{Settings, Way};
 use crate::verdict;
 use adapter::{Held, Hold, end_as, tree};
-use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
+use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, variables};
 use std::env::{var_os, vars_os};
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -64,8 +64,8 @@ fn held<'a>(
     words: Vec<OsString>,
     copied: Option<&SandboxCopy>,
 ) -> Hold<'a> {
-    let temporary = match (var_os("GLEXEC_TMPDIR"), var_os("TMPDIR")) {
-        (None, Some(directory)) => Some(("GLEXEC_TMPDIR".into(), directory)),
+    let temporary = match (var_os(variables::TMPDIR), var_os("TMPDIR")) {
+        (None, Some(directory)) => Some((variables::TMPDIR.into(), directory)),
         _ => None,
     };
     let secrets = vars_os().map(|(name, _)| name).filter(|name| dialect::is_secret(name));

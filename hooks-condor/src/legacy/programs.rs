@@ -6,6 +6,7 @@ use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
 use super::{OBEYED, TAKEN, UNPACKED, complain, target, wrapper};
 use crate::archive::{LeftOut, Rules, pack, unpack};
 use adapter::tree::{clear, open_directory};
+use contract::variables;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -78,11 +79,11 @@ fn call(glexec: &Glexec, words: &[&OsStr]) -> io::Result<Command> {
     let mut command = Command::new(&glexec.program);
     command.arg(std::env::current_exe()?).arg(AS_TARGET).args(words);
     match &glexec.certificate {
-        Some(path) => command.env("GLEXEC_CLIENT_CERT", path),
+        Some(path) => command.env(variables::CLIENT_CERT, path),
         // The pilot's own must not be taken for the job's.
-        None => command.env_remove("GLEXEC_CLIENT_CERT"),
+        None => command.env_remove(variables::CLIENT_CERT),
     };
-    command.env("GLEXEC_TARGET_PROXY", "/dev/null");
+    command.env(variables::TARGET_PROXY, "/dev/null");
     Ok(command)
 }
 

@@ -1,6 +1,7 @@
 //! For a pilot factory, before it offers a slot: does glexec work here? (Facts 1.2, the last
 //! paragraph: what glideinWMS asked.)
 
+use contract::variables;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -63,9 +64,9 @@ fn try_script(glexec: &Path, directory: &Path) -> Result<String, String> {
 /// Runs the words by glexec; its answer is a uid and the fixed text.
 fn ask(glexec: &Path, words: &[OsString]) -> Result<String, String> {
     let mut command = Command::new(glexec);
-    command.args(words).env_clear().stdin(Stdio::null()).env("GLEXEC_TARGET_PROXY", "/dev/null");
+    command.args(words).env_clear().stdin(Stdio::null()).env(variables::TARGET_PROXY, "/dev/null");
     if let Some(proxy) = std::env::var_os("X509_USER_PROXY").filter(|path| !path.is_empty()) {
-        command.env("GLEXEC_CLIENT_CERT", proxy);
+        command.env(variables::CLIENT_CERT, proxy);
     }
     let ended = command.output().map_err(|error| {
         format!("{glexec:?} cannot be started: {error}; install glexec, or name the right path")

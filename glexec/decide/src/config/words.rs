@@ -3,6 +3,7 @@
 
 use super::{Kept, Listed, Malformed, RowCaller};
 use crate::names;
+use contract::variables::EPILOGUE_PREFIX;
 
 /// Longest account, group or variable name, in bytes.
 const NAME_MAX: usize = 256;
@@ -162,7 +163,7 @@ pub(super) fn kept(word: &str) -> Result<Kept, String> {
         return Err(format!("`{word}` is no name of a variable"));
     }
     if stem.len() == word.len() {
-        return if names::never_kept(stem.as_bytes()) || stem.starts_with(names::EPILOGUE_PREFIX) {
+        return if names::never_kept(stem.as_bytes()) || stem.starts_with(EPILOGUE_PREFIX) {
             Err(format!(
                 "`{word}` is never kept, because programs take code from it or glexec itself sets it"
             ))
