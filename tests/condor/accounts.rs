@@ -125,7 +125,8 @@ fn waits_for_an_account(pool: &Pool) {
     held(pool, submit(pool, "exit 0"), &words);
     assert_eq!(refusals(pool, NONE), before + 3, "{:#?}", pool.log());
 
-    prepare(pool, "retries = 60\nretry_delay = 1");
+    // More than what follows takes on any machine.
+    prepare(pool, "retries = 3000\nretry_delay = 1\ntime_limit = 3000");
     let patient = submit(pool, "exit 5");
     pool.wait_until(LONG, || (refusals(pool, NONE) > before + 3).then_some(()));
 

@@ -112,7 +112,7 @@ impl Late {
         lost: false,
     };
 
-    /// The variables that tell it (DESIGN section 10).
+    /// The variables that tell it (docs/epilogue.md).
     pub fn variables(&self) -> Vec<CString> {
         let (result, signal, core) = match self.ending {
             Ok(Ending::Exited(_)) => ("exited", None, false),

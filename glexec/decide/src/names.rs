@@ -4,7 +4,7 @@ use super::config::Kept;
 use contract::variables::EPILOGUE_PREFIX;
 
 /// Loader, C library and interpreters take code or paths to code from these: a caller's would be
-/// obeyed by the target's programs and by a root epilogue. (DESIGN section 7.)
+/// obeyed by the target's programs and by a root epilogue.
 const NEVER: [&[u8]; 14] = [
     b"GLIBC_TUNABLES",
     b"GCONV_PATH",

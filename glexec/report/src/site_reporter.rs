@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 use system::text::escaped;
 
-/// How long a begin line, without which nothing runs, may take (DESIGN section 12).
+/// How long a begin line, without which nothing runs, may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a line may take that says why nothing ran.
 const SHORT: Duration = Duration::from_millis(250);

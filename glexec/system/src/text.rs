@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-/// A log line is cut here, with its full length told (DESIGN section 12).
+/// A log line is cut here, with its full length told.
 pub const LONGEST_LINE: usize = 8 * 1024;
 
 /// Escapes everything that could end, hide or forge a line: control bytes, `"`, `\`, and

@@ -148,7 +148,7 @@ words! {
     }
 }
 
-/// The epilogue's rules (section 10).
+/// The epilogue's rules (docs/configuration.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpilogueRule {
     /// Absolute and canonical by its text; never empty.
@@ -167,7 +167,7 @@ pub struct EpilogueRule {
     pub output: EpilogueOutput,
 }
 
-/// The log's rules (section 12).
+/// The log's rules (docs/configuration.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRule {
     /// Where to.
@@ -190,7 +190,7 @@ impl Default for LogRule {
     }
 }
 
-/// The state directory's rules (section 11).
+/// The state directory's rules (docs/configuration.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateRule {
     /// Absolute and canonical by its text.
@@ -201,7 +201,7 @@ pub struct StateRule {
     pub most_runs: u32,
 }
 
-/// The control groups' rules (section 9).
+/// The control groups' rules (docs/configuration.md).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CgroupRule {
     /// Where the lingering glexec moves itself, from each hierarchy's mount on.
