@@ -1,12 +1,13 @@
 //! Descriptors.
 
+use super::calls::{Numbers, Writes};
 use nix::errno::Errno;
 use std::ffi::{CStr, c_int, c_long};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 /// Marks every descriptor from `first` on close-on-exec, in one call (Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
-    const CLOSE_RANGE_CLOEXEC: c_int = 4;
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
     close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC)
 }
 
@@ -15,16 +16,17 @@ pub fn close_between(first: u32, last: u32) -> Result<(), Errno> {
     close_range(first, last, 0)
 }
 
-fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
-    // SAFETY: numbers in, number out. Whoever calls it owns no typed descriptor in the range,
-    // or means to lose it: threshold and letgo do, and they are the only callers.
-    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+/// Whoever calls it owns no typed descriptor in the range, or means to lose it: threshold and
+/// `close_descriptors` do, and they are the only callers.
+fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+    Numbers::CloseRange { first, last, flags }.make().map(drop)
 }
 
-/// Closes one descriptor by number, where no `OwnedFd` stands for it.
+/// Closes one descriptor by number, where no `OwnedFd` stands for it: its caller knows that, as
+/// `close_range`'s does.
 pub fn close_number(fd: RawFd) {
-    // SAFETY: as close_range: the caller knows that nothing owns this number.
-    unsafe { libc::close(fd) };
+    // Linux has closed the number whatever it says of the file.
+    let _ = nix::unistd::close(fd);
 }
 
 /// Takes context of a descriptor that was inherited by number and is known to be open.
@@ -49,28 +51,26 @@ pub fn duplicate_onto(file: BorrowedFd<'_>, number: RawFd) -> c_int {
 /// getxattr(2), of up to 64 KiB (the most there can be).
 pub fn attribute(path: &CStr, name: &CStr) -> Result<Vec<u8>, Errno> {
     let mut value = vec![0u8; 65_536];
-    let room = value.len();
-    // SAFETY: both strings are NUL-ended, `value` is valid for `room` bytes.
-    let got =
-        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), room) };
-    let got = Errno::result(got)?;
-    value.truncate(usize::try_from(got).unwrap_or(0));
+    let got = attribute_into(path, name, &mut value)?;
+    value.truncate(got);
     Ok(value)
+}
+
+/// What is remembered will do (linux/fcntl.h).
+const AT_STATX_DONT_SYNC: c_int = 0x4000;
+
+/// statx(2) of a descriptor: struct statx in 32-bit words.
+fn look(file: BorrowedFd<'_>, flags: c_int, wanted: u32) -> Result<[u32; 64], Errno> {
+    let mut answer = [0u32; 64];
+    Writes::Status { file, flags, wanted, answer: &mut answer }.make()?;
+    Ok(answer)
 }
 
 /// Kind (`S_IFMT` bits) and device (major, minor) of an open file, without asking its file
 /// system anything: a FUSE server may sleep (statx(2), `AT_STATX_DONT_SYNC`).
 pub fn kind_and_device(file: BorrowedFd<'_>) -> Result<(u32, (u32, u32)), Errno> {
-    const AT_STATX_DONT_SYNC: c_int = 0x4000;
     const STATX_TYPE: u32 = 1;
-    let mut answer = [0u32; 64];
-    let flags = AT_STATX_DONT_SYNC | libc::AT_EMPTY_PATH;
-    let fd = file.as_raw_fd();
-    // SAFETY: struct statx is 256 bytes, as `answer` is, and only written.
-    let done = unsafe {
-        libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, STATX_TYPE, &raw mut answer)
-    };
-    Errno::result(done)?;
+    let answer = look(file, AT_STATX_DONT_SYNC, STATX_TYPE)?;
     // stx_mode is the 16-bit field at byte 28, stx_dev_major and _minor are the words at byte 136.
     let [_, _, _, _, _, _, _, mode, ..] = answer;
     let [low, high, ..] = mode.to_ne_bytes();
@@ -101,17 +101,10 @@ pub struct Status {
 /// Looks at what a descriptor stands for: as the kernel remembers it (`asks` is false, no file
 /// system is asked) or as it is.
 pub fn status_of(file: BorrowedFd<'_>, asks: bool) -> Result<Status, Errno> {
-    const AT_STATX_DONT_SYNC: c_int = 0x4000;
     const STATX_MNT_ID: u32 = 0x1000;
     // STATX_BASIC_STATS, STATX_BTIME.
     const WANTED: u32 = 0x7ff | 0x800 | STATX_MNT_ID;
-    let mut answer = [0u32; 64];
-    let flags = libc::AT_EMPTY_PATH | if asks { 0 } else { AT_STATX_DONT_SYNC };
-    let fd = file.as_raw_fd();
-    // SAFETY: struct statx is 256 bytes, as `answer` is, and only written.
-    let done =
-        unsafe { libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, WANTED, &raw mut answer) };
-    Errno::result(done)?;
+    let answer = look(file, if asks { 0 } else { AT_STATX_DONT_SYNC }, WANTED)?;
     // Offsets in 32-bit words: linux/stat.h, struct statx.
     let word = |at: usize| answer.get(at).copied().unwrap_or(0);
     let two = |at: usize| {
@@ -179,9 +172,7 @@ pub fn set_attribute(path: &CStr, name: &CStr, value: Option<&[u8]>) -> Result<(
     Errno::result(done).map(drop)
 }
 
-pub(super) fn new_descriptor(fd: c_long) -> Result<OwnedFd, Errno> {
-    let fd = Errno::result(fd)?;
-    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made it, so nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+/// What a call has answered that makes a descriptor: nobody else owns it yet.
+pub(super) fn new_descriptor(made: c_long) -> Result<OwnedFd, Errno> {
+    RawFd::try_from(made).map(adopt).map_err(|_| Errno::EBADF)
 }

@@ -2,9 +2,11 @@
 //!
 //! Every function here is one system call (or one libc call that is one) with plain values in
 //! and a plain value out; none of them decides anything. One thread is assumed throughout: the
-//! program never starts another.
+//! program never starts another. `calls` lists what is asked of the kernel directly, and makes all
+//! of it in three blocks; the others are beside what is unsafe about them.
 #![allow(unsafe_code)]
 
+mod calls;
 mod files;
 mod processes;
 mod settings;

@@ -1,5 +1,6 @@
 //! Processes: made, executed, waited for, ended.
 
+use super::calls::{Numbers, Writes};
 use super::new_descriptor;
 use nix::errno::Errno;
 use nix::unistd::{Pid, Uid};
@@ -42,15 +43,15 @@ pub fn take_environment() -> Vec<CString> {
     // SAFETY: one thread, nothing else touches `environ` while we read the pointer.
     let mut at = unsafe { environ };
     while !at.is_null() {
-        // SAFETY: the kernel ends the array with a null pointer, at which this loop stops.
+        // SAFETY: the kernel ends the array with a null pointer, at which this loop stops: `at` is
+        // in the array.
         let entry = unsafe { *at };
         if entry.is_null() {
             break;
         }
         // SAFETY: a non-null entry is a NUL-ended string on the initial stack, which stays.
         taken.push(unsafe { CStr::from_ptr(entry) }.to_owned());
-        // SAFETY: `at` is not yet at the terminating null, so the next element exists.
-        at = unsafe { at.add(1) };
+        at = at.wrapping_add(1);
     }
     // SAFETY: one thread; nobody holds a pointer into the array of pointers.
     unsafe { libc::clearenv() };
@@ -129,32 +130,25 @@ pub fn execute_descriptor(
 /// waitid(2) with resource usage. `pid` `None` means any child. `Ok(None)`: none has ended yet.
 pub fn wait(pid: Option<Pid>, options: c_int) -> Result<Option<Waited>, Errno> {
     let (kind, id) = pid.map_or((libc::P_ALL, 0), |p| (libc::P_PID, p.as_raw()));
-    // SAFETY: all-zero is a valid siginfo_t and means "nobody" to waitid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: all-zero is a valid rusage.
-    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    let (mut info, mut used) = ([0; 32], [0; 18]);
     let options = options | libc::WNOHANG | libc::__WALL;
-    // SAFETY: both structures are valid for writing and outlive the call.
-    let done =
-        unsafe { libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options, &raw mut used) };
-    Errno::result(done)?;
-    // SAFETY: the kernel has filled si_pid, or left the zero.
-    let pid = unsafe { info.si_pid() };
+    Writes::Wait { whom: (kind, id), options, info: &mut info, used: &mut used }.make()?;
+    // siginfo_t as 64-bit Linux has it for a child: si_signo, si_errno, si_code, 4 bytes of nothing,
+    // si_pid, si_uid, si_status.
+    let [_, _, code, _, pid, _, status, ..] = info;
     if pid == 0 {
         return Ok(None);
     }
-    let us = |t: libc::timeval| {
-        let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
-        seconds * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0)
-    };
+    // struct rusage: seconds and microseconds of the user and the system, the largest resident set.
+    let [user_s, user_us, system_s, system_us, max_rss_kib, ..] =
+        used.map(|number: c_long| u64::try_from(number).unwrap_or(0));
     Ok(Some(Waited {
         pid: Pid::from_raw(pid),
-        code: info.si_code,
-        // SAFETY: si_status is filled wherever si_pid is.
-        status: unsafe { info.si_status() },
-        user_us: us(used.ru_utime),
-        system_us: us(used.ru_stime),
-        max_rss_kib: u64::try_from(used.ru_maxrss).unwrap_or(0),
+        code,
+        status,
+        user_us: user_s * 1_000_000 + user_us,
+        system_us: system_s * 1_000_000 + system_us,
+        max_rss_kib,
     }))
 }
 
@@ -168,9 +162,7 @@ pub fn has_process_of(uid: Uid) -> Result<bool, Errno> {
         return Err(Errno::EINVAL);
     }
     // The call itself gives 1 to 40; the library's function could give -1 for a nice value.
-    // SAFETY: numbers only.
-    let nice = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_USER, uid.as_raw()) };
-    match Errno::result(nice) {
+    match Numbers::PriorityOf(uid.as_raw()).make() {
         Ok(_) => Ok(true),
         Err(Errno::ESRCH) => Ok(false),
         Err(errno) => Err(errno),
@@ -179,13 +171,8 @@ pub fn has_process_of(uid: Uid) -> Result<bool, Errno> {
 
 /// Waits, for as long as it takes, until a child of ours has ended; it is not reaped.
 pub fn wait_for_end(child: Pid) -> Result<(), Errno> {
-    let options = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
-    let id = child.as_raw();
     loop {
-        // SAFETY: with null pointers nothing is written (waitid(2), the call itself).
-        let done =
-            unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, id, 0usize, options, 0usize) };
-        match Errno::result(done) {
+        match Numbers::End(child.as_raw()).make() {
             Err(Errno::EINTR) => {}
             done => return done.map(drop),
         }
@@ -194,6 +181,42 @@ pub fn wait_for_end(child: Pid) -> Result<(), Errno> {
 
 /// A descriptor that stands for a process (Linux 5.3).
 pub fn pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
-    // SAFETY: numbers in, a new descriptor out.
-    new_descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })
+    Numbers::Pidfd(pid.as_raw()).make().and_then(new_descriptor)
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a child that is looked at")]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    fn child(script: &str) -> Child {
+        Command::new("/bin/sh").args(["-c", script]).spawn().unwrap()
+    }
+
+    fn told(child: &Child) -> Waited {
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        wait_for_end(pid).unwrap();
+        let waited = wait(Some(pid), libc::WEXITED | libc::WNOWAIT).unwrap().unwrap();
+        assert_eq!(waited.pid, pid);
+        waited
+    }
+
+    #[test]
+    fn a_child_is_told_of_by_its_end_and_its_use() {
+        let mut running = child("exec sleep 60");
+        let pid = Pid::from_raw(i32::try_from(running.id()).unwrap());
+        assert!(wait(Some(pid), libc::WEXITED | libc::WNOWAIT).unwrap().is_none());
+        running.kill().unwrap();
+        let waited = told(&running);
+        assert_eq!((waited.code, waited.status), (libc::CLD_KILLED, libc::SIGKILL));
+        running.wait().unwrap();
+
+        let mut busy = child("i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; exit 7");
+        let waited = told(&busy);
+        assert_eq!((waited.code, waited.status), (libc::CLD_EXITED, 7));
+        assert!(waited.user_us > 0 && waited.user_us < 60_000_000, "{waited:?}");
+        assert!(waited.max_rss_kib > 100 && waited.max_rss_kib < 1_000_000, "{waited:?}");
+        busy.wait().unwrap();
+    }
 }
