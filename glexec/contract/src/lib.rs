@@ -1,6 +1,7 @@
 //! How glexec is called and how it ends: all that a caller or a hook may know of it.
 
 mod invocation;
+pub mod json;
 mod orders;
 mod outcome;
 mod reason;
