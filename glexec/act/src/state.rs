@@ -184,7 +184,7 @@ impl StateDir {
     /// [`Reason::State`]; [`Reason::TooManyRuns`]; [`Reason::ArgumentsTooLong`].
     pub fn begin(&self, entry: &Entry, most_runs: u32) -> Result<RunRecord, Refusal> {
         self.has_room(&entry.caller, most_runs)?;
-        let line = entry::line(entry).ok_or_else(|| state("an entry has no JSON".to_owned()))?;
+        let line = entry::line(entry);
         self.has_room_for(&entry.caller, line.len())?;
         let mine = name_begins(entry.caller.uid);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -445,7 +445,7 @@ impl RunRecord {
     /// # Errors
     /// write(2)'s; then nothing was added.
     pub fn add(&self, phase: &Phase) -> Result<(), Errno> {
-        self.write(entry::line(phase).ok_or(Errno::EINVAL)?)
+        self.write(entry::line(phase))
     }
 
     /// Half a line would take the next one with it: it is taken back, and where that fails, too,

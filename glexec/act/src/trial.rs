@@ -35,7 +35,7 @@ pub fn of_plan(root: &Root, plan: &Plan, rule: &StateRule) -> Result<(), Refusal
     let directory = StateDir::open(root, rule)?;
     let entry: Entry = plan.entry(supervisor, Vec::new());
     directory.has_room(&entry.caller, rule.most_runs)?;
-    let line = line(&entry).ok_or_else(|| directory.unusable("a new entry", Errno::EINVAL))?;
+    let line = line(&entry);
     directory.has_room_for(&entry.caller, line.len())?;
     write(&directory, entry.caller.uid, &line)
 }

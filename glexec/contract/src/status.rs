@@ -1,10 +1,11 @@
 //! The status stream: one JSON object a line, so that nobody has to guess from one byte.
 
 use super::Ending;
-use serde::{Deserialize, Serialize};
+use super::json::{self, Json, Object};
 
 /// What the payload used, as getrusage(2) tells it of it and its waited-for children.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
 pub struct Usage {
     /// User CPU time, microseconds.
     pub user_us: u64,
@@ -87,8 +88,9 @@ impl From<Ending> for EpilogueResult {
 }
 
 /// One line of the status stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
+#[cfg_attr(feature = "read", serde(tag = "event", rename_all = "kebab-case"))]
 pub enum Record {
     /// A rehearsal: this is who the payload would run as. Nothing was started.
     Rehearsed {
@@ -99,7 +101,7 @@ pub enum Record {
         /// Its primary gid.
         gid: u32,
         /// Whether it is one of a pool: the run itself may get another.
-        #[serde(default)]
+        #[cfg_attr(feature = "read", serde(default))]
         pool: bool,
     },
     /// The payload runs.
@@ -111,7 +113,7 @@ pub enum Record {
         /// The target's account name.
         target: String,
         /// What the run is called in the log, in the epilogue's environment and in `glexec-admin ps`.
-        #[serde(default)]
+        #[cfg_attr(feature = "read", serde(default))]
         run_id: String,
     },
     /// The payload has ended, or could not be started.
@@ -119,16 +121,14 @@ pub enum Record {
         /// `exited`, `killed` or `not-started`.
         result: String,
         /// Its exit code, where it exited.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u8>,
         /// The signal it died of.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<u8>,
         /// Whether a core was written.
-        #[serde(default)]
+        #[cfg_attr(feature = "read", serde(default))]
         core_dumped: bool,
         /// What it used.
-        #[serde(default)]
+        #[cfg_attr(feature = "read", serde(default))]
         usage: Usage,
     },
     /// What the payload left behind.
@@ -143,7 +143,6 @@ pub enum Record {
         /// `ok`, `exit`, `signal`, `timeout` or `not-started`.
         result: String,
         /// Exit code or signal number.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u8>,
         /// How long it took.
         seconds: f64,
@@ -153,7 +152,7 @@ pub enum Record {
         /// glexec's own exit code.
         code: u8,
         /// Records dropped because the reader slept.
-        #[serde(default)]
+        #[cfg_attr(feature = "read", serde(default))]
         dropped: u32,
     },
     /// A `--settle` has gone through the runs that match.
@@ -205,45 +204,202 @@ impl Record {
         Self::Epilogue { result: result.word().to_owned(), code: result.number(), seconds }
     }
 
-    /// The line to write, with its newline. Empty where it cannot be written down.
+    /// The line to write, with its newline.
     #[must_use]
     pub fn line(&self) -> String {
-        serde_json::to_string(self).map_or_else(|_| String::new(), |json| json + "\n")
+        json::line(self)
     }
 
     /// Reads one line of the stream.
     ///
     /// # Errors
     /// Where the line is no record.
+    #[cfg(feature = "read")]
     pub fn parse(line: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(line)
+    }
+}
+
+impl Json for Usage {
+    fn write(&self, out: &mut String) {
+        let Self { user_us, system_us, max_rss_kib } = self;
+        let object = Object::begin(out).with("user_us", user_us).with("system_us", system_us);
+        object.with("max_rss_kib", max_rss_kib).end();
+    }
+}
+
+impl Json for Record {
+    fn write(&self, out: &mut String) {
+        let object = Object::begin(out);
+        let begin = |event: &str| object.with("event", &event);
+        let object = match self {
+            Self::Rehearsed { target, uid, gid, pool } => {
+                let object = begin("rehearsed").with("target", target);
+                object.with("uid", uid).with("gid", gid).with("pool", pool)
+            }
+            Self::Started { glexec_pid, payload_pid, target, run_id } => {
+                let object = begin("started").with("glexec_pid", glexec_pid);
+                object
+                    .with("payload_pid", payload_pid)
+                    .with("target", target)
+                    .with("run_id", run_id)
+            }
+            Self::Payload { result, code, signal, core_dumped, usage } => {
+                let object = begin("payload").with("result", result);
+                let object = object.with_if(code.is_some(), "code", code);
+                let object = object.with_if(signal.is_some(), "signal", signal);
+                object.with("core_dumped", core_dumped).with("usage", usage)
+            }
+            Self::Stragglers { found, ended } => {
+                begin("stragglers").with("found", found).with("ended", ended)
+            }
+            Self::Epilogue { result, code, seconds } => {
+                let object = begin("epilogue").with("result", result);
+                object.with_if(code.is_some(), "code", code).with("seconds", seconds)
+            }
+            Self::Finished { code, dropped } => {
+                begin("finished").with("code", code).with("dropped", dropped)
+            }
+            Self::Settled { paid, live, owed } => {
+                begin("settled").with("paid", paid).with("live", live).with("owed", owed)
+            }
+            Self::Refused { code, reason, sentence } => begin("refused")
+                .with("code", code)
+                .with("reason", reason)
+                .with("sentence", sentence),
+        };
+        object.end();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// Who reads the stream may have been built with an earlier glexec: the lines stay as they are.
+    #[test]
+    fn the_lines_are_these() {
+        let text = || "a \"\\\n\u{1b}\u{7f}é".to_owned();
+        let usage = Usage { user_us: 1, system_us: u64::MAX, max_rss_kib: 3 };
+        for (record, line) in [
+            (
+                Record::Rehearsed { target: text(), uid: 5, gid: 6, pool: true },
+                "{\"event\":\"rehearsed\",\"target\":\"a \\\"\\\\\\n\\u001b\u{7f}é\",\"uid\":5,\"gid\":6,\"pool\":true}",
+            ),
+            (
+                Record::Started {
+                    glexec_pid: 7,
+                    payload_pid: 8,
+                    target: "p".to_owned(),
+                    run_id: "5.6.7".to_owned(),
+                },
+                r#"{"event":"started","glexec_pid":7,"payload_pid":8,"target":"p","run_id":"5.6.7"}"#,
+            ),
+            (
+                Record::payload(Ending::Killed { signal: 9, core: true }, usage),
+                r#"{"event":"payload","result":"killed","signal":9,"core_dumped":true,"usage":{"user_us":1,"system_us":18446744073709551615,"max_rss_kib":3}}"#,
+            ),
+            (
+                Record::not_started(126),
+                r#"{"event":"payload","result":"not-started","code":126,"core_dumped":false,"usage":{"user_us":0,"system_us":0,"max_rss_kib":0}}"#,
+            ),
+            (
+                Record::Stragglers { found: 2, ended: 1 },
+                r#"{"event":"stragglers","found":2,"ended":1}"#,
+            ),
+            (
+                Record::epilogue(EpilogueResult::Ok, 0.000_034),
+                r#"{"event":"epilogue","result":"ok","code":0,"seconds":0.000034}"#,
+            ),
+            (
+                Record::epilogue(EpilogueResult::Timeout, 30.0),
+                r#"{"event":"epilogue","result":"timeout","seconds":30.0}"#,
+            ),
+            (
+                Record::Finished { code: 3, dropped: 0 },
+                r#"{"event":"finished","code":3,"dropped":0}"#,
+            ),
+            (
+                Record::Settled { paid: 1, live: 2, owed: 3 },
+                r#"{"event":"settled","paid":1,"live":2,"owed":3}"#,
+            ),
+            (
+                Record::Refused {
+                    code: 203,
+                    reason: "banned".to_owned(),
+                    sentence: "no".to_owned(),
+                },
+                r#"{"event":"refused","code":203,"reason":"banned","sentence":"no"}"#,
+            ),
+        ] {
+            assert_eq!(record.line(), line.to_owned() + "\n");
+        }
+    }
 
     #[test]
-    fn what_is_written_is_read_back() {
-        let killed = Ending::Killed { signal: 9, core: false };
-        for record in [
-            Record::payload(killed, Usage::default()),
-            Record::payload(Ending::Exited(3), Usage::default()),
-            Record::epilogue(EpilogueResult::Timeout, 1.5),
-            Record::Finished { code: 3, dropped: 0 },
-            Record::Refused {
-                code: 203,
-                reason: "not-listed".to_owned(),
-                sentence: "refused \"\n".to_owned(),
-            },
-        ] {
-            let line = record.line();
-            assert_eq!(line.matches('\n').count(), 1);
-            assert_eq!(Record::parse(&line).unwrap(), record);
-        }
+    fn a_word_and_a_number_are_read_back() {
         for result in [EpilogueResult::Ok, EpilogueResult::Exit(3), EpilogueResult::NotStarted] {
             assert_eq!(EpilogueResult::read(result.word(), result.number()), Some(result));
+        }
+    }
+
+    fn any_record() -> impl Strategy<Value = Record> {
+        let usage = any::<(u64, u64, u64)>().prop_map(|(user_us, system_us, max_rss_kib)| Usage {
+            user_us,
+            system_us,
+            max_rss_kib,
+        });
+        prop_oneof![
+            any::<(String, u32, u32, bool)>()
+                .prop_map(|(target, uid, gid, pool)| Record::Rehearsed { target, uid, gid, pool }),
+            any::<(i32, i32, String, String)>().prop_map(
+                |(glexec_pid, payload_pid, target, run_id)| Record::Started {
+                    glexec_pid,
+                    payload_pid,
+                    target,
+                    run_id
+                }
+            ),
+            (any::<(String, Option<u8>, Option<u8>, bool)>(), usage).prop_map(
+                |((result, code, signal, core_dumped), usage)| Record::Payload {
+                    result,
+                    code,
+                    signal,
+                    core_dumped,
+                    usage
+                }
+            ),
+            any::<(u32, u32)>().prop_map(|(found, ended)| Record::Stragglers { found, ended }),
+            any::<(String, Option<u8>, u32)>().prop_map(|(result, code, thousandths)| {
+                // serde_json reads longer ones up to their last digit.
+                let seconds = f64::from(thousandths) / 1000.0;
+                Record::Epilogue { result, code, seconds }
+            }),
+            any::<(u8, u32)>().prop_map(|(code, dropped)| Record::Finished { code, dropped }),
+            any::<(u32, u32, u32)>().prop_map(|(paid, live, owed)| Record::Settled {
+                paid,
+                live,
+                owed
+            }),
+            any::<(u8, String, String)>().prop_map(|(code, reason, sentence)| Record::Refused {
+                code,
+                reason,
+                sentence
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_and_is_as_serde_json_has_it(record in any_record()) {
+            let line = record.line();
+            prop_assert_eq!(line.matches('\n').count(), 1);
+            prop_assert_eq!(&Record::parse(&line).unwrap(), &record);
+            // Its own order of the members aside.
+            let json = serde_json::from_str::<Value>(&line).unwrap();
+            prop_assert_eq!(json.to_string().len() + 1, line.len(), "{}", line);
         }
     }
 }

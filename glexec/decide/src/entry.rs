@@ -2,12 +2,16 @@
 //! process that owed it is gone. One file a run: a line that says who and what, then a line for
 //! each phase.
 
+#[cfg(feature = "read")]
+mod read;
+mod write;
+
 use contract::{Ending, ResourceUsage};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use system::Birth;
+
+pub use write::line;
 
 /// What this program writes. It reads the earlier ones, too; later ones are kept as they are, never
 /// guessed at.
@@ -19,7 +23,8 @@ const PAUSES: [u64; 5] = [0, 60, 300, 900, 900];
 const CALLERS_PAUSE: u64 = 60;
 
 /// Where and when pids mean what they say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
 pub struct Place {
     /// /proc/sys/kernel/random/boot_id.
     pub boot: String,
@@ -28,7 +33,8 @@ pub struct Place {
 }
 
 /// Somebody's ids and name, as far as they matter afterwards.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
 pub struct Person {
     /// By the account database.
     pub name: String,
@@ -43,7 +49,8 @@ pub struct Person {
 pub type Made = (u64, (u64, u32));
 
 /// What the file system itself calls a directory, across mounts and boots (`name_to_handle_at(2)`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
 pub struct Handle {
     /// The file system's own kind of handle.
     pub kind: i32,
@@ -52,7 +59,8 @@ pub struct Handle {
 }
 
 /// A directory of the caller's that the target has for the run: enough to know it again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
 pub struct Handed {
     /// As the caller named it.
     pub path: Bytes,
@@ -63,16 +71,15 @@ pub struct Handed {
     /// When it was made: seconds and nanoseconds.
     pub born: (u64, u32),
     /// The devices of all directories on the way, itself the last. Entries of before have none.
-    #[serde(default)]
+    #[cfg_attr(feature = "read", serde(default))]
     pub devices: Vec<(u32, u32)>,
     /// Every directory above it, `/` the first. Entries of version 1 have none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "read", serde(default))]
     pub above: Vec<Made>,
     /// Where the file system gives one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<Handle>,
     /// Whether its file system is memory, and gone with the boot.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "read", serde(default))]
     pub volatile: bool,
 }
 
@@ -119,16 +126,18 @@ impl Handed {
 }
 
 /// The first line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
 pub struct Entry {
     /// [`VERSION`] of the glexec that wrote it.
     pub version: u32,
     /// As begin and end line have it; empty in an entry of a version before.
-    #[serde(default)]
+    #[cfg_attr(feature = "read", serde(default))]
     pub run_id: String,
     /// Where its pids mean something.
     pub place: Place,
     /// The glexec that lingers.
+    #[cfg_attr(feature = "read", serde(with = "read::Process"))]
     pub glexec: Birth,
     /// glexec's session and process group.
     pub session: i32,
@@ -141,7 +150,7 @@ pub struct Entry {
     /// Whom the payload ran as.
     pub target: Person,
     /// Whether the payload is in glexec's group, with the caller's terminal.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "read", serde(default))]
     pub shares_group: bool,
     /// Whether the target's account was this run's alone.
     pub exclusive: bool,
@@ -156,35 +165,33 @@ pub struct Entry {
     /// What the epilogue is told besides, as far as it was known at the begin.
     pub told: Vec<Bytes>,
     /// The directories that the target has.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "read", serde(default))]
     pub handed: Vec<Handed>,
 }
 
 /// The other lines.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
+#[cfg_attr(feature = "read", serde(tag = "phase", rename_all = "kebab-case"))]
 pub enum Phase {
     /// The payload may run.
     Started {
         /// Its process.
+        #[cfg_attr(feature = "read", serde(with = "read::Process"))]
         payload: Birth,
         /// Its own control group of version 2.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         cgroup: Option<String>,
     },
     /// It has ended.
     Ended {
         /// Its exit code.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u8>,
         /// The signal it died of.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<u8>,
         /// Whether a core was written.
-        #[serde(default)]
+        #[cfg_attr(feature = "read", serde(default))]
         core: bool,
         /// The code for a payload that could not be started.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         not_started: Option<u8>,
         /// What it used.
         usage: ResourceUsage,
@@ -200,10 +207,11 @@ pub enum Phase {
         /// Seconds since 1970.
         at: u64,
         /// Its process.
+        #[cfg_attr(feature = "read", serde(with = "read::Process"))]
         epilogue: Birth,
         /// In reach of the caller's scheduler, which may end everything of a job: by the run's own
         /// glexec or by `--settle`. Such attempts do not count, or a user could use them all up.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[cfg_attr(feature = "read", serde(default))]
         within: bool,
     },
     /// An attempt came to nothing: not started, not trusted, or ended from outside.
@@ -215,7 +223,7 @@ pub enum Phase {
         /// What kept it from its end.
         why: String,
         /// Whether the caller's scheduler could reach it.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[cfg_attr(feature = "read", serde(default))]
         within: bool,
     },
     /// An attempt to give the directories back left something the target's.
@@ -227,7 +235,7 @@ pub enum Phase {
         /// What kept the directories.
         why: String,
         /// Whether the caller's scheduler could reach it.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[cfg_attr(feature = "read", serde(default))]
         within: bool,
     },
     /// The directories are the caller's again: that debt is paid.
@@ -245,11 +253,6 @@ pub enum Phase {
         /// Exit code or signal number.
         code: Option<u8>,
     },
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 /// Who would pay.
@@ -283,36 +286,8 @@ impl Bytes {
     }
 }
 
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text: String = self.0.iter().copied().map(shown).collect();
-        serializer.serialize_str(&text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes: Option<Vec<u8>> = text.chars().map(byte_of).collect();
-        bytes.map(Self).ok_or_else(|| D::Error::custom("a character that stands for no byte"))
-    }
-}
-
 /// Where the characters of control bytes begin.
 const OF_CONTROL: u32 = 256;
-
-fn shown(byte: u8) -> char {
-    let control = byte.is_ascii_control().then(|| char::from_u32(OF_CONTROL + u32::from(byte)));
-    control.flatten().unwrap_or(char::from(byte))
-}
-
-fn byte_of(character: char) -> Option<u8> {
-    let number = u32::from(character);
-    match number.checked_sub(OF_CONTROL) {
-        None => u8::try_from(number).ok(),
-        Some(control) => u8::try_from(control).ok().filter(u8::is_ascii_control),
-    }
-}
 
 /// Why a file tells of no run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -358,32 +333,6 @@ pub enum Owed {
 }
 
 impl RecordedRun {
-    /// Reads a file. A line that is not whole, at the end or before it, was being written when the
-    /// disk was full or the power went. It tells nothing: least of all that something is paid, so
-    /// what it would have said is owed still.
-    ///
-    /// # Errors
-    /// [`Unreadable`].
-    pub fn read(text: &[u8]) -> Result<Self, Unreadable> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-        let garbage =
-            |e: serde_json::Error| Unreadable::Garbage(system::text::one_line(&e.to_string()));
-        let whole = memchr::memrchr(b'\n', text).and_then(|end| text.get(..end));
-        let whole = whole.ok_or_else(|| Unreadable::Garbage("it has no whole line".to_owned()))?;
-        let mut lines = whole.split(|byte| *byte == b'\n');
-        let first = lines.next().unwrap_or_default();
-        let Versioned { version } = serde_json::from_slice(first).map_err(garbage)?;
-        if !(1..=VERSION).contains(&version) {
-            return Err(Unreadable::Version(version));
-        }
-        let entry = serde_json::from_slice(first).map_err(garbage)?;
-        let phases = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
-        Ok(Self { entry, phases })
-    }
-
     /// What this payer owes at this time (seconds since 1970) of the epilogue.
     pub fn debt(&self, now: u64, payer: Trigger) -> Owed {
         if self.phases.iter().any(|phase| matches!(phase, Phase::Done { .. })) {
@@ -538,19 +487,12 @@ impl Phase {
     }
 }
 
-/// A line of the file, its newline included; `None` where it cannot be written down.
-pub fn line(value: &impl Serialize) -> Option<Vec<u8>> {
-    let mut line = serde_json::to_vec(value).ok()?;
-    line.push(b'\n');
-    Some(line)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entry() -> Entry {
+    pub(super) fn entry() -> Entry {
         let person = |uid| Person { name: format!("u{uid}"), uid, gids: vec![uid, 5] };
         Entry {
             version: VERSION,
@@ -574,19 +516,20 @@ mod tests {
     }
 
     fn text(phases: &[Phase]) -> Vec<u8> {
-        let lines = phases.iter().map(|phase| line(phase).unwrap());
-        std::iter::once(line(&entry()).unwrap()).chain(lines).collect::<Vec<_>>().concat()
+        let lines = phases.iter().map(|phase| line(phase));
+        std::iter::once(line(&entry())).chain(lines).collect::<Vec<_>>().concat()
     }
 
-    fn attempt(number: u32, at: u64) -> Phase {
+    pub(super) fn attempt(number: u32, at: u64) -> Phase {
         Phase::Attempt { number, at, epilogue: Birth { pid: 30, start: 31 }, within: false }
     }
 
-    fn within(number: u32, at: u64) -> Phase {
+    pub(super) fn within(number: u32, at: u64) -> Phase {
         Phase::Attempt { number, at, epilogue: Birth { pid: 30, start: 31 }, within: true }
     }
 
-    const STARTED: Phase = Phase::Started { payload: Birth { pid: 20, start: 21 }, cgroup: None };
+    pub(super) const STARTED: Phase =
+        Phase::Started { payload: Birth { pid: 20, start: 21 }, cgroup: None };
 
     #[test]
     fn what_is_written_is_read_back_and_a_torn_line_is_no_line() {
@@ -621,8 +564,8 @@ mod tests {
     #[test]
     fn a_line_that_is_torn_in_the_middle_tells_nothing_and_what_follows_still_counts() {
         let done = Phase::Done { result: "ok".to_owned(), code: Some(0) };
-        let torn = line(&done).unwrap();
-        let next = line(&attempt(1, 80)).unwrap();
+        let torn = line(&done);
+        let next = line(&attempt(1, 80));
         for length in 0..torn.len() {
             for end in [&b""[..], b"\n"] {
                 let begin = [text(&[STARTED]), torn[..length].to_vec(), end.to_vec()].concat();
@@ -683,8 +626,8 @@ mod tests {
         };
         let recorded = |phases: &[Phase], handed: Vec<Handed>| {
             let entry = Entry { handed, ..entry() };
-            let lines = phases.iter().map(|phase| line(phase).unwrap());
-            let text = std::iter::once(line(&entry).unwrap()).chain(lines).collect::<Vec<_>>();
+            let lines = phases.iter().map(|phase| line(phase));
+            let text = std::iter::once(line(&entry)).chain(lines).collect::<Vec<_>>();
             RecordedRun::read(&text.concat()).unwrap()
         };
         let not = |number, at, within| Phase::NotBack { number, at, why: "x".to_owned(), within };
@@ -773,9 +716,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_come_back_and_any_file_is_read_without_a_panic(bytes: Vec<u8>) {
-            let written = serde_json::to_string(&Bytes(bytes.clone())).unwrap();
-            prop_assert!(!written.contains('\n'));
-            prop_assert!(written.len() <= 2 * bytes.len() + 2, "bounded: {written}");
+            let written = String::from_utf8(line(&Bytes(bytes.clone()))).unwrap();
+            prop_assert_eq!(written.matches('\n').count(), 1);
+            prop_assert!(written.len() <= 2 * bytes.len() + 3, "bounded: {written}");
             prop_assert_eq!(serde_json::from_str::<Bytes>(&written).unwrap(), Bytes(bytes.clone()));
             let _ = RecordedRun::read(&bytes);
         }
