@@ -199,18 +199,38 @@ fn nothing_that_may_fail_is_unwrapped_in_shipped_code() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Everything that is built or tested with, as cargo knows it.
-fn packages() -> Vec<serde_json::Value> {
-    let words = ["metadata", "--format-version=1", "--locked", "--filter-platform"];
+/// What cargo answers in the folder of the setuid program.
+fn cargo(words: &[&str]) -> Vec<u8> {
     let told = std::process::Command::new(env!("CARGO"))
         .args(words)
-        .arg("x86_64-unknown-linux-gnu")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    told.stdout
+}
+
+/// Everything that is built or tested with, as cargo knows it.
+fn packages() -> Vec<serde_json::Value> {
+    let platform = "--filter-platform=x86_64-unknown-linux-gnu";
+    let told = cargo(&["metadata", "--format-version=1", "--locked", platform]);
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
     told["packages"].as_array().unwrap().clone()
+}
+
+#[test]
+fn the_setuid_program_has_nothing_in_it_that_only_the_others_need() {
+    const OTHERS: [&str; 7] =
+        ["anyhow", "clap", "serde", "serde_core", "serde_json", "strsim", "tracing"];
+    // The configuration is still read by serde.
+    const STILL: [&str; 2] = ["serde", "serde_core"];
+    let told = cargo(&["tree", "-p", "glexec", "-e", "normal", "--offline", "--prefix", "none"]);
+    let told = String::from_utf8(told).unwrap();
+    let names = || told.lines().filter_map(|line| line.split(' ').next());
+    assert!(names().any(|name| name == "glexec-act"), "{told}");
+    let found: Vec<&str> =
+        OTHERS.into_iter().filter(|other| names().any(|name| name == *other)).collect();
+    assert_eq!(found, STILL);
 }
 
 #[test]
