@@ -36,7 +36,7 @@ pub struct Apart {
     pid: Pid,
     /// What it has to say.
     answer: OwnedFd,
-    hearing: StatusReader,
+    reader: StatusReader,
 }
 
 /// Starts a process of root's own that becomes glexec-settle, which does what is wanted and answers
@@ -56,11 +56,11 @@ pub fn start(
     secure_open::open_file(&path, &Trust::default()).map_err(|u| failed(u.clause()))?;
     drop(root);
     let (answer, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
-    let (hearing, telling) = exec_status::pair().map_err(errno)?;
+    let (reader, writer) = exec_status::pair().map_err(errno)?;
     match privilege.fork().map_err(errno)? {
-        Side::Parent(pid) => Ok(Apart { pid, answer, hearing }),
+        Side::Parent(pid) => Ok(Apart { pid, answer, reader }),
         Side::Child => {
-            let mut open = vec![theirs.as_raw_fd(), telling.number()];
+            let mut open = vec![theirs.as_raw_fd(), writer.number()];
             open.extend(lock.map(Settling::number));
             let failure = match stand_apart(privilege, &open) {
                 Ok(asides) => {
@@ -76,7 +76,7 @@ pub fn start(
                 }
                 Err(failure) => failure,
             };
-            telling.tell(failure);
+            writer.tell(failure);
             kernel::exit_now(127)
         }
     }
@@ -104,10 +104,10 @@ fn become_program(path: &str, call: &SettleCall) -> Failure {
 fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Vec<Birth>, Failure> {
     privilege.lower_again().map_err(Failure::at(Step::Uid))?;
     close_descriptors::close_all_but(open).map_err(Failure::at(Step::Descriptors))?;
-    let (let_go, closers) =
+    let (closed, closers) =
         close_descriptors::let_go_of_standard(privilege).map_err(Failure::at(Step::Descriptors))?;
     let switched = |_| Failure { step: Step::Uid, errno: Errno::EPERM };
-    let root = privilege.become_immune(&let_go).map_err(switched)?;
+    let root = privilege.become_immune(&closed).map_err(switched)?;
     clean::start(&root)?;
     // One that has ended by now is none.
     let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
@@ -136,7 +136,7 @@ impl Apart {
         }
         // It has closed its answer, so it is about to end.
         kernel::wait_for_end(self.pid).map_err(|e| failed(e.desc()))?;
-        match (self.hearing.verdict(), descendants::reap(self.pid)) {
+        match (self.reader.verdict(), descendants::reap(self.pid)) {
             (Verdict::Failed(failure), _) => Err(failed(&failure.told())),
             (_, Some((Ending::Exited(0), _))) => read_answer(&answer),
             (_, Some((Ending::Exited(code), _))) => Err(failed(&format!("it exited {code}"))),

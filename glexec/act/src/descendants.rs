@@ -134,7 +134,7 @@ pub(super) struct Descendant {
 /// What a look at the descendants brought.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tree {
-    pub(super) kin: Vec<Descendant>,
+    pub(super) processes: Vec<Descendant>,
     /// Whether the look was whole: where the kernel did not say, or time was up, there may be more.
     pub(super) whole: bool,
 }
@@ -142,7 +142,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Whether nobody is there, for all that can be told.
     pub(super) fn is_empty(&self) -> bool {
-        self.whole && self.kin.is_empty()
+        self.whole && self.processes.is_empty()
     }
 }
 
@@ -153,24 +153,24 @@ pub(super) fn descendants(root: &Root, spared: &Exempt, (deep, until): (bool, In
     const MOST: usize = 100_000;
     let own = Pid::this();
     let Ok(children) = living_children(spared) else { return Tree::default() };
-    let mut tree = Tree { kin: Vec::new(), whole: true };
+    let mut tree = Tree { processes: Vec::new(), whole: true };
     let mut todo: Vec<Descendant> =
         children.into_iter().map(|pid| Descendant { pid, parent: own }).collect();
-    while let Some(kin) = todo.pop() {
-        if tree.kin.len() >= MOST || Instant::now() >= until {
+    while let Some(descendant) = todo.pop() {
+        if tree.processes.len() >= MOST || Instant::now() >= until {
             tree.whole = false;
             break;
         }
-        match stat_of(kin.pid) {
-            Ok(Some(stat)) if !stat.has_ended() => tree.kin.push(kin),
+        match stat_of(descendant.pid) {
+            Ok(Some(stat)) if !stat.has_ended() => tree.processes.push(descendant),
             Ok(_) => {}
             Err(_) => tree.whole = false,
         }
-        if deep || !spared.nested.is(root, kin.pid) {
-            match process::children_of(kin.pid) {
+        if deep || !spared.nested.is(root, descendant.pid) {
+            match process::children_of(descendant.pid) {
                 Ok(below) => {
                     let below = below.into_iter().filter(|pid| !spared.spares(*pid));
-                    todo.extend(below.map(|pid| Descendant { pid, parent: kin.pid }));
+                    todo.extend(below.map(|pid| Descendant { pid, parent: descendant.pid }));
                 }
                 Err(_) => tree.whole = false,
             }
@@ -182,15 +182,15 @@ pub(super) fn descendants(root: &Root, spared: &Exempt, (deep, until): (bool, In
 /// Sends a signal to one of the run's, and to nobody who has got its pid since: the descriptor
 /// is opened first, then it is made sure that this process is still there, and still under whom
 /// it was found, or under us.
-pub(super) fn signal(_root: &Root, kin: Descendant, number: i32) {
+pub(super) fn signal(_root: &Root, descendant: Descendant, number: i32) {
     let is_ours = || {
-        let stat = stat_of(kin.pid).ok().flatten();
-        stat.is_some_and(|stat| [kin.parent, Pid::this()].contains(&stat.parent))
+        let stat = stat_of(descendant.pid).ok().flatten();
+        stat.is_some_and(|stat| [descendant.parent, Pid::this()].contains(&stat.parent))
     };
-    let Ok(pidfd) = kernel::pidfd(kin.pid) else {
+    let Ok(pidfd) = kernel::pidfd(descendant.pid) else {
         // Kernels before 5.3: at least the number is one of the run's now.
         if is_ours() {
-            let _ = kernel::kill(kin.pid.as_raw(), number);
+            let _ = kernel::kill(descendant.pid.as_raw(), number);
         }
         return;
     };
@@ -229,20 +229,20 @@ pub(super) fn kill_below(root: &Root, supervisor: Pid) {
         below.map(move |pid| Descendant { pid, parent })
     };
     let mut todo: Vec<Descendant> = under(supervisor).collect();
-    while let Some(kin) = todo.pop() {
+    while let Some(descendant) = todo.pop() {
         // What runs as root below it is its epilogue, not its payload.
-        let uids = process::uids_of(kin.pid).ok().flatten();
+        let uids = process::uids_of(descendant.pid).ok().flatten();
         if uids.is_some_and(|uids| uids.iter().all(|uid| !uid.is_root())) {
-            todo.extend(under(kin.pid));
-            signal(root, kin, libc::SIGKILL);
+            todo.extend(under(descendant.pid));
+            signal(root, descendant, libc::SIGKILL);
         }
     }
 }
 
 /// A signal by the caller's order to one of the run. A nested glexec is asked to end, not killed.
-pub(super) fn order(root: &Root, (spared, kin): (&Exempt, Descendant), number: i32) {
-    let nested = number == libc::SIGKILL && spared.nested.is(root, kin.pid);
-    signal(root, kin, if nested { libc::SIGTERM } else { number });
+pub(super) fn order(root: &Root, (spared, descendant): (&Exempt, Descendant), number: i32) {
+    let nested = number == libc::SIGKILL && spared.nested.is(root, descendant.pid);
+    signal(root, descendant, if nested { libc::SIGTERM } else { number });
 }
 
 /// Whether there is a child besides the spared ones, by the kernel's word.

@@ -112,20 +112,20 @@ pub fn try_identity(root: &Root, epilogue: &Epilogue, program: &Program) -> Resu
         );
         Refusal::configuration(Reason::EpilogueIdentity, detail)
     };
-    let (hearing, telling) = exec_status::pair().map_err(|e| refuse(e.desc()))?;
+    let (reader, writer) = exec_status::pair().map_err(|e| refuse(e.desc()))?;
     match kernel::fork().map_err(|e| refuse(e.desc()))? {
         Side::Child => {
             let tried = assume(root, &as_planned(identity));
             match tried.and_then(|()| can_be_started(&epilogue.path, program)) {
                 Ok(()) => kernel::exit_now(0),
-                Err(failure) => telling.tell(failure),
+                Err(failure) => writer.tell(failure),
             }
             kernel::exit_now(127)
         }
         Side::Parent(child) => {
-            drop(telling);
+            drop(writer);
             let code = helper::end(child, PATIENCE);
-            match (hearing.verdict(), code) {
+            match (reader.verdict(), code) {
                 (Verdict::Failed(failure), _) => Err(refuse(&failure.told())),
                 (_, Some(0)) => Ok(()),
                 _ => Err(refuse("the process that tried it did not end by itself")),
@@ -183,29 +183,29 @@ impl EpilogueContext<'_> {
 pub fn run(
     root: &Root,
     events: &mut EventWait<'_>,
-    stage: &EpilogueContext<'_>,
+    context: &EpilogueContext<'_>,
     reporter: &dyn Reporter,
 ) -> (EpilogueResult, Duration) {
     // The clock runs before there is anything to be timed.
     let start = Instant::now();
     let not_started = |why: &str| {
-        let (number, at) = (stage.attempt, now());
-        stage.note(
-            &Phase::Failed { number, at, why: why.to_owned(), within: stage.within },
+        let (number, at) = (context.attempt, now());
+        context.note(
+            &Phase::Failed { number, at, why: why.to_owned(), within: context.within },
             reporter,
         );
         reporter.log(Level::Error, &format!("the epilogue was not started: {why}"));
         (EpilogueResult::NotStarted, start.elapsed())
     };
-    let program = match open(root, stage.epilogue) {
+    let program = match open(root, context.epilogue) {
         Ok(program) => program,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
-    let exposed = leave_foreign(root, stage.safe, reporter).is_none();
+    let exposed = leave_foreign(root, context.safe, reporter).is_none();
     // The caller may have filled the limit on processes that this one is under, too.
-    let until = start + stage.epilogue.timeout;
+    let until = start + context.epilogue.timeout;
     let (pid, child, mut output) = loop {
-        match launch(root, stage, &program, reporter) {
+        match launch(root, context, &program, reporter) {
             Ok(started) => break started,
             Err(Errno::EAGAIN | Errno::ENOMEM) if Instant::now() < until && !*events.hurry => {
                 events.wait(&[], Instant::now() + RETRY);
@@ -215,26 +215,26 @@ pub fn run(
     };
     drop(program);
     let birth = process::own_birth(pid);
-    let seen = (stage, start, exposed, reporter);
+    let seen = (context, start, exposed, reporter);
     let End { result, owed } = watch(root, events, (pid, &child, &mut output), seen);
-    let mut spared = stage.spared.clone();
+    let mut spared = context.spared.clone();
     if descendants::reap(pid).is_none() {
         reporter.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
         spared.asides.extend(birth.ok());
     }
-    stragglers::clear(root, events, (&spared, None), stage.graces);
+    stragglers::clear(root, events, (&spared, None), context.graces);
     output.finish(reporter);
     match owed {
         Some(why) if result == EpilogueResult::NotStarted => not_started(&why),
         Some(why) => {
             reporter.log(Level::Error, &format!("the epilogue is owed: {why}"));
-            let (number, at) = (stage.attempt, now());
-            stage.note(&Phase::Failed { number, at, why, within: stage.within }, reporter);
+            let (number, at) = (context.attempt, now());
+            context.note(&Phase::Failed { number, at, why, within: context.within }, reporter);
             (result, start.elapsed())
         }
         None => {
             let (word, code) = (result.word().to_owned(), result.number());
-            stage.note(&Phase::Done { result: word, code }, reporter);
+            context.note(&Phase::Done { result: word, code }, reporter);
             (result, start.elapsed())
         }
     }
@@ -242,12 +242,12 @@ pub fn run(
 
 fn launch(
     root: &Root,
-    stage: &EpilogueContext<'_>,
+    context: &EpilogueContext<'_>,
     program: &Program,
     reporter: &dyn Reporter,
 ) -> Result<(Pid, exec_status::StatusReader, Output), Errno> {
-    let (hearing, telling) = exec_status::pair()?;
-    let (ours, theirs) = match stage.epilogue.output {
+    let (reader, writer) = exec_status::pair()?;
+    let (ours, theirs) = match context.epilogue.output {
         EpilogueOutput::Null => (None, None),
         EpilogueOutput::Log => {
             // Only our end must never block; the epilogue's is an ordinary pipe.
@@ -261,32 +261,36 @@ fn launch(
     match kernel::fork()? {
         Side::Parent(pid) => {
             if let Ok(epilogue) = process::own_birth(pid) {
-                let (number, at) = (stage.attempt, now());
-                stage
-                    .note(&Phase::Attempt { number, at, epilogue, within: stage.within }, reporter);
+                let (number, at) = (context.attempt, now());
+                context.note(
+                    &Phase::Attempt { number, at, epilogue, within: context.within },
+                    reporter,
+                );
             }
             key.turn();
-            Ok((pid, hearing, Output::new(ours)))
+            Ok((pid, reader, Output::new(ours)))
         }
         Side::Child if latch.wait(key) != exec_status::Released::Go => {
             // What was not let go has not run, and is owed.
-            telling.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
+            writer.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
             kernel::exit_now(127)
         }
-        Side::Child => become_epilogue(root, stage, (program, theirs.as_ref()), (parent, &telling)),
+        Side::Child => {
+            become_epilogue(root, context, (program, theirs.as_ref()), (parent, &writer))
+        }
     }
 }
 
 fn become_epilogue(
     root: &Root,
-    stage: &EpilogueContext<'_>,
+    context: &EpilogueContext<'_>,
     (program, output): (&Program, Option<&OwnedFd>),
-    (parent, telling): (Pid, &StatusWriter),
+    (parent, writer): (Pid, &StatusWriter),
 ) -> ! {
-    let path = CString::new(stage.epilogue.path.as_str()).unwrap_or_default();
+    let path = CString::new(context.epilogue.path.as_str()).unwrap_or_default();
     let argv = Block::new(std::iter::once(&path));
-    let environment = Block::new(stage.environment.iter());
-    let failure = match prepare(root, stage, output, parent) {
+    let environment = Block::new(context.environment.iter());
+    let failure = match prepare(root, context, output, parent) {
         Err(failure) => failure,
         // A script is opened by its interpreter, by name; nobody untrusted can have changed what
         // the name leads to, or the directories would not have been found trustworthy.
@@ -298,18 +302,18 @@ fn become_epilogue(
             Failure { step: Step::Exec, errno }
         }
     };
-    telling.tell(failure);
+    writer.tell(failure);
     kernel::exit_now(127)
 }
 
 fn prepare(
     root: &Root,
-    stage: &EpilogueContext<'_>,
+    context: &EpilogueContext<'_>,
     output: Option<&OwnedFd>,
     parent: Pid,
 ) -> Result<(), Failure> {
     clean::start(root)?;
-    let identity = as_planned(&stage.epilogue.identity);
+    let identity = as_planned(&context.epilogue.identity);
     assume(root, &identity)?;
     if !identity.uid.is_root() {
         keyring::join_own().map_err(Failure::at(Step::Keyring))?;
@@ -400,12 +404,12 @@ type Child<'c> = (Pid, &'c exec_status::StatusReader, &'c mut Output);
 fn watch(
     root: &Root,
     events: &mut EventWait<'_>,
-    (pid, hearing, output): Child<'_>,
-    (stage, start, exposed, reporter): (&EpilogueContext<'_>, Instant, bool, &dyn Reporter),
+    (pid, reader, output): Child<'_>,
+    (context, start, exposed, reporter): (&EpilogueContext<'_>, Instant, bool, &dyn Reporter),
 ) -> End {
     let pidfd = kernel::pidfd(pid).ok();
     let mut clock = Clock {
-        deadline: Deadline::new(start, stage.epilogue.timeout),
+        deadline: Deadline::new(start, context.epilogue.timeout),
         mounts: OnceCell::new(),
         looked: Instant::now(),
         doubt: exposed.then(|| "others than root could have frozen it".to_owned()),
@@ -417,7 +421,7 @@ fn watch(
     let (mut pending, mut not_started) = (true, None);
     loop {
         let mut others = vec![];
-        others.extend(pending.then(|| hearing.as_fd()));
+        others.extend(pending.then(|| reader.as_fd()));
         others.extend(pidfd.as_ref().map(|fd| fd.as_fd()));
         others.extend(output.as_fd());
         events.wait(&others, clock.deadline.next(Instant::now()));
@@ -426,7 +430,7 @@ fn watch(
         let ended = descendants::ended(pid);
         // Asked after its end, the pipe says for certain what it may not have said before.
         if pending {
-            let (still, why) = heard(hearing);
+            let (still, why) = heard(reader);
             pending = still && ended.is_none();
             not_started = why.or(not_started);
         }
@@ -449,7 +453,7 @@ fn watch(
                 not_started = Some("its time ran out before it was executed".to_owned());
                 (libc::SIGKILL, Time::Killed, Duration::from_secs(1))
             }
-            Time::Enough => (libc::SIGTERM, Time::Asked, stage.graces.kill),
+            Time::Enough => (libc::SIGTERM, Time::Asked, context.graces.kill),
             Time::Asked | Time::Killed => (libc::SIGKILL, Time::Killed, Duration::from_secs(1)),
         };
         let _ = kernel::kill(-pid.as_raw(), signal);
@@ -465,8 +469,8 @@ fn watch(
 }
 
 /// Whether a child is still on its way to its exec, and why it has not come there, where it failed.
-fn heard(hearing: &exec_status::StatusReader) -> (bool, Option<String>) {
-    match hearing.verdict() {
+fn heard(reader: &exec_status::StatusReader) -> (bool, Option<String>) {
+    match reader.verdict() {
         Verdict::Pending => (true, None),
         Verdict::Gone => (false, None),
         Verdict::Failed(failure) => (false, Some(failure.told())),

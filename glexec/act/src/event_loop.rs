@@ -32,27 +32,27 @@ impl Run<'_> {
     /// Waits for the payload's end; forwards and obeys meanwhile. The payload is not reaped.
     pub(super) fn until_the_end(
         &mut self,
-        hearing: StatusReader,
+        reader: StatusReader,
     ) -> (Result<Ending, u8>, ResourceUsage) {
-        let (mut hearing, mut failure) = (Some(hearing), None);
+        let (mut reader, mut failure) = (Some(reader), None);
         let mut orphans_wait = false;
         loop {
             let mut others = vec![];
             others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
-            others.extend(hearing.as_ref().map(|h| h.as_fd()));
+            others.extend(reader.as_ref().map(|h| h.as_fd()));
             let look = self.parent.as_ref().map(ParentWatch::next);
             let now = orphans_wait.then(Instant::now);
             let next = [self.until, look, now].into_iter().flatten().min();
             let news = self.watch.wait(&others, next);
             drop(others);
-            match hearing.as_ref().map(StatusReader::verdict) {
+            match reader.as_ref().map(StatusReader::verdict) {
                 Some(Verdict::Pending) | None => {}
                 Some(Verdict::Gone) => {
-                    hearing = None;
+                    reader = None;
                     self.tell_started();
                 }
                 Some(Verdict::Failed(told)) => {
-                    hearing = None;
+                    reader = None;
                     failure = Some(self.not_started(told));
                 }
             }
@@ -62,7 +62,7 @@ impl Run<'_> {
             };
             if let Some((ending, usage)) = self.ended(over) {
                 // By now the pipe says for certain what it did not when it was asked before.
-                match hearing.as_ref().map(StatusReader::verdict) {
+                match reader.as_ref().map(StatusReader::verdict) {
                     Some(Verdict::Failed(told)) => failure = Some(self.not_started(told)),
                     Some(Verdict::Gone | Verdict::Pending) => self.tell_started(),
                     None => {}
@@ -175,8 +175,10 @@ impl Run<'_> {
                 let spared = Exempt { awaited: Some(self.payload), ..self.spared() };
                 let until = Instant::now() + UNKILLABLE;
                 // Who is not shown now is reached by the clearing.
-                for kin in descendants::descendants(&self.root, &spared, (false, until)).kin {
-                    descendants::order(&self.root, (&spared, kin), number.into());
+                for descendant in
+                    descendants::descendants(&self.root, &spared, (false, until)).processes
+                {
+                    descendants::order(&self.root, (&spared, descendant), number.into());
                 }
                 if i32::from(number) == libc::SIGKILL {
                     self.until = Some(Instant::now() + UNKILLABLE);

@@ -119,8 +119,8 @@ pub enum Verdict {
 /// # Errors
 /// pipe2(2)'s.
 pub fn pair() -> Result<(StatusReader, StatusWriter), Errno> {
-    let (hearing, telling) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    Ok((StatusReader(hearing), StatusWriter(telling)))
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    Ok((StatusReader(reader), StatusWriter(writer)))
 }
 
 impl StatusWriter {
@@ -237,13 +237,13 @@ mod tests {
 
     #[test]
     fn a_failure_arrives_as_it_was_told_and_an_end_is_an_end() {
-        let (hearing, telling) = pair().unwrap();
-        assert_eq!(hearing.verdict(), Verdict::Pending);
+        let (reader, writer) = pair().unwrap();
+        assert_eq!(reader.verdict(), Verdict::Pending);
         let failure = Failure { step: Step::Exec, errno: Errno::ENOENT };
-        telling.tell(failure);
-        assert_eq!(hearing.verdict(), Verdict::Failed(failure));
-        drop(telling);
-        assert_eq!(hearing.verdict(), Verdict::Gone);
+        writer.tell(failure);
+        assert_eq!(reader.verdict(), Verdict::Failed(failure));
+        drop(writer);
+        assert_eq!(reader.verdict(), Verdict::Gone);
     }
 
     #[test]
@@ -265,9 +265,9 @@ mod tests {
     #[test]
     fn every_step_has_its_number() {
         for step in Step::ALL {
-            let (hearing, telling) = pair().unwrap();
-            telling.tell(Failure { step, errno: Errno::EPERM });
-            assert!(matches!(hearing.verdict(), Verdict::Failed(f) if f.step == step));
+            let (reader, writer) = pair().unwrap();
+            writer.tell(Failure { step, errno: Errno::EPERM });
+            assert!(matches!(reader.verdict(), Verdict::Failed(f) if f.step == step));
         }
     }
 }

@@ -253,7 +253,7 @@ fn hold(handed: &Handed, state: &StateDir) -> Result<Option<Hold>, Refusal> {
 
 /// Lets a directory go: the name goes while its lock is still held. Where it stays, the next run
 /// takes it as it is.
-fn let_go(state: &StateDir, hold: &Hold) {
+fn release(state: &StateDir, hold: &Hold) {
     let _ = unlinkat(state.descriptor(), hold.name.as_str(), UnlinkatFlags::NoRemoveDir);
 }
 
@@ -385,7 +385,7 @@ impl DirectoryTransfer {
 
     /// Lets the directories go as they are.
     pub(super) fn release(self) {
-        self.held.iter().for_each(|(_, hold)| let_go(&self.state, hold));
+        self.held.iter().for_each(|(_, hold)| release(&self.state, hold));
     }
 }
 
@@ -465,7 +465,7 @@ fn one_again(
         Again::Gone(what) => {
             // The lost run's own lock has nobody who removes it.
             if let Some(hold) = hold(handed, state).map_err(clause)? {
-                let_go(state, &hold);
+                release(state, &hold);
             }
             return Ok(Regained::Gone(what));
         }
@@ -482,6 +482,6 @@ fn one_again(
         Ok(_) => Ok(Regained::Gone("it belongs to somebody else now")),
         Err(errno) => Err(format!("it cannot be looked at ({})", errno.desc())),
     };
-    let_go(state, &hold);
+    release(state, &hold);
     regained
 }

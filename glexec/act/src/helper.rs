@@ -54,19 +54,19 @@ pub fn ask(
     secure_open::open_file(&path, &Trust::default()).map_err(|e| failed(e.clause()))?;
     let errno = |e: Errno| failed(e.desc());
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
-    let (hearing, telling) = exec_status::pair().map_err(errno)?;
+    let (reader, writer) = exec_status::pair().map_err(errno)?;
     let caller = privilege.map(whose_rights);
     match kernel::fork().map_err(errno)? {
         Side::Child => {
-            telling.tell(become_helper(&root, &path, words, (caller, &theirs)));
+            writer.tell(become_helper(&root, &path, words, (caller, &theirs)));
             kernel::exit_now(127)
         }
         Side::Parent(pid) => {
-            drop((theirs, telling));
+            drop((theirs, writer));
             let answer = listen(&ours, pid);
             let status = end(pid, Duration::from_secs(1));
             let answer = answer.map_err(failed)?;
-            match (hearing.verdict(), status) {
+            match (reader.verdict(), status) {
                 (exec_status::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
                 (_, Some(0)) => Ok(answer),
                 (_, Some(code)) => Err(failed(&format!("it exited {code}{}", told(&answer)))),

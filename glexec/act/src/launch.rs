@@ -94,7 +94,7 @@ pub(super) struct Waiting {
     pub(super) pid: Pid,
     /// Where it will stand among process groups and sessions.
     pub(super) place: Place,
-    hearing: StatusReader,
+    reader: StatusReader,
     key: GateOpener,
 }
 
@@ -103,10 +103,10 @@ pub(super) struct Waiting {
 /// # Errors
 /// [`Reason::Internal`].
 pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<Waiting, Refusal> {
-    let (hearing, telling) = exec_status::pair().map_err(|e| failed("pipe", e))?;
+    let (reader, writer) = exec_status::pair().map_err(|e| failed("pipe", e))?;
     let (latch, key) = exec_status::gate().map_err(|e| failed("pipe", e))?;
     match privilege.fork().map_err(not_forked)? {
-        Side::Parent(pid) => Ok(Waiting { pid, place: start.place, hearing, key }),
+        Side::Parent(pid) => Ok(Waiting { pid, place: start.place, reader, key }),
         Side::Child => {
             // Who hangs while it closes something for the parent may hold the other end of the
             // gate open, so the parent's death has to tell by itself.
@@ -114,7 +114,7 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
                 start.parent.map_or(Ok(()), die_with).map_err(Failure::at(Step::Parent))
             });
             if let Err(failure) = ready {
-                telling.tell(failure);
+                writer.tell(failure);
                 kernel::exit_now(127)
             }
             match latch.wait(key) {
@@ -123,13 +123,13 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
                         Ok(root) => become_payload(&root, start),
                         Err(_) => Failure { step: Step::Start, errno: Errno::EPERM },
                     };
-                    telling.tell(failure);
+                    writer.tell(failure);
                     say_why(start.plan, failure);
                 }
                 Released::Say(line) => say(privilege, &line),
                 // What was not let go was not started, whoever hears it.
                 Released::End => {
-                    telling.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
+                    writer.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
                 }
             }
             kernel::exit_now(127)
@@ -174,7 +174,7 @@ impl Waiting {
             let _ = setpgid(self.pid, self.pid);
         }
         self.key.turn();
-        (self.pid, self.hearing)
+        (self.pid, self.reader)
     }
 
     /// Nothing will be started. What the caller is to read on stderr the waiting process says:

@@ -28,7 +28,7 @@ pub(super) struct StatusProxy {
 #[derive(Debug)]
 pub(super) struct Stops {
     /// Tells it that the payload was stopped.
-    telling: OwnedFd,
+    pipe: OwnedFd,
     proxy: Pid,
 }
 
@@ -37,7 +37,7 @@ impl Stops {
     /// The status proxy's going on comes as a CONT.
     pub(super) fn stop(&self) {
         // Where it is gone the run is told of that. A pipe that is full says it already.
-        let _ = write(&self.telling, &[0]);
+        let _ = write(&self.pipe, &[0]);
     }
 
     /// Has it go on to tell the payload's end: a payload that stands still may be killed.
@@ -50,7 +50,7 @@ impl Stops {
 
     /// The descriptor that must stay open.
     pub(super) fn number(&self) -> RawFd {
-        self.telling.as_raw_fd()
+        self.pipe.as_raw_fd()
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn split(
     let pipe = || pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
     let stops = shares.then(pipe).transpose().map_err(failed)?;
     let (told, stops) = stops.map_or((None, None), |(told, stops)| (Some(told), Some(stops)));
-    let stops = stops.map(|telling| Stops { telling, proxy: Pid::this() });
+    let stops = stops.map(|pipe| Stops { pipe, proxy: Pid::this() });
     match privilege.fork().map_err(not_forked)? {
         Side::Child => {
             drop((theirs, told));
@@ -105,10 +105,10 @@ pub(super) fn split(
 /// Lets go of all that is the caller's, as the caller; only then this process may be immune.
 fn stand_apart(privilege: &Privilege, owed: bool, open: &[RawFd]) -> Result<(), Errno> {
     close_descriptors::close_all_but(open)?;
-    let (let_go, _) = close_descriptors::let_go_of_standard(privilege)?;
+    let (closed, _) = close_descriptors::let_go_of_standard(privilege)?;
     chdir("/")?;
     if owed {
-        return privilege.become_immune(&let_go).map(drop).map_err(|_| Errno::EPERM);
+        return privilege.become_immune(&closed).map(drop).map_err(|_| Errno::EPERM);
     }
     privilege.give_up()
 }

@@ -76,11 +76,11 @@ pub(super) fn clear(
     if tree.is_empty() {
         return Leftovers::default();
     }
-    for kin in &tree.kin {
+    for descendant in &tree.processes {
         // Without a grace only who runs an epilogue of its own is asked first.
-        if !graces.kill.is_zero() || spared.nested.is(root, kin.pid) {
-            descendants::signal(root, *kin, libc::SIGTERM);
-            descendants::signal(root, *kin, libc::SIGCONT);
+        if !graces.kill.is_zero() || spared.nested.is(root, descendant.pid) {
+            descendants::signal(root, *descendant, libc::SIGTERM);
+            descendants::signal(root, *descendant, libc::SIGCONT);
         }
     }
     let until = Instant::now() + graces.kill;
@@ -91,7 +91,7 @@ pub(super) fn clear(
     }
     let left = kill(root, events, (spared, leaf), graces.nested);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let found = tree.kin.len().max(left);
+    let found = tree.processes.len().max(left);
     Leftovers { found: count(found), ended: count(found - left) }
 }
 
@@ -131,22 +131,22 @@ fn kill(
         let now = Instant::now();
         let has_time = |pid: Pid| now < nested_until && spared.nested.is(root, pid);
         let (supervisors, others): (Vec<Descendant>, Vec<Descendant>) =
-            tree.kin.iter().partition(|kin| has_time(kin.pid));
+            tree.processes.iter().partition(|descendant| has_time(descendant.pid));
         // Who was under a nested run, or was one, has had no KILL so far: its clocks begin now.
         if waited_for_nested && supervisors.is_empty() {
             patience = Patience::new();
         }
         waited_for_nested = !supervisors.is_empty();
-        if tree.kin != before {
+        if tree.processes != before {
             patience.until = now + UNKILLABLE;
         }
         if (now >= patience.until || now >= patience.storm) && supervisors.is_empty() {
-            return tree.kin.len().max(1);
+            return tree.processes.len().max(1);
         }
-        before = tree.kin;
+        before = tree.processes;
         // A killed process forks no more, so a storm loses ground with every round.
-        for kin in &others {
-            descendants::signal(root, *kin, libc::SIGKILL);
+        for descendant in &others {
+            descendants::signal(root, *descendant, libc::SIGKILL);
         }
         for child in children.iter().flatten().filter(|child| !has_time(**child)) {
             descendants::kill_child(root, *child);

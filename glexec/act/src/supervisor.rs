@@ -91,9 +91,9 @@ pub fn linger(
     open: Open<'_>,
     reporter: &dyn Reporter,
 ) -> Result<(Ended, Rest), Refusal> {
-    let (mut run, hearing, start) = Run::start(context, open, reporter)?;
-    let (ending, mut usage) = run.until_the_end(hearing);
-    run.machine.stage = Progress::After;
+    let (mut run, reader, start) = Run::start(context, open, reporter)?;
+    let (ending, mut usage) = run.until_the_end(reader);
+    run.machine.progress = Progress::After;
     run.stops.iter().for_each(|stops| stops.go_on(&run.root));
     // Before anybody is told, and before the time that stragglers take: who is killed meanwhile must
     // not have a sweep tell another code.
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
             };
         // Before the payload may run: from then on somebody could want to freeze who owes something.
         let safe = settle_in(&root, linger, owed, reporter);
-        let (payload, hearing) = waiting.go();
+        let (payload, reader) = waiting.go();
         // One that has hung up on its work and whose birth cannot be told is a straggler like others.
         let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
         let descriptor_proxies =
@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
             stops,
             safe,
         };
-        Ok((run, hearing, since))
+        Ok((run, reader, since))
     }
 
     /// Ends or counts what was left behind, then reaps the payload. Its status is final now,
@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
         let mut spared = Exempt { payload: Some(self.payload), ..self.spared() };
         if self.context.linger.stragglers == config::Stragglers::Ignore {
             let until = Instant::now() + UNKILLABLE;
-            let left = descendants::descendants(&self.root, &spared, (true, until)).kin.len();
+            let left = descendants::descendants(&self.root, &spared, (true, until)).processes.len();
             let found = u32::try_from(left).unwrap_or(u32::MAX);
             return (Leftovers { found, ended: 0 }, descendants::reap(self.payload));
         }
@@ -331,7 +331,7 @@ impl<'a> Run<'a> {
             lost: false,
         };
         let spares = self.context.linger.stragglers == config::Stragglers::Ignore;
-        let stage = EpilogueContext {
+        let context = EpilogueContext {
             spared: Exempt {
                 payload: self.gave_up.then_some(self.payload),
                 owner: spares.then(|| self.context.plan.target.uid()),
@@ -347,7 +347,7 @@ impl<'a> Run<'a> {
         };
         let (watch, machine, hurry) = (&mut self.watch, &mut self.machine, &mut self.hurry);
         let mut events = EventWait { watch, machine, hurry };
-        let (result, took) = epilogue::run(&self.root, &mut events, &stage, self.reporter);
+        let (result, took) = epilogue::run(&self.root, &mut events, &context, self.reporter);
         self.reporter.status(&Record::epilogue(result, took.as_secs_f64()));
         Some((result, took))
     }
@@ -379,7 +379,7 @@ fn begin(
 ) -> Result<Begun, Refusal> {
     let RunContext { plan, linger, privilege, .. } = context;
     close_descriptors::let_go_of(&plan.keep_fds);
-    let (let_go, closers) = close_descriptors::let_go_of_standard(privilege)
+    let (closed, closers) = close_descriptors::let_go_of_standard(privilege)
         .map_err(|errno| failed("letting go of the caller's descriptors", errno))?;
     // The payload's process has the caller's directory for itself.
     chdir("/").map_err(|errno| failed("leaving the caller's directory", errno))?;
@@ -388,7 +388,7 @@ fn begin(
         true => descriptor_proxy::start(privilege, open.status, &mut open.orders)?,
         false => None,
     };
-    let root = if owed { privilege.become_immune(&let_go)? } else { privilege.raise()? };
+    let root = if owed { privilege.become_immune(&closed)? } else { privilege.raise()? };
     kernel::control(libc::PR_SET_CHILD_SUBREAPER, 1)
         .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
     let watch = EventSources::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;

@@ -78,7 +78,7 @@ impl Clocks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateMachine {
     /// How far the run is.
-    pub stage: Progress,
+    pub progress: Progress,
     clocks: Clocks,
     terms_of_root: u32,
 }
@@ -86,7 +86,7 @@ pub struct StateMachine {
 impl StateMachine {
     /// For a payload that is being started.
     pub const fn new(clocks: Clocks) -> Self {
-        Self { stage: Progress::Running, clocks, terms_of_root: 0 }
+        Self { progress: Progress::Running, clocks, terms_of_root: 0 }
     }
 
     /// What to do about an event; `asked` is how long ago the payload got its first TERM. A caller
@@ -97,10 +97,10 @@ impl StateMachine {
             self.terms_of_root += 1;
         }
         let grace = self.clocks.kill_grace.saturating_sub(asked.unwrap_or_default());
-        match (self.stage, event) {
+        match (self.progress, event) {
             (Progress::Running, Input::Term { .. }) => {
                 if self.clocks.term_grace.is_some() {
-                    self.stage = Progress::Ending;
+                    self.progress = Progress::Ending;
                 }
                 Action::Term(self.clocks.term_grace)
             }
@@ -112,7 +112,7 @@ impl StateMachine {
             (Progress::Killed, Input::TimeUp) => Action::GiveUp,
             (Progress::Running | Progress::Ending | Progress::Killed, Input::Order(n)) => match n {
                 SIGKILL => {
-                    self.stage = Progress::Killed;
+                    self.progress = Progress::Killed;
                     Action::Everybody(n)
                 }
                 SIGSTOP | SIGCONT => Action::Everybody(n),
@@ -120,12 +120,12 @@ impl StateMachine {
                 n => Action::Forward(n),
             },
             (Progress::Running | Progress::Ending, Input::CallerGone) => {
-                self.stage = Progress::Ending;
+                self.progress = Progress::Ending;
                 Action::Term(Some(grace))
             }
             (Progress::Running, Input::TimeUp) => Action::Nothing,
             (Progress::Ending, Input::TimeUp) => {
-                self.stage = Progress::Killed;
+                self.progress = Progress::Killed;
                 Action::Kill
             }
             (Progress::After, Input::Term { .. }) => {
@@ -157,7 +157,7 @@ mod tests {
     fn a_forwarded_term_starts_no_clock_unless_the_site_says_so() {
         let mut plain = machine(None);
         assert_eq!(plain.hear(Input::Term { from_root: false }, None), Action::Term(None));
-        assert_eq!(plain.stage, Progress::Running);
+        assert_eq!(plain.progress, Progress::Running);
         let mut timed = machine(Some(GRACE));
         assert_eq!(timed.hear(Input::Term { from_root: true }, None), Action::Term(Some(GRACE)));
         assert_eq!(timed.hear(Input::Term { from_root: true }, None), Action::Term(None));
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn afterwards_signals_are_noted_and_a_second_term_of_root_hurries() {
         let mut machine = machine(None);
-        machine.stage = Progress::After;
+        machine.progress = Progress::After;
         assert_eq!(machine.hear(Input::Signal(10), None), Action::Nothing);
         assert_eq!(machine.hear(Input::Term { from_root: false }, None), Action::Nothing);
         assert_eq!(machine.hear(Input::Term { from_root: true }, None), Action::Nothing);

@@ -107,7 +107,7 @@ impl<'a> Sweep<'a> {
         let place = state::place()
             .ok_or_else(|| Refusal::new(Reason::NoProc, "there is no usable /proc"))?;
         let mut machine = StateMachine::new(Clocks { kill_grace, term_grace: None });
-        machine.stage = Progress::After;
+        machine.progress = Progress::After;
         let hurry = false;
         let payer = Trigger::Root;
         Ok(Self {
@@ -368,7 +368,7 @@ impl<'a> Sweep<'a> {
         let whole: Vec<_> = known.into_iter().chain(late.variables()).collect();
         let epilogue = rule.epilogue(identity.clone(), Vec::new());
         let grace = self.kill_grace;
-        let stage = EpilogueContext {
+        let context = EpilogueContext {
             spared: Exempt { asides: self.asides.clone(), ..Exempt::default() },
             graces: Graces { kill: grace, nested: rule.timeout + grace },
             environment: whole,
@@ -379,7 +379,7 @@ impl<'a> Sweep<'a> {
             safe: self.safe.as_deref(),
         };
         let (watch, machine, hurry) = (&mut self.watch, &mut self.machine, &mut self.hurry);
-        epilogue::run(self.root, &mut EventWait { watch, machine, hurry }, &stage, self.reporter)
+        epilogue::run(self.root, &mut EventWait { watch, machine, hurry }, &context, self.reporter)
     }
 
     fn remove(&self, record: &RunRecord, word: &str) -> Settled {
