@@ -12,7 +12,7 @@
 //! - the audit identity (loginuid), which is there to stay.
 //!
 //! What cannot be undone and harms is refused at the threshold: `PR_SET_MDWE`, and hard limits
-//! below [`Bound::least`]. What exec itself clears (alternate stack, POSIX timers, robust lists,
+//! below `Bound::least`. What exec itself clears (alternate stack, POSIX timers, robust lists,
 //! syscall user dispatch, CPUID faulting, dumpable, `keep_caps`, process and thread keyring) is
 //! not here.
 

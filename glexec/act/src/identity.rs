@@ -56,6 +56,17 @@ pub(super) fn assume_effective(_root: &Root, apart: Uid, effective: Uid) -> Resu
     }
 }
 
+/// Proves of a process which has given root up that it is its caller's, and has no way back. Its
+/// groups are the caller's all along.
+///
+/// # Errors
+/// `EPERM` where it is not. The process must then end.
+pub(super) fn prove_given_up(uid: Uid, gid: Gid) -> Result<(), Errno> {
+    let groups = getgroups()?;
+    let who = Identity { uid, real: None, gid, groups: &groups };
+    prove(&who, &Former { uid, gid })
+}
+
 fn prove(who: &Identity<'_>, former: &Former) -> Result<(), Errno> {
     let (uids, gids) = (getresuid()?, getresgid()?);
     let real = who.real.unwrap_or(who.uid);

@@ -1,11 +1,13 @@
-//! Changes the world. The only wing that is ever root, and the only one with unsafe (in `sys`).
+//! Changes the world. The only crate that is ever root: what needs root takes [`root::Root`], which
+//! only privilege code makes.
+#![forbid(unsafe_code)]
 
-pub mod account_processes;
+mod account_processes;
 pub mod apart;
 pub mod caller_descriptors;
 pub mod cgroups;
-pub mod clean;
-pub mod close_descriptors;
+mod clean;
+mod close_descriptors;
 pub mod descendants;
 pub mod descriptor_proxy;
 pub mod epilogue;
@@ -13,18 +15,18 @@ pub mod event_loop;
 pub mod event_sources;
 pub mod exec_status;
 pub mod find_command;
-pub mod foreign;
+mod foreign;
 pub mod handover;
 pub mod held_processes;
 pub mod helper;
-pub mod identity;
-pub mod keyring;
+mod identity;
+mod keyring;
 pub mod launch;
 pub mod leases;
 pub mod needs_proc;
-pub mod nested;
-pub mod output;
-pub mod parent_watch;
+mod nested;
+mod output;
+mod parent_watch;
 pub mod payload;
 pub mod program;
 pub mod root;
@@ -34,8 +36,8 @@ pub mod status_proxy;
 pub mod stragglers;
 pub mod supervisor;
 pub mod threshold;
-pub mod tree;
+mod tree;
 pub mod trial;
-pub mod whereabouts;
+mod whereabouts;
 
 pub use needs_proc::needs_proc;

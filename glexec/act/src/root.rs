@@ -129,7 +129,8 @@ impl Privilege {
         kernel::set_gids(gid, gid, gid)?;
         kernel::set_uids(uid, uid, uid)?;
         // A change of ids may have set it anew (fs.suid_dumpable).
-        kernel::control(libc::PR_SET_DUMPABLE, 0).map(drop)
+        kernel::control(libc::PR_SET_DUMPABLE, 0)?;
+        super::identity::prove_given_up(uid, gid)
     }
 
     /// That of a process which has been root's alone since before its exec: looked at, not taken.

@@ -1,7 +1,7 @@
 //! That a run could be written down: an entry is, under a name that nobody takes for a run's, and
 //! removed again.
 //!
-//! Anybody may have this done without end, so it leaves nothing to count on: at most [`SLOTS`]
+//! Anybody may have this done without end, so it leaves nothing to count on: at most `SLOTS`
 //! files of one caller's exist, each is emptied before its name goes, and nobody waits for a lock.
 
 use super::launch;

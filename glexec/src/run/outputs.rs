@@ -35,7 +35,7 @@ impl<'p> Outputs<'p> {
     /// Takes the descriptors the caller named; from now on records are told.
     ///
     /// # Errors
-    /// [`Reason::Descriptor`].
+    /// [`Reason::Descriptor`](contract::Reason::Descriptor).
     pub(super) fn take_named<'d>(
         &'d self,
         invocation: &Invocation,
@@ -53,7 +53,7 @@ impl<'p> Outputs<'p> {
     /// Opens the site's log; from now on lines go there.
     ///
     /// # Errors
-    /// [`Reason::Audit`].
+    /// [`Reason::Audit`](contract::Reason::Audit).
     pub(super) fn open_log<'d>(
         &'d self,
         rule: &LogRule,
