@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::{Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Whether /proc is there, is a /proc, and is that of this pid namespace.
 pub fn proc_is_usable() -> bool {
@@ -197,9 +197,17 @@ pub fn uids_of(pid: Pid) -> Result<Option<[Uid; 3]>, Errno> {
     text.map(|text| uids(&String::from_utf8_lossy(&text)).ok_or(Errno::EIO)).transpose()
 }
 
-/// Makes `number` stand for what `file` stands for, in this process and past exec.
+/// Makes 0, 1 or 2 stand for what `file` stands for, in this process and past exec.
+///
+/// # Errors
+/// dup2(2)'s; EBADF for any other number, for which something of this program's may stand.
 pub fn put(file: &OwnedFd, number: i32) -> Result<(), Errno> {
-    Errno::result(kernel::duplicate_onto(file.as_fd(), number)).map(drop)
+    match number {
+        libc::STDIN_FILENO => dup2_stdin(file),
+        libc::STDOUT_FILENO => dup2_stdout(file),
+        libc::STDERR_FILENO => dup2_stderr(file),
+        _ => Err(Errno::EBADF),
+    }
 }
 
 /// Another descriptor for what `number` stands for.

@@ -29,23 +29,19 @@ pub fn close_number(fd: RawFd) {
     let _ = nix::unistd::close(fd);
 }
 
-/// Takes context of a descriptor that was inherited by number and is known to be open.
+/// Takes over a descriptor that comes as a number and is known to be open.
 pub fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: the caller has just seen it open, and takes each number once.
+    // SAFETY: the caller has just seen it open, or the kernel has just made it; each number is taken
+    // once.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Looks at a descriptor that is known to be open and stays so.
+/// Looks at a descriptor by its number.
 pub fn borrow(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: used for 0, 1, 2 (always open after the threshold) and for named descriptors
-    // that the caller of this function has checked and keeps.
+    // SAFETY: used for 0, 1, 2 (always open after the threshold), for others that the caller keeps
+    // open as long as it looks, and to ask fcntl(2), fstat(2) or statx(2) whether a number is open
+    // at all: of one that is not they say EBADF. Nothing is closed by it.
     unsafe { BorrowedFd::borrow_raw(fd) }
-}
-
-/// dup2(2): onto a number that may be open or not. Negative where it failed.
-pub fn duplicate_onto(file: BorrowedFd<'_>, number: RawFd) -> c_int {
-    // SAFETY: callers name 0, 1 or 2, which no OwnedFd of this program stands for.
-    unsafe { libc::dup2(file.as_raw_fd(), number) }
 }
 
 /// getxattr(2), of up to 64 KiB (the most there can be).
