@@ -22,9 +22,9 @@ const SETUID: [&str; 7] = [
 ];
 
 /// Lines of code of all of it: no blank lines, comments or tests.
-const LINES: usize = 13_050;
+const LINES: usize = 13_250;
 /// Lines of code of one file.
-const LINES_OF_FILE: usize = 425;
+const LINES_OF_FILE: usize = 360;
 /// Crates of others that its own crates name.
 const DEPENDENCIES: usize = 5;
 /// All crates of others that are linked into it.

@@ -1,53 +1,42 @@
 //! Gives directories of the caller's to the target for a run, and back afterwards. That they go
 //! back is owed like an epilogue: what could not be given back stays written down.
 
+mod lock;
+mod lost;
+mod transfer;
+
 use super::root::Root;
-use super::state::{StateDir, whole};
-use super::supervisor::now;
+use super::state::StateDir;
 use super::tree::{
     Entry, PATIENCE, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_removed, pass,
 };
-use super::whereabouts::{Again, find_again, reach};
+use super::whereabouts::reach;
 use contract::Reason;
-use decide::config::StateRule;
-use decide::entry::{Handed, Phase};
+use decide::entry::Handed;
 use decide::handover::{Disposition, Kind, Pair};
 use decide::plan::{Linger, Plan};
 use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter};
+pub use lost::{Returned, return_directories};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
-use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, unlinkat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use system::kernel;
 use system::text::escaped;
+pub(crate) use transfer::DirectoryTransfer;
+pub use transfer::outcome;
 
 /// Where what must not go back is put, in the state directory.
 const QUARANTINE: &str = "quarantine";
 
 /// A directory that is the caller's.
 #[derive(Debug)]
-pub(super) struct HandOver {
+pub(crate) struct HandOver {
     /// Opened by `O_PATH`.
     directory: OwnedFd,
     /// What is written down of it.
     handed: Handed,
-}
-
-/// The directories of a run while the target has them.
-#[derive(Debug)]
-pub(super) struct DirectoryTransfer {
-    state: StateDir,
-    parties: Parties,
-    held: Vec<(HandOver, Hold)>,
-}
-
-/// The lock on a directory: one run at a time.
-#[derive(Debug)]
-struct Hold {
-    _file: OwnedFd,
-    name: String,
 }
 
 /// Between whom: uid and gid.
@@ -81,7 +70,7 @@ fn refused(path: &[u8], what: &str) -> Refusal {
 ///
 /// # Errors
 /// [`Reason::HandOver`].
-pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Refusal> {
+pub(crate) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Refusal> {
     let caller = plan.caller.uid().as_raw();
     let mut opened: Vec<HandOver> = Vec::new();
     for path in &linger.hand_over {
@@ -94,7 +83,7 @@ pub(super) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Refusa
 }
 
 impl HandOver {
-    pub(super) fn number(&self) -> RawFd {
+    pub(crate) fn number(&self) -> RawFd {
         self.directory.as_raw_fd()
     }
 
@@ -228,35 +217,6 @@ fn one_back(
     taken.map(Some).map_err(|e| walk.trouble(&name, "taken out", e))
 }
 
-/// Locks the directory; `None` where another run has it.
-fn hold(handed: &Handed, state: &StateDir) -> Result<Option<Hold>, Refusal> {
-    let (major, minor) = handed.device;
-    let name = format!("handed.{major}.{minor}.{}", handed.inode);
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    let unusable = |errno: Errno| state.unusable(&name, errno);
-    for _ in 0..8 {
-        let file = openat(state.descriptor(), name.as_str(), flags, mode).map_err(unusable)?;
-        // This lock belongs to the open file: it goes along through a fork of glexec's own.
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
-            Ok(_) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(None),
-            Err(errno) => return Err(unusable(errno)),
-        }
-        // Who had it before removes the name with the lock still held.
-        if fstat(&file).map_err(unusable)?.st_nlink > 0 {
-            return Ok(Some(Hold { _file: file, name }));
-        }
-    }
-    Ok(None)
-}
-
-/// Lets a directory go: the name goes while its lock is still held. Where it stays, the next run
-/// takes it as it is.
-fn release(state: &StateDir, hold: &Hold) {
-    let _ = unlinkat(state.descriptor(), hold.name.as_str(), UnlinkatFlags::NoRemoveDir);
-}
-
 fn quarantine(state: &StateDir) -> Quarantine {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let made = match mkdirat(state.descriptor(), QUARANTINE, Mode::S_IRWXU) {
@@ -311,177 +271,4 @@ impl Tally {
         reporter.log(Level::Error, &format!("{why}; a sweep tries again"));
         Err(why)
     }
-}
-
-impl DirectoryTransfer {
-    /// Locks the directories for this run; nothing changes hands yet. `None` where there are
-    /// none.
-    ///
-    /// # Errors
-    /// [`Reason::HandOver`] where another run has one; [`Reason::State`].
-    pub(super) fn hold(
-        root: &Root,
-        (plan, rule): (&Plan, Option<&StateRule>),
-        opened: Vec<HandOver>,
-    ) -> Result<Option<Self>, Refusal> {
-        let (Some(rule), false) = (rule, opened.is_empty()) else { return Ok(None) };
-        let ids = |uid: Uid, gid: Gid| (uid.as_raw(), gid.as_raw());
-        let parties = Parties {
-            caller: ids(plan.caller.uid(), plan.caller.gid()),
-            target: ids(plan.target.uid(), plan.target.gid()),
-        };
-        let state = StateDir::open(root, rule)?;
-        let mut transfer = Self { state, parties, held: Vec::new() };
-        for over in opened {
-            match transfer.hold_one(&over) {
-                Ok(hold) => transfer.held.push((over, hold)),
-                Err(stop) => {
-                    transfer.release();
-                    return Err(stop);
-                }
-            }
-        }
-        Ok(Some(transfer))
-    }
-
-    fn hold_one(&self, over: &HandOver) -> Result<Hold, Refusal> {
-        let path = &over.handed.path.0;
-        let busy = || refused(path, "is in the hands of another run");
-        let hold = hold(&over.handed, &self.state)?.ok_or_else(busy)?;
-        // Another run may have taken it, and died, since it was opened.
-        match over.owner() {
-            Ok(owner) if owner == self.parties.caller.0 => Ok(hold),
-            Ok(_) => Err(busy()),
-            Err(errno) => Err(refused(path, &format!("cannot be looked at ({})", errno.desc()))),
-        }
-    }
-
-    /// What is to be written down before anything changes hands.
-    pub(super) fn handed(&self) -> Vec<Handed> {
-        self.held.iter().map(|(over, _)| over.handed.clone()).collect()
-    }
-
-    /// Gives everything to the target.
-    ///
-    /// # Errors
-    /// [`Reason::HandOver`] where something cannot be given.
-    pub(super) fn give(&self, root: &Root) -> Result<(), Refusal> {
-        for (over, _) in &self.held {
-            over.give(root, self.parties).map_err(|why| {
-                refused(&over.handed.path.0, &format!("cannot change hands: {why}"))
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Gives everything back and lets it go; gives the phase that says whether that debt is paid.
-    pub(super) fn reclaim(self, root: &Root, reporter: &dyn Reporter) -> Phase {
-        let quarantine = quarantine(&self.state);
-        let all = self.held.iter().map(|(over, _)| over.back(root, self.parties, &quarantine));
-        let done = all.fold(Tally::default(), Tally::and).tell(reporter);
-        self.release();
-        outcome(done, (1, true))
-    }
-
-    /// Lets the directories go as they are.
-    pub(super) fn release(self) {
-        self.held.iter().for_each(|(_, hold)| release(&self.state, hold));
-    }
-}
-
-/// What is written down of an attempt to give directories back: its number, and whether the
-/// caller's scheduler could reach it.
-pub fn outcome(done: Result<(), String>, (number, within): (u32, bool)) -> Phase {
-    match done {
-        Ok(()) => Phase::Back,
-        Err(why) => Phase::NotBack { number, at: now(), why, within },
-    }
-}
-
-/// What came of the directories of a lost run.
-#[derive(Debug)]
-pub struct Returned {
-    /// Why some of them could not be given back, where that is so.
-    pub done: Result<(), String>,
-    /// That one of them is in the hands of another run.
-    pub busy: Option<String>,
-}
-
-/// Gives back every directory that this lost run had, where it is found again.
-pub fn return_directories(
-    root: &Root,
-    state: &StateDir,
-    (entry, same_boot): (&decide::entry::Entry, bool),
-    reporter: &dyn Reporter,
-) -> Returned {
-    let ids = |person: &decide::entry::Person| {
-        (person.uid, person.gids.first().copied().unwrap_or(person.uid))
-    };
-    let parties = Parties { caller: ids(&entry.caller), target: ids(&entry.target) };
-    let quarantine = quarantine(state);
-    let (mut tally, mut busy, mut why) = (Tally::default(), None, None);
-    for handed in &entry.handed {
-        let path = escaped(&handed.path.0);
-        match one_again(root, (state, handed, same_boot), (parties, &quarantine)) {
-            Ok(Regained::Back(counted)) => tally = tally.and(counted),
-            Ok(Regained::Before) => {}
-            Ok(Regained::Gone(what)) => {
-                reporter.log(Level::Notice, &format!("{path} is not handed back: {what}"));
-            }
-            Ok(Regained::Busy) => busy = Some(format!("{path} is in the hands of another run")),
-            Err(what) => {
-                let text = format!("{path} is not handed back: {what}; a sweep tries again");
-                reporter.log(Level::Error, &text);
-                why.get_or_insert(format!("{path} is not handed back: {what}"));
-            }
-        }
-    }
-    let done = tally.tell(reporter).and(why.map_or(Ok(()), Err));
-    Returned { done, busy }
-}
-
-/// What became of one directory of a lost run.
-enum Regained {
-    Back(Tally),
-    /// It was given back before.
-    Before,
-    Gone(&'static str),
-    Busy,
-}
-
-/// Gives one directory back where it is found again.
-///
-/// # Errors
-/// A clause where that is still owed.
-fn one_again(
-    root: &Root,
-    (state, handed, same_boot): (&StateDir, &Handed, bool),
-    (parties, quarantine): (Parties, &Quarantine),
-) -> Result<Regained, String> {
-    let clause = |stop: Refusal| stop.detail.unwrap_or(stop.sentence);
-    let (directory, now) = match find_again(handed, same_boot) {
-        Again::Itself(directory, now) => (directory, now),
-        Again::Unknown(why) => return Err(why),
-        Again::Gone(what) => {
-            // The lost run's own lock has nobody who removes it.
-            if let Some(hold) = hold(handed, state).map_err(clause)? {
-                release(state, &hold);
-            }
-            return Ok(Regained::Gone(what));
-        }
-    };
-    // By the numbers that it has now, as every other run does.
-    let Some(hold) = hold(&now, state).map_err(clause)? else { return Ok(Regained::Busy) };
-    let over = HandOver { directory, handed: now };
-    let regained = match over.owner() {
-        Ok(owner) if owner == parties.target.0 => {
-            Ok(Regained::Back(over.back(root, parties, quarantine)))
-        }
-        // The directory itself goes last, and came first.
-        Ok(owner) if owner == parties.caller.0 => Ok(Regained::Before),
-        Ok(_) => Ok(Regained::Gone("it belongs to somebody else now")),
-        Err(errno) => Err(format!("it cannot be looked at ({})", errno.desc())),
-    };
-    release(state, &hold);
-    regained
 }

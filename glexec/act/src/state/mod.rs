@@ -1,22 +1,29 @@
 //! The state directory: one locked file for each lingering run that owes something. A file
 //! without a lock is a debt.
 
+mod claim;
+mod record;
+mod settling;
+
 use super::root::Root;
+pub(crate) use claim::Claim;
 use contract::Reason;
 use decide::config::StateRule;
-use decide::entry::{self, Entry, Person, Phase};
+use decide::entry::{self, Entry, Person};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::{Pid, Uid, UnlinkatFlags, fsync, ftruncate, unlinkat, write};
+use nix::unistd::{Pid, Uid};
+pub use record::{RunRecord, held, lock};
+pub(crate) use record::{whole, write_all};
+pub use settling::Settling;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 use system::file_trust::Trust;
-use system::kernel;
 use system::secure_open::{self, Untrusted};
 
 /// The most that a run may write down at its begin, in bytes: an exec's argument block of 2 MiB at
@@ -41,17 +48,6 @@ pub struct StateDir {
     directory: OwnedFd,
     path: String,
     sync: bool,
-}
-
-/// An entry that this process has locked.
-#[derive(Debug)]
-pub struct RunRecord {
-    directory: OwnedFd,
-    name: String,
-    file: OwnedFd,
-    sync: bool,
-    /// Its size in bytes where all its lines are known to be whole; `None`: not looked at yet.
-    size: Cell<Option<i64>>,
 }
 
 impl StateDir {
@@ -121,7 +117,7 @@ impl StateDir {
     }
 
     /// Whether what is written in it has to survive a loss of power.
-    pub(super) const fn syncs(&self) -> bool {
+    pub(crate) const fn syncs(&self) -> bool {
         self.sync
     }
 
@@ -148,7 +144,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::ArgumentsTooLong`]; [`Reason::TooManyRuns`]; [`Reason::State`].
-    pub(super) fn has_room_for(&self, caller: &Person, length: usize) -> Result<(), Refusal> {
+    pub(crate) fn has_room_for(&self, caller: &Person, length: usize) -> Result<(), Refusal> {
         if length > MOST_AT_BEGIN {
             let sentence = "your environment is too large to be written down for the epilogue";
             return Err(Refusal::new(Reason::ArgumentsTooLong, sentence)
@@ -215,165 +211,10 @@ impl StateDir {
     }
 }
 
-/// The lock that one settling of a caller's holds at a time. It belongs to the open file: who
-/// settles has a copy.
-#[derive(Debug)]
-pub struct Settling {
-    file: OwnedFd,
-    name: String,
-}
-
-impl StateDir {
-    /// Whether there is an entry of this caller's, whatever became of it.
-    ///
-    /// # Errors
-    /// [`Reason::State`].
-    pub fn knows(&self, caller: Uid) -> Result<bool, Refusal> {
-        Ok(self.entries()?.iter().any(|name| is_of_caller(name, caller.as_raw())))
-    }
-
-    /// Opens the lock of this caller's settlings.
-    ///
-    /// # Errors
-    /// [`Reason::State`].
-    pub fn settling(&self, caller: Uid) -> Result<Settling, Refusal> {
-        let name = format!("{SETTLING}{caller}");
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = openat(&self.directory, name.as_str(), flags, mode)
-            .map_err(|e| self.unusable(&name, e))?;
-        Ok(Settling { file, name })
-    }
-
-    /// A settling is over: its name goes while its lock is still held. Where the name stays, the
-    /// next one takes it.
-    pub fn is_settled(&self, settling: &Settling) {
-        let _ = unlinkat(&self.directory, settling.name.as_str(), UnlinkatFlags::NoRemoveDir);
-    }
-}
-
-/// A run that its caller has begun and that has no entry yet: it counts as one.
-#[derive(Debug)]
-pub(super) struct Claim {
-    directory: OwnedFd,
-    name: String,
-    locked: OwnedFd,
-}
-
-impl Claim {
-    /// The descriptors that must stay open.
-    pub(super) fn numbers(&self) -> [RawFd; 2] {
-        [self.directory.as_raw_fd(), self.locked.as_raw_fd()]
-    }
-
-    /// It counts no more. Where the name stays, who counts next finds it without its lock.
-    pub(super) fn end(&self) {
-        let _ = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl StateDir {
-    /// Claims one of the runs that this caller may have, before anything is taken for it.
-    ///
-    /// # Errors
-    /// [`Reason::State`]; [`Reason::TooManyRuns`].
-    pub(super) fn claim(&self, caller: Uid, most_runs: u32) -> Result<Claim, Refusal> {
-        let birth = system::process::own_birth(Pid::this())
-            .map_err(|e| state(format!("/proc/self/stat: {}", e.desc())))?;
-        let begin = format!("{CLAIM}{caller}.");
-        let name = format!("{begin}{}.{}", birth.pid, birth.start);
-        let failed = |e: Errno| self.unusable(&name, e);
-        let hidden = format!("{NEW}{name}");
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = openat(&self.directory, hidden.as_str(), flags, mode).map_err(failed)?;
-        // This lock belongs to the open file: it goes along through a fork of glexec's own.
-        fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))).map_err(failed)?;
-        renameat(&self.directory, hidden.as_str(), &self.directory, name.as_str())
-            .map_err(failed)?;
-        let directory = self.directory.try_clone().map_err(|_| failed(Errno::EMFILE))?;
-        let claim = Claim { directory, name, locked: file };
-        let mine = name_begins(caller.as_raw());
-        let mut runs = 0;
-        for other in self.names()?.iter().filter(|other| **other != claim.name) {
-            runs += usize::from(
-                other.starts_with(&mine) || other.starts_with(&begin) && self.counts(other)?,
-            );
-        }
-        if u32::try_from(runs).is_ok_and(|runs| runs < most_runs) {
-            return Ok(claim);
-        }
-        Err(too_many(runs, most_runs))
-    }
-
-    /// Whether somebody has a claim. One without its lock is a dead run's and goes.
-    fn counts(&self, claim: &str) -> Result<bool, Refusal> {
-        let locked = self.is_locked(claim)?;
-        if locked == Some(false) {
-            let _ = unlinkat(&self.directory, claim, UnlinkatFlags::NoRemoveDir);
-        }
-        Ok(locked == Some(true))
-    }
-
-    /// Whether somebody holds the lock of a file that belongs to an open file; `None` where there
-    /// is no such file.
-    ///
-    /// # Errors
-    /// [`Reason::State`].
-    pub(super) fn is_locked(&self, name: &str) -> Result<Option<bool>, Refusal> {
-        let failed = |e: Errno| self.unusable(name, e);
-        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = match openat(&self.directory, name, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => return Ok(None),
-            opened => opened.map_err(failed)?,
-        };
-        let mut asked = whole(libc::F_WRLCK);
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked)).map_err(failed)?;
-        Ok(Some(i32::from(asked.l_type) != libc::F_UNLCK))
-    }
-}
-
 /// That a caller has as many runs as it may.
 fn too_many(runs: usize, most_runs: u32) -> Refusal {
     let sentence = format!("you have {runs} lingering runs, and {most_runs} is the most here");
     Refusal::new(Reason::TooManyRuns, sentence).hint("wait until some of them end")
-}
-
-impl Settling {
-    /// Waits until no other settling of this caller's is under way. To be called with the caller's
-    /// ids, as an ordinary process: this may take long, and any signal ends it. False where the
-    /// one before has taken the name away: the lock is to be opened anew.
-    ///
-    /// # Errors
-    /// [`Reason::State`].
-    pub fn wait(&self) -> Result<bool, Refusal> {
-        let failed = |e: Errno| state(format!("the lock of a settling: {}", e.desc()));
-        kernel::set_mask(0);
-        loop {
-            match fcntl(&self.file, FcntlArg::F_OFD_SETLKW(&whole(libc::F_WRLCK))) {
-                Ok(_) => return Ok(fstat(&self.file).map_err(failed)?.st_nlink > 0),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(failed(errno)),
-            }
-        }
-    }
-
-    /// The lock that this program was executed with, of this caller's settlings.
-    #[must_use]
-    pub fn inherited(number: RawFd, caller: u32) -> Self {
-        Self { file: kernel::adopt(number), name: format!("{SETTLING}{caller}") }
-    }
-
-    /// The descriptor that must stay open.
-    pub(super) fn number(&self) -> RawFd {
-        self.file.as_raw_fd()
-    }
 }
 
 impl StateDir {
@@ -383,7 +224,7 @@ impl StateDir {
     ///
     /// # Errors
     /// Where the directory or one of these files does not say.
-    pub(super) fn holds_an_entry(&self, pid: Pid) -> Result<bool, Errno> {
+    pub(crate) fn holds_an_entry(&self, pid: Pid) -> Result<bool, Errno> {
         if pid == Pid::this() {
             return Ok(false);
         }
@@ -413,7 +254,7 @@ fn glexec_of(name: &str) -> Option<Pid> {
 const OTHERS: [&str; 5] = ["account.", "handed.", "quarantine", SETTLING, CLAIM];
 
 /// The uid of the target that an entry's name tells, one set aside or not yet whole included.
-pub(super) fn user_of(name: &str) -> Option<Uid> {
+pub(crate) fn user_of(name: &str) -> Option<Uid> {
     let name = name.strip_prefix(ASIDE).or_else(|| name.strip_prefix(NEW)).unwrap_or(name);
     let mut words = name.strip_prefix("run.")?.split('.');
     words.nth(1)?.parse().ok().map(Uid::from_raw)
@@ -427,141 +268,6 @@ fn name_begins(caller: u32) -> String {
 /// Whether an entry, one set aside included, is this caller's, by its name.
 pub fn is_of_caller(name: &str, caller: u32) -> bool {
     name.strip_prefix(ASIDE).unwrap_or(name).starts_with(&name_begins(caller))
-}
-
-impl RunRecord {
-    /// An entry of this directory that this process has opened and locked.
-    ///
-    /// # Errors
-    /// dup(2)'s.
-    pub fn locked(directory: &StateDir, name: String, file: OwnedFd) -> std::io::Result<Self> {
-        let (sync, size) = (directory.sync, Cell::new(None));
-        Ok(Self { directory: directory.directory.try_clone()?, name, file, sync, size })
-    }
-
-    /// Adds a phase. What is written is there whatever is killed; with `state_sync` whatever
-    /// loses its power, too.
-    ///
-    /// # Errors
-    /// write(2)'s; then nothing was added.
-    pub fn add(&self, phase: &Phase) -> Result<(), Errno> {
-        self.write(entry::line(phase))
-    }
-
-    /// Half a line would take the next one with it: it is taken back, and where that fails, too,
-    /// or another process left it, the next begins on a line of its own.
-    fn write(&self, mut line: Vec<u8>) -> Result<(), Errno> {
-        let (size, whole) = self.end()?;
-        self.size.set(None);
-        if !whole {
-            line.insert(0, b'\n');
-        }
-        if let Err(errno) = write_all(&self.file, &line) {
-            if ftruncate(&self.file, size).is_ok() && whole {
-                self.size.set(Some(size));
-            }
-            return Err(errno);
-        }
-        let length = i64::try_from(line.len()).map_err(|_| Errno::EFBIG)?;
-        self.size.set(size.checked_add(length));
-        if self.sync { fsync(&self.file) } else { Ok(()) }
-    }
-
-    /// How long the file is, and whether its last line is whole. Nobody else writes in it.
-    fn end(&self) -> Result<(i64, bool), Errno> {
-        if let Some(size) = self.size.get() {
-            return Ok((size, true));
-        }
-        let size = fstat(&self.file)?.st_size;
-        if size == 0 {
-            return Ok((0, true));
-        }
-        let mut last = [0u8];
-        let read = nix::sys::uio::pread(&self.file, &mut last, size - 1)?;
-        Ok((size, read == 1 && last == *b"\n"))
-    }
-
-    fn rename(&mut self, to: &str) -> Result<(), Errno> {
-        renameat(&self.directory, self.name.as_str(), &self.directory, to)?;
-        to.clone_into(&mut self.name);
-        if self.sync { fsync(&self.directory) } else { Ok(()) }
-    }
-
-    /// Removes the entry: all is paid.
-    ///
-    /// # Errors
-    /// unlinkat(2)'s.
-    pub fn remove(&self) -> Result<(), Errno> {
-        unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir)
-    }
-
-    /// Sets the entry aside: kept for a person to look at, and no more tried.
-    ///
-    /// # Errors
-    /// renameat(2)'s.
-    pub fn set_aside(&mut self) -> Result<(), Errno> {
-        let aside = format!("{ASIDE}{}", self.name);
-        self.rename(&aside)
-    }
-
-    /// Takes up again what was set aside; gives its name.
-    ///
-    /// # Errors
-    /// write(2)'s, renameat(2)'s.
-    pub fn take_up(mut self, now: u64) -> Result<String, Errno> {
-        self.add(&Phase::Again { at: now })?;
-        let name = self.name.strip_prefix(ASIDE).ok_or(Errno::EINVAL)?.to_owned();
-        self.rename(&name)?;
-        Ok(name)
-    }
-
-    /// The file's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-/// The whole of a file as a lock: fcntl(2)'s, which a child does not inherit.
-pub(super) fn whole(kind: i32) -> libc::flock {
-    libc::flock {
-        l_type: i16::try_from(kind).unwrap_or(0),
-        l_whence: 0,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    }
-}
-
-/// Takes the lock of an entry (fcntl(2)), which a child does not inherit.
-///
-/// # Errors
-/// `EAGAIN` or `EACCES` where somebody has it.
-pub fn lock(file: &OwnedFd) -> Result<(), Errno> {
-    fcntl(file, FcntlArg::F_SETLK(&whole(libc::F_WRLCK))).map(drop)
-}
-
-/// Writes all of it, in as many steps as the kernel wants.
-pub(super) fn write_all(file: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
-    while !rest.is_empty() {
-        match write(file, rest) {
-            Ok(0) => return Err(Errno::ENOSPC),
-            Ok(length) => rest = rest.get(length..).unwrap_or_default(),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// Who holds the lock of an entry, if anybody does.
-///
-/// # Errors
-/// fcntl(2)'s.
-pub fn held(file: &OwnedFd) -> Result<Option<Pid>, Errno> {
-    let mut asked = whole(libc::F_WRLCK);
-    fcntl(file, FcntlArg::F_GETLK(&mut asked))?;
-    let free = i32::from(asked.l_type) == libc::F_UNLCK;
-    Ok((!free).then(|| Pid::from_raw(asked.l_pid)))
 }
 
 fn state(detail: String) -> Refusal {

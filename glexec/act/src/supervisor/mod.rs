@@ -1,16 +1,16 @@
 //! The lingering glexec: forks, waits, forwards, ends what is left, runs the epilogue.
 
+mod start;
+
 use super::caller_descriptors::{Orders, StatusStream};
 use super::cgroups::Leaf;
 use super::descendants::{self, Exempt};
-use super::descriptor_proxy::{self, DescriptorProxy};
+use super::descriptor_proxy::DescriptorProxy;
 use super::epilogue::{self, EpilogueContext};
 use super::event_sources::EventSources;
 use super::exec_status::StatusReader;
 use super::handover::{self, DirectoryTransfer, HandOver};
-use super::launch::{
-    Waiting, failed, fork_payload, leaf, leave_foreign, leave_the_job, write_down,
-};
+use super::launch::{failed, fork_payload};
 use super::leases::Lease;
 use super::nested::Nested;
 use super::parent_watch::ParentWatch;
@@ -30,11 +30,12 @@ use decide::plan::{Linger, Plan};
 use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter};
 use decide::state_machine::{Clocks, Progress, StateMachine};
-use nix::unistd::{Pid, chdir, getpgrp, getsid};
+use nix::unistd::{Pid, getpgrp, getsid};
+pub(crate) use start::{Begun, begin, settle_in};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 use system::Birth;
-use system::kernel::{self};
+use system::kernel;
 use system::process;
 
 /// A run to be seen through.
@@ -125,40 +126,40 @@ pub fn linger(
 }
 
 /// A run under way.
-pub(super) struct Run<'a> {
-    pub(super) context: &'a RunContext<'a>,
+pub(crate) struct Run<'a> {
+    pub(crate) context: &'a RunContext<'a>,
     /// Held throughout: the parent's death signal asks for the right to signal the payload at
     /// the time of the death. Without a debt the real uid is the caller's, who may signal us.
-    pub(super) root: Root,
-    pub(super) reporter: &'a dyn Reporter,
-    pub(super) watch: EventSources,
-    pub(super) machine: StateMachine,
-    pub(super) payload: Pid,
-    pub(super) pidfd: Option<OwnedFd>,
+    pub(crate) root: Root,
+    pub(crate) reporter: &'a dyn Reporter,
+    pub(crate) watch: EventSources,
+    pub(crate) machine: StateMachine,
+    pub(crate) payload: Pid,
+    pub(crate) pidfd: Option<OwnedFd>,
     /// The clock that runs, if one does.
-    pub(super) until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
     /// When the payload got its first TERM.
-    pub(super) asked: Option<Instant>,
-    pub(super) hurry: bool,
+    pub(crate) asked: Option<Instant>,
+    pub(crate) hurry: bool,
     /// Processes of ours that are no stragglers.
-    pub(super) asides: Vec<Birth>,
+    pub(crate) asides: Vec<Birth>,
     /// Tells runs within the payload that owe something.
     nested: Nested,
     /// Whether the payload could not be killed.
-    pub(super) gave_up: bool,
-    pub(super) descriptor_proxy: Option<DescriptorProxy>,
-    pub(super) nonsense: u32,
+    pub(crate) gave_up: bool,
+    pub(crate) descriptor_proxy: Option<DescriptorProxy>,
+    pub(crate) nonsense: u32,
     /// The entry in the state directory, where something is owed.
-    pub(super) record: Option<RunRecord>,
+    pub(crate) record: Option<RunRecord>,
     /// The directories that the target has.
-    pub(super) transfer: Option<DirectoryTransfer>,
+    pub(crate) transfer: Option<DirectoryTransfer>,
     /// The payload's own control group.
-    pub(super) leaf: Option<Leaf>,
+    pub(crate) leaf: Option<Leaf>,
     /// Whose suspension the payload shares.
-    pub(super) parent: Option<ParentWatch>,
+    pub(crate) parent: Option<ParentWatch>,
     /// The status proxy, where the payload shares the caller's terminal, and with it glexec's process
     /// group.
-    pub(super) stops: Option<Stops>,
+    pub(crate) stops: Option<Stops>,
     /// The control groups in which this process is nobody's but root's.
     safe: Option<Vec<u8>>,
 }
@@ -290,7 +291,7 @@ impl<'a> Run<'a> {
     }
 
     /// Who is nobody's straggler in any case.
-    pub(super) fn spared(&self) -> Exempt {
+    pub(crate) fn spared(&self) -> Exempt {
         let (asides, nested) = (self.asides.clone(), self.nested.clone());
         Exempt { asides, nested, ..Exempt::default() }
     }
@@ -303,7 +304,7 @@ impl<'a> Run<'a> {
 
     /// Adds a phase to the entry. Where that fails, nothing stops for it: what is owed is done
     /// by this very process.
-    pub(super) fn note_phase(&self, phase: &Phase) {
+    pub(crate) fn note_phase(&self, phase: &Phase) {
         let noted = self.record.as_ref().map_or(Ok(()), |record| record.add(phase));
         if let Err(errno) = noted {
             let text = format!("a phase could not be written down: {}", errno.desc());
@@ -351,101 +352,6 @@ impl<'a> Run<'a> {
         self.reporter.status(&Record::epilogue(result, took.as_secs_f64()));
         Some((result, took))
     }
-}
-
-/// A run of which everything is ready but the payload.
-struct Begun {
-    root: Root,
-    watch: EventSources,
-    descriptor_proxy: Option<DescriptorProxy>,
-    /// Processes that close descriptors in our stead.
-    closers: Vec<Pid>,
-    record: Option<RunRecord>,
-    transfer: Option<DirectoryTransfer>,
-    leaf: Option<Leaf>,
-    since: u64,
-}
-
-/// Lets go of the caller's descriptors, becomes immune where something is owed, writes the run
-/// down and gives its directories to the target; where one of these fails, undoes what was done.
-///
-/// In this order: while something may still wait for the caller (a close, a descriptor proxy's start)
-/// this process is the caller's to end, and holds no lock but the account's, which counts as the
-/// caller's run.
-fn begin(
-    context: &RunContext<'_>,
-    (mut open, lifeline, opened): (Open<'_>, Option<OwnedFd>, Vec<HandOver>),
-    (waiting, reporter): (&Waiting, &dyn Reporter),
-) -> Result<Begun, Refusal> {
-    let RunContext { plan, linger, privilege, .. } = context;
-    close_descriptors::let_go_of(&plan.keep_fds);
-    let (closed, closers) = close_descriptors::let_go_of_standard(privilege)
-        .map_err(|errno| failed("letting go of the caller's descriptors", errno))?;
-    // The payload's process has the caller's directory for itself.
-    chdir("/").map_err(|errno| failed("leaving the caller's directory", errno))?;
-    let owed = linger.state.is_some();
-    let descriptor_proxy = match owed {
-        true => descriptor_proxy::start(privilege, open.status, &mut open.orders)?,
-        false => None,
-    };
-    let root = if owed { privilege.become_immune(&closed)? } else { privilege.raise()? };
-    kernel::control(libc::PR_SET_CHILD_SUBREAPER, 1)
-        .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
-    let watch = EventSources::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
-    let since = now();
-    let transfer = DirectoryTransfer::hold(&root, (plan, linger.state.as_ref()), opened)?;
-    let shares = waiting.place == Place::Shared;
-    let record = match write_down(&root, plan, (linger, transfer.as_ref()), (since, shares)) {
-        Ok(record) => record,
-        Err(stop) => {
-            transfer.into_iter().for_each(DirectoryTransfer::release);
-            return Err(stop);
-        }
-    };
-    context.lease.into_iter().for_each(Lease::is_written_down);
-    let leaf = leaf(&root, linger, reporter);
-    let given = transfer.as_ref().map_or(Ok(()), |transfer| transfer.give(&root));
-    match given.and_then(|()| waiting.ready(&root, (leaf.as_ref(), record.as_ref()))) {
-        Ok(()) => {
-            Ok(Begun { root, watch, descriptor_proxy, closers, record, transfer, leaf, since })
-        }
-        Err(stop) => {
-            leaf.into_iter().for_each(Leaf::remove);
-            let back = transfer.map_or(Phase::Back, |transfer| transfer.reclaim(&root, reporter));
-            nothing_came_of_it(record.as_ref(), &back, reporter);
-            Err(stop)
-        }
-    }
-}
-
-/// No epilogue is owed; but directories that are not all back are. An entry that stays all the same
-/// is a debt too many, never one too few.
-fn nothing_came_of_it(record: Option<&RunRecord>, back: &Phase, reporter: &dyn Reporter) {
-    let Some(record) = record else { return };
-    let noted = if *back == Phase::Back {
-        record.remove()
-    } else {
-        let nothing = Phase::Done { result: "nothing-started".to_owned(), code: None };
-        record.add(&nothing).and_then(|()| record.add(back))
-    };
-    if let Err(errno) = noted {
-        let text = format!("the entry of a run that was not started stays: {}", errno.desc());
-        reporter.log(Level::Error, &text);
-    }
-}
-
-/// Away from where the caller was, and out of its and its job's reach. Gives the control groups in
-/// which this process is nobody's but root's.
-fn settle_in(root: &Root, linger: &Linger, owed: bool, reporter: &dyn Reporter) -> Option<Vec<u8>> {
-    leave_the_job(root, linger, reporter);
-    if !owed {
-        return None;
-    }
-    let safe = leave_foreign(root, None, reporter);
-    // What the caller dictated of it would hold up the clean-up; the payload has it already.
-    kernel::reset_priority();
-    process::spare_from_oom();
-    safe
 }
 
 /// Seconds since 1970.
