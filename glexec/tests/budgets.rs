@@ -22,9 +22,9 @@ const SETUID: [&str; 7] = [
 ];
 
 /// Lines of code of all of it: no blank lines, comments or tests.
-const LINES: usize = 13_250;
+const LINES: usize = 13_050;
 /// Lines of code of one file.
-const LINES_OF_FILE: usize = 360;
+const LINES_OF_FILE: usize = 300;
 /// Crates of others that its own crates name.
 const DEPENDENCIES: usize = 5;
 /// All crates of others that are linked into it.
@@ -38,7 +38,10 @@ fn code(path: &PathBuf) -> usize {
 
 fn files() -> Vec<(PathBuf, usize)> {
     let all = SETUID.iter().flat_map(|package| sources(&top().join(package).join("src")));
-    all.filter(|path| !path.ends_with("tests.rs")).map(|path| (path.clone(), code(&path))).collect()
+    // Built for the other programs only: the feature `read` of decide.
+    let others = ["tests.rs", "recorded_run.rs", "entry/read.rs"];
+    let is_built = |path: &PathBuf| !others.iter().any(|other| path.ends_with(other));
+    all.filter(is_built).map(|path| (path.clone(), code(&path))).collect()
 }
 
 /// What `cargo tree` says of the program alone, as it is built to be installed.

@@ -5,7 +5,7 @@ use act::root::Root;
 use act::state::StateDir;
 use act::threshold::threshold;
 use contract::Reason;
-use decide::entry::RecordedRun;
+use decide::recorded_run::RecordedRun;
 use decide::refusal::Refusal;
 use decide::refusal::powerless;
 use decide::settling::{Became, Row, Wanted};

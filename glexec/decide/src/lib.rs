@@ -16,6 +16,8 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod program;
+#[cfg(feature = "read")]
+pub mod recorded_run;
 pub mod refusal;
 pub mod reporter;
 pub mod settling;

@@ -2,7 +2,7 @@
 
 use act::state::{ASIDE, NEW, RunRecord, StateDir, held, lock};
 use contract::Reason;
-use decide::entry::{RecordedRun, Unreadable};
+use decide::recorded_run::{RecordedRun, Unreadable};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};

@@ -4,7 +4,7 @@ use act::handover::{Returned, outcome, return_directories};
 use act::root::Root;
 use act::state::{RunRecord, StateDir};
 use act::supervisor::now;
-use decide::entry::{Owed, RecordedRun, Trigger};
+use decide::recorded_run::{Owed, RecordedRun, Trigger};
 use decide::reporter::{Level, Reporter};
 
 /// Whether the directories of a lost run are the caller's again.

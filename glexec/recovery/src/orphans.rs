@@ -6,7 +6,7 @@ use act::cgroups::Leaf;
 use act::held_processes::{Seen, UNKILLABLE, held, look, wait_for_all};
 use act::root::Root;
 use contract::variables::{epilogue, of_epilogue};
-use decide::entry::RecordedRun;
+use decide::recorded_run::RecordedRun;
 use nix::unistd::Uid;
 use std::time::{Duration, Instant};
 use system::process;

@@ -7,7 +7,7 @@ use act::state::{Settling, StateDir, is_of_caller};
 use act::threshold;
 use contract::Reason;
 use decide::config::Config;
-use decide::entry::{RecordedRun, Trigger};
+use decide::recorded_run::{RecordedRun, Trigger};
 use decide::refusal::Refusal;
 use decide::reporter::Reporter;
 use decide::settling::{Became, Row, SettleCall, Wanted, answer, pairs};

@@ -157,8 +157,9 @@ fn shown(byte: u8) -> char {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{STARTED, attempt, entry, within};
-    use super::super::{Made, RecordedRun, VERSION};
+    use super::super::{Made, VERSION};
     use super::*;
+    use crate::recorded_run::RecordedRun;
     use contract::{Ending, ResourceUsage};
     use proptest::collection::vec;
     use proptest::option::of;
