@@ -49,12 +49,14 @@ pub(super) fn what_can_be_read(text: &str, syntax: Syntax) -> Option<Table<'_>> 
     let Value::Table(glexec) = glexec.value else { return None };
     let entries = glexec.entries.into_iter();
     let good = entries.filter_map(|entry| reading.entry(Section::Glexec, entry).ok().flatten());
-    let mut table = Table { entries: good.collect(), ..glexec };
+    let (mut known, good): (Vec<_>, Vec<_>) = good.unzip();
+    let mut table = Table { entries: good, ..glexec };
     // The one key of the log whose words are not in the table of keys.
     if table.one("syslog_facility", words::facility).is_err() {
         table.entries.retain(|entry| entry.key != "syslog_facility");
+        known.retain(|key: &&Key| key.name != "syslog_facility");
     }
-    reading.defaults(Section::Glexec, &mut table).ok()?;
+    reading.defaults((Section::Glexec, &known), &mut table).ok()?;
     Some(table)
 }
 
@@ -67,6 +69,9 @@ fn begin(text: &str, syntax: Syntax) -> (Reading<'_>, Parts<'_>) {
     (Reading { text, lenient: syntax == Syntax::Original, notices }, parts)
 }
 
+/// An entry, and what the table of keys says of its key.
+type Known<'a> = (&'static Key, Entry<'a>);
+
 /// A reading under way.
 struct Reading<'a> {
     text: &'a str,
@@ -78,21 +83,24 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// A table by its section's keys, with their defaults.
     fn table(&mut self, section: Section, raw: Table<'a>) -> Result<Table<'a>, Bad> {
-        let mut table = Table { at: raw.at, entries: Vec::new() };
+        let room = raw.entries.len() + keys::of(section).count();
+        let mut table = Table { at: raw.at, entries: Vec::with_capacity(room) };
+        let mut known = Vec::with_capacity(raw.entries.len());
         for entry in raw.entries {
-            table.entries.extend(self.entry(section, entry)?);
-        }
-        for entry in &table.entries {
-            if let Some(key) = keys::find(section, &entry.key) {
-                self.effect(key, entry, &table)?;
+            if let Some((key, entry)) = self.entry(section, entry)? {
+                known.push(key);
+                table.entries.push(entry);
             }
         }
-        self.defaults(section, &mut table)?;
+        for (key, entry) in known.iter().zip(&table.entries) {
+            self.effect(key, entry, &table)?;
+        }
+        self.defaults((section, &known), &mut table)?;
         Ok(table)
     }
 
     /// An entry as its key wants it; `None` for one that is ignored.
-    fn entry(&mut self, section: Section, entry: Entry<'a>) -> Result<Option<Entry<'a>>, Bad> {
+    fn entry(&mut self, section: Section, entry: Entry<'a>) -> Result<Option<Known<'a>>, Bad> {
         let Some(key) = keys::find(section, &entry.key) else {
             let (name, meant) = (&entry.key, keys::meant(section, &entry.key));
             if !self.lenient {
@@ -105,7 +113,7 @@ impl<'a> Reading<'a> {
             return Ok(None);
         };
         let value = self.value(key, entry.value, entry.at.unwrap_or(0))?;
-        Ok(Some(Entry { value, ..entry }))
+        Ok(Some((key, Entry { value, ..entry })))
     }
 
     /// A value as its key wants it.
@@ -169,10 +177,15 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Fills in what is absent.
-    fn defaults(&mut self, section: Section, table: &mut Table<'a>) -> Result<(), Bad> {
-        for key in keys::of(section) {
-            if let (None, Some(value)) = (table.find(key.name), key.default()) {
+    /// Fills in what is not among the keys that are there.
+    fn defaults(
+        &mut self,
+        (section, there): (Section, &[&'static Key]),
+        table: &mut Table<'a>,
+    ) -> Result<(), Bad> {
+        let absent = |key: &&Key| !there.iter().any(|there| std::ptr::eq(*there, *key));
+        for key in keys::of(section).filter(absent) {
+            if let Some(value) = key.default() {
                 let value = self.value(key, value, 0)?;
                 let key = Cow::Borrowed(key.name);
                 table.entries.push(Entry { key, key_at: 0, value, at: None });
@@ -235,17 +248,22 @@ fn of_another_type(kind: Kind, value: &Value<'_>) -> String {
 
 /// A word of the original's file as its key wants it: words in any case, lists with commas.
 pub(super) fn bare(kind: Kind, word: &str, at: usize) -> Result<Value<'_>, String> {
-    let small = word.to_ascii_lowercase();
+    const YES: [&str; 5] = ["true", "yes", "y", "t", "1"];
+    const NO: [&str; 5] = ["false", "no", "n", "f", "0"];
+    let is_of = |words: [&str; 5]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
     Ok(match kind {
-        Kind::Flag => match small.as_str() {
-            "yes" | "y" | "true" | "t" | "1" => Value::Flag(true),
-            "no" | "n" | "false" | "f" | "0" => Value::Flag(false),
-            _ => return Err(format!("`{word}` is neither yes nor no")),
-        },
+        Kind::Flag if is_of(YES) => Value::Flag(true),
+        Kind::Flag if is_of(NO) => Value::Flag(false),
+        Kind::Flag => return Err(format!("`{word}` is neither yes nor no")),
         Kind::Number(..) => {
             Value::Number(word.parse().map_err(|_| format!("`{word}` is no number"))?)
         }
-        Kind::OneOf(_) => Value::Word(Cow::Owned(small)),
+        Kind::OneOf(words) => {
+            // As the table of keys spells it, where it is one of them.
+            let known = words.iter().find(|known| known.eq_ignore_ascii_case(word));
+            let small = || Cow::Owned(word.to_ascii_lowercase());
+            Value::Word(known.map_or_else(small, |known| Cow::Borrowed(*known)))
+        }
         Kind::List | Kind::ListOf(_) | Kind::Rows(_) => {
             let words = word.split(',').map(str::trim).filter(|word| !word.is_empty());
             Value::List(words.map(|word| (at, Value::Word(Cow::Borrowed(word)))).collect())

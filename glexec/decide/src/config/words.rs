@@ -30,6 +30,10 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     if text.starts_with('\u{feff}') {
         return Err(malformed(text, 0, "the file begins with a byte order mark; remove it"));
     }
+    // Every control character but those above 0x7f is one byte, and those begin with 0xc2.
+    if !bytes.iter().any(|b| (*b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r')) || *b >= 0x7f) {
+        return Ok(text);
+    }
     let stray = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
     match text.char_indices().find(|(_, c)| stray(*c)) {
         Some((at, c)) => {
