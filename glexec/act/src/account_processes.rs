@@ -13,7 +13,7 @@ use system::kernel::{self, Side};
 /// all of them at once, from a process that none of them can reach. Gives how many were found
 /// and how many are left; where the kernel does not say, at least one.
 pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
-    if is_nobody(root, uid) {
+    if is_nobody(uid) {
         return (0, 0);
     }
     let of_account = || {
@@ -36,7 +36,7 @@ pub(super) fn clear_account(root: &Root, uid: Uid) -> (usize, usize) {
 /// takes 15 ms where there are a thousand. Who has it as effective and saved uid alone runs a program
 /// that is set to it, and could begin that at any time. A zombie counts as a process. False where it
 /// cannot be told.
-pub(super) fn is_nobody(_root: &Root, uid: Uid) -> bool {
+pub(super) fn is_nobody(uid: Uid) -> bool {
     // Much hangs on it: two calls have to say so.
     let none = || kernel::has_process_of(uid) == Ok(false);
     none() && none()
@@ -73,9 +73,8 @@ mod tests {
     #[test]
     fn who_has_processes_is_told_by_the_kernel() {
         let own = nix::unistd::getuid();
-        let root = Root::without_rights();
-        assert!(!is_nobody(&root, Uid::from_raw(0)), "there always is one of root's");
-        assert!(!is_nobody(&root, own));
-        assert!(is_nobody(&root, Uid::from_raw(3_999_999_999)));
+        assert!(!is_nobody(Uid::from_raw(0)), "there always is one of root's");
+        assert!(!is_nobody(own));
+        assert!(is_nobody(Uid::from_raw(3_999_999_999)));
     }
 }

@@ -35,7 +35,7 @@ pub struct Lease {
 /// # Errors
 /// [`Reason::NoFreeAccount`], [`Reason::State`], [`Reason::TooManyRuns`].
 pub fn take(
-    root: &Root,
+    _root: &Root,
     (directory, rule): (&StateDir, &StateRule),
     accounts: &[Uid],
     caller: Uid,
@@ -44,7 +44,7 @@ pub fn take(
     for (at, uid) in candidates(directory, accounts)? {
         let Some(file) = lock(directory, uid)? else { continue };
         // What died between our look and our lock has left its entry.
-        if users(directory)?.contains(&uid) || is_in_use(root, uid)? {
+        if users(directory)?.contains(&uid) || is_in_use(uid)? {
             continue;
         }
         let lease = Lease { file, claim };
@@ -58,9 +58,9 @@ pub fn take(
 ///
 /// # Errors
 /// As [`take`].
-pub fn peek(root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize, Refusal> {
+pub fn peek(_root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize, Refusal> {
     for (at, uid) in candidates(directory, accounts)? {
-        if !is_locked(directory, uid)? && !is_in_use(root, uid)? {
+        if !is_locked(directory, uid)? && !is_in_use(uid)? {
             return Ok(at);
         }
     }
@@ -68,8 +68,8 @@ pub fn peek(root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize
 }
 
 /// Whether a process is of the account.
-fn is_in_use(root: &Root, uid: Uid) -> Result<bool, Refusal> {
-    has_process(root, uid).map_err(|errno| {
+fn is_in_use(uid: Uid) -> Result<bool, Refusal> {
+    has_process(uid).map_err(|errno| {
         Refusal::new(Reason::NoProc, "it cannot be told whether an account is free; see the log")
             .detail(format!("looking for processes of uid {uid} in /proc: {}", errno.desc()))
     })
@@ -128,8 +128,8 @@ fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Refusal> {
 
 /// Whether any process is of this uid, real, effective or saved. A glexec that has taken the uid
 /// for a look, with root's saved uid and the caller's real one, is not the account's.
-fn has_process(root: &Root, uid: Uid) -> Result<bool, Errno> {
-    if account_processes::is_nobody(root, uid) {
+fn has_process(uid: Uid) -> Result<bool, Errno> {
+    if account_processes::is_nobody(uid) {
         return Ok(false);
     }
     for pid in process::all()? {

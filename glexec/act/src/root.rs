@@ -174,9 +174,23 @@ impl Privilege {
 }
 
 impl Root {
-    /// Stands in for root where there is none (log-only mode, glexec-admin): whoever takes it
-    /// then works with the rights this process has, which are less.
-    pub const fn without_rights() -> Self {
+    /// Root where there are rights. In log-only mode there are none: whoever takes it then works with
+    /// the rights that this process has, which are less.
+    ///
+    /// # Errors
+    /// [`Reason::Switch`].
+    pub fn as_far_as_there_is(rights: &Result<Privilege, Reason>) -> Result<Self, Refusal> {
+        rights.as_ref().map_or_else(|_| Ok(Self::without_rights()), Privilege::raise)
+    }
+
+    /// That of a process which is root and stays it; `None` where this one is not.
+    #[must_use]
+    pub fn of_this_process() -> Option<Self> {
+        Uid::effective().is_root().then_some(Self { back: None })
+    }
+
+    /// Stands in for root where there is none.
+    pub(super) const fn without_rights() -> Self {
         Self { back: None }
     }
 

@@ -2,7 +2,6 @@
 
 use super::rehearse::Rehearsal;
 use super::{advice, epilogue, grants, node, rehearse};
-use act::root::Root;
 use contract::Reason;
 use decide::config::{Config, Listed, Syntax};
 use decide::refusal::Refusal;
@@ -90,10 +89,9 @@ impl Findings {
 const ERROR: &str = "ERROR";
 
 fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
-    let root = Root::without_rights();
     let config = match &asked.config {
         Some(path) => read_any(path).map(|config| (config, path.display().to_string())),
-        None => site_config(&root, findings),
+        None => site_config(findings),
     };
     let (config, shown) = config.inspect_err(|stop| findings.stop(stop))?;
     findings.line("config", &format!("{shown}: understood"));
@@ -101,16 +99,16 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     node::proc_file_system(&config, findings);
     white_lists(&config, findings);
     node::log(&config, findings);
-    let lookups = Lookups::open(&root, None, config.account_source);
+    let lookups = Lookups::open(None, config.account_source);
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
     let targets = grants::mapping(&config, &mut lookups, findings);
     // A prolog asks for every job, and can do without what is no fault of the node's.
     if asked.user.is_none() || !asked.json {
         advice::check(&config, &mut lookups, findings);
     }
-    node::state(&root, &config, findings);
+    node::state(&config, findings);
     node::hand_over(&config, findings);
-    epilogue::check(&root, &config, (&mut lookups, &targets), findings);
+    epilogue::check(&config, (&mut lookups, &targets), findings);
     node::installation(&config, lookups.asks_helper(), findings);
     if asked.user.is_none() && asked.config.is_none() && findings.errors() == 0 {
         node::run_of_somebody(&config, &mut lookups, findings);
@@ -119,8 +117,8 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
 }
 
 /// The configuration in force, and its file.
-fn site_config(root: &Root, findings: &mut Findings) -> Result<(Config, String), Refusal> {
-    let InForce { config, file, idle } = config_file::in_force(root)?;
+fn site_config(findings: &mut Findings) -> Result<(Config, String), Refusal> {
+    let InForce { config, file, idle } = config_file::in_force()?;
     if idle {
         findings.warn(&format!(
             "{} is not read, because {file} is there; remove one of them",

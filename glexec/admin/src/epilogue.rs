@@ -11,7 +11,6 @@ use decide::epilogue_environment::{EpilogueIdentity, ROOTS_PATH};
 use decide::names::is_obeyed;
 use decide::target::Target;
 use nix::sys::stat::SFlag;
-use nix::unistd::Uid;
 use observe::accounts::Lookups;
 use std::path::Path;
 use system::file_trust::{Stranger, Trust};
@@ -21,7 +20,6 @@ const CURE: &str = "write epilogue_environment = \"own\"";
 
 /// What is wrong with the epilogue, and what it would do.
 pub(super) fn check(
-    root: &Root,
     config: &Config,
     (lookups, targets): (&mut Lookups<'_>, &[Target]),
     findings: &mut Findings,
@@ -29,7 +27,7 @@ pub(super) fn check(
     let Some(rule) = &config.epilogue else {
         return findings.line("epilogue", "none");
     };
-    let identity = match lookups.epilogue(|| Ok(Root::without_rights()), rule) {
+    let identity = match lookups.epilogue(|| Ok(()), rule) {
         Ok(identity) => identity,
         Err(stop) => return findings.stop(&stop),
     };
@@ -43,7 +41,7 @@ pub(super) fn check(
         payloads_path((&config.path, &identity.trust), targets, findings);
     }
     let epilogue = rule.epilogue(identity, Vec::new());
-    let program = match act::epilogue::open(root, &epilogue) {
+    let program = match act::epilogue::open(&epilogue) {
         Ok(program) => program,
         Err(stop) => return findings.stop(&stop),
     };
@@ -53,13 +51,15 @@ pub(super) fn check(
     }
     interpreter(rule.environment, is_roots, &program.head, findings);
     let path = if rule.is_apart() { ROOTS_PATH } else { config.path.as_str() };
-    let found = act::epilogue::finds_its_interpreter(root, (&rule.path, &program), path);
+    let found = act::epilogue::finds_its_interpreter((&rule.path, &program), path);
     if let Err(stop) = found {
         findings.stop(&stop);
     }
-    if !Uid::effective().is_root() {
-        findings.warn("not root: whether the epilogue's identity can be taken was not tried");
-    } else if let Err(stop) = act::epilogue::try_identity(root, &epilogue, &program) {
+    let Some(root) = Root::of_this_process() else {
+        return findings
+            .warn("not root: whether the epilogue's identity can be taken was not tried");
+    };
+    if let Err(stop) = act::epilogue::try_identity(&root, &epilogue, &program) {
         findings.stop(&stop);
     }
 }

@@ -47,18 +47,18 @@ pub(super) fn log(config: &Config, findings: &mut Findings) {
 }
 
 /// Where runs are remembered, whether another could be, and what is owed now.
-pub(super) fn state(root: &Root, config: &Config, findings: &mut Findings) {
+pub(super) fn state(config: &Config, findings: &mut Findings) {
     let needed = config.epilogue.is_some()
         || !config.mapping.pools.is_empty()
         || !config.hand_over.is_empty();
     if !needed || config.log_only {
         return;
     }
-    if !Uid::effective().is_root() {
+    let Some(root) = Root::of_this_process() else {
         return findings.warn("not root: the state directory was not looked at");
-    }
-    let looked = StateDir::open(root, &config.state).and_then(|directory| {
-        trial::of_directory(root, &directory)?;
+    };
+    let looked = StateDir::open(&root, &config.state).and_then(|directory| {
+        trial::of_directory(&root, &directory)?;
         directory.entries()
     });
     match looked {

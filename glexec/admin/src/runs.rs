@@ -90,8 +90,8 @@ fn age(since: u64) -> String {
 
 fn rows() -> Result<Vec<Shown>, Refusal> {
     roots_only("ps")?;
-    let root = Root::without_rights();
-    let config = config_file::read(&root)?;
+    let root = Root::of_this_process().ok_or_else(|| for_root("ps"))?;
+    let config = config_file::read()?;
     let directory = StateDir::open(&root, &config.state)?;
     let names = directory.entries()?.into_iter();
     Ok(names
@@ -179,7 +179,11 @@ fn roots_only(what: &str) -> Result<(), Refusal> {
     if Uid::current().is_root() && Uid::effective().is_root() {
         return Ok(());
     }
-    Err(Refusal::new(Reason::Usage, format!("{what} is for root only; call it as root")))
+    Err(for_root(what))
+}
+
+fn for_root(what: &str) -> Refusal {
+    Refusal::new(Reason::Usage, format!("{what} is for root only; call it as root"))
 }
 
 /// Where there are no rows there is no header.

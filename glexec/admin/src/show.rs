@@ -1,6 +1,5 @@
 //! `glexec-admin show`: what the configuration in force says, key by key, and where it is from.
 
-use act::root::Root;
 use decide::config::Shown;
 use observe::config_file::Source;
 use std::io::Write as _;
@@ -8,7 +7,7 @@ use std::io::Write as _;
 /// Prints one `key = value` a line, each with its origin; 0 where the configuration is usable, else
 /// 1. `explain` puts what a key takes and what it is for on a line before it.
 pub(super) fn run(explain: bool) -> u8 {
-    match Source::open(&Root::without_rights()).and_then(|source| source.shown()) {
+    match Source::open().and_then(|source| source.shown()) {
         Ok((keys, file)) => {
             let lines = keys.iter().map(|key| line(key, file, explain));
             u8::from(!report::print(&lines.collect::<String>()))

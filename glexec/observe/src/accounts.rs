@@ -1,7 +1,7 @@
 //! Who an id or a name is: from the files, or from the helper where the site has more.
 
 use crate::{config_file, nameservice};
-use act::root::{Privilege, Root};
+use act::root::Privilege;
 use act::{helper, program};
 use contract::Reason;
 use decide::config::{AccountSource, EpilogueRule};
@@ -39,11 +39,7 @@ impl<'p> Lookups<'p> {
     ///
     /// # Errors
     /// [`Reason::Accounts`].
-    pub fn open(
-        _root: &Root,
-        privilege: Option<&'p Privilege>,
-        source: AccountSource,
-    ) -> Result<Self, Refusal> {
+    pub fn open(privilege: Option<&'p Privilege>, source: AccountSource) -> Result<Self, Refusal> {
         let ask = match source {
             AccountSource::Files => false,
             AccountSource::Nss => true,
@@ -188,9 +184,9 @@ impl<'p> Lookups<'p> {
     /// # Errors
     /// A configuration fault where `epilogue_user` or `epilogue_group` does not exist;
     /// [`Reason::Accounts`] where it cannot be told who is in the group.
-    pub fn epilogue(
+    pub fn epilogue<R>(
         &mut self,
-        rights: impl Fn() -> Result<Root, Refusal>,
+        rights: impl Fn() -> Result<R, Refusal>,
         rule: &EpilogueRule,
     ) -> Result<EpilogueIdentity, Refusal> {
         let user = rule.user.iter().cloned().map(Question::User);

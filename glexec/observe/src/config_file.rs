@@ -1,6 +1,5 @@
 //! The configuration: which of the two files, opened as root, read as a value.
 
-use act::root::Root;
 use contract::Reason;
 use decide::config::{self, Config, LogRule, Malformed, Shown, Syntax};
 use decide::database::account_by_name;
@@ -34,18 +33,18 @@ pub struct InForce {
 ///
 /// # Errors
 /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`], [`Reason::ConfigMalformed`].
-pub fn read(root: &Root) -> Result<Config, Refusal> {
-    Source::open(root)?.into_config()
+pub fn read() -> Result<Config, Refusal> {
+    Source::open()?.into_config()
 }
 
 /// The same, for who asks which file that is.
 ///
 /// # Errors
 /// As [`read`].
-pub fn in_force(root: &Root) -> Result<InForce, Refusal> {
-    let file = Source::open(root)?.file;
+pub fn in_force() -> Result<InForce, Refusal> {
+    let file = Source::open()?.file;
     let idle = file == OURS && nix::sys::stat::lstat(ORIGINAL).is_ok();
-    Ok(InForce { config: read(root)?, file, idle })
+    Ok(InForce { config: read()?, file, idle })
 }
 
 /// The file that counts, read and not looked at yet: that needs no right of root's.
@@ -63,7 +62,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`].
-    pub fn open(_root: &Root) -> Result<Self, Refusal> {
+    pub fn open() -> Result<Self, Refusal> {
         match text(OURS, &Trust::default()) {
             Ok(text) => Ok(Self { text, file: OURS, syntax: Syntax::Toml, of_account: false }),
             Err(Untrusted::Missing(_)) => Self::open_original(),

@@ -49,7 +49,7 @@ fn swept(
     call: &SettleCall,
     lock: Option<&Settling>,
 ) -> Result<Vec<Row>, Refusal> {
-    let config = config_file::read(root)?;
+    let config = config_file::read()?;
     let early = Post::syslog(Some(privilege));
     let post = Post::open(Some(privilege), &config.log);
     let reporter = SiteReporter::new(&early, Uid::current().to_string());
@@ -78,7 +78,7 @@ fn sweep(
     let directory = StateDir::open(root, &config.state)?;
     let identity = match &config.epilogue {
         Some(rule) => {
-            let mut lookups = Lookups::open(root, Some(privilege), config.account_source)?;
+            let mut lookups = Lookups::open(Some(privilege), config.account_source)?;
             Some(lookups.epilogue(|| privilege.raise(), rule)?)
         }
         None => None,

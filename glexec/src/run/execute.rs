@@ -67,7 +67,9 @@ pub(super) fn out(
             }
         }
         (Launch::Replace, Ok(privilege)) => Ok(become_it(walk, plan, privilege.raise()?)),
-        (_, Err(_)) | (Launch::LogOnly, Ok(_)) => Ok(become_it(walk, plan, Root::without_rights())),
+        (_, Err(_)) | (Launch::LogOnly, Ok(_)) => {
+            Ok(become_it(walk, plan, Root::as_far_as_there_is(walk.rights)?))
+        }
     }
 }
 

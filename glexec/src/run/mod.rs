@@ -97,13 +97,15 @@ impl Walk<'_> {
 
     /// Root for as long as the value lives; in log-only mode what rights there are.
     fn root(&self) -> Result<Root, Refusal> {
-        self.rights.as_ref().map_or_else(|_| Ok(Root::without_rights()), Privilege::raise)
+        Root::as_far_as_there_is(self.rights)
     }
 
     /// The configuration. Without root's rights it only counts where it asks for no more.
     fn config(&self) -> Result<Config, Refusal> {
-        let source = config_file::Source::open(&self.root()?);
+        let root = self.root()?;
+        let source = config_file::Source::open();
         // What a file says is read as its caller again.
+        drop(root);
         let config = source.and_then(config_file::Source::into_config);
         match (self.rights, config) {
             (Ok(_), Ok(config)) if config.log_only => {
@@ -128,7 +130,7 @@ impl Walk<'_> {
     /// What is wrong with a configuration is told where its own lines say, as far as they can be
     /// read. Where they cannot, or that log cannot be opened, syslog is left.
     fn open_log_all_the_same(&self) {
-        let source = self.root().and_then(|root| config_file::Source::open(&root));
+        let source = self.root().and_then(|_root| config_file::Source::open());
         if let Some(rule) = source.ok().and_then(|source| source.log_rule()) {
             let _ = self.outputs.open_log(&rule, self.reporter);
         }
@@ -150,7 +152,10 @@ impl Walk<'_> {
     fn plan(&self, config: &Config, request: Request) -> Result<(Plan, Option<Lease>), Refusal> {
         // Root for what needs it, and for no longer: each scope ends with its statement.
         let rights = self.rights.as_ref().ok();
-        let mut lookups = Lookups::open(&self.root()?, rights, config.account_source)?;
+        let root = self.root()?;
+        let lookups = Lookups::open(rights, config.account_source);
+        drop(root);
+        let mut lookups = lookups?;
         let ids = caller::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
         self.reporter.know(caller.shown_name(), request.environ.get(variables::ID));
@@ -194,11 +199,11 @@ impl Walk<'_> {
     /// That the epilogue can be started, before a payload is.
     fn try_epilogue(&self, config: &Config, epilogue: &Epilogue) -> Result<(), Refusal> {
         let root = self.root()?;
-        let program = act::epilogue::open(&root, epilogue)?;
+        let program = act::epilogue::open(epilogue)?;
         // With the payload's PATH it may look where others than root can hold up who looks.
         if config.epilogue.as_ref().is_some_and(EpilogueRule::is_apart) {
             let what = (epilogue.path.as_str(), &program);
-            act::epilogue::finds_its_interpreter(&root, what, epilogue_environment::ROOTS_PATH)?;
+            act::epilogue::finds_its_interpreter(what, epilogue_environment::ROOTS_PATH)?;
         }
         act::epilogue::try_identity(&root, epilogue, &program)
     }

@@ -21,7 +21,7 @@ use system::text::escaped;
 ///
 /// # Errors
 /// [`Reason::EpilogueUntrusted`], with file or directory for the log.
-pub fn open(_root: &Root, epilogue: &Epilogue) -> Result<Program, Refusal> {
+pub fn open(epilogue: &Epilogue) -> Result<Program, Refusal> {
     program::open(&epilogue.path, &epilogue.identity.trust).map_err(|untrusted| {
         let cure = match untrusted {
             Untrusted::Changeable(..) => {
@@ -41,7 +41,6 @@ pub fn open(_root: &Root, epilogue: &Epilogue) -> Result<Program, Refusal> {
 /// # Errors
 /// [`Reason::EpilogueUntrusted`], as of an interpreter that is missing.
 pub fn finds_its_interpreter(
-    _root: &Root,
     (epilogue, program): (&str, &Program),
     path: &str,
 ) -> Result<(), Refusal> {

@@ -76,7 +76,7 @@ pub fn run(
         reporter.log(Level::Error, &format!("the epilogue was not started: {why}"));
         (EpilogueResult::NotStarted, start.elapsed())
     };
-    let program = match open(root, context.epilogue) {
+    let program = match open(context.epilogue) {
         Ok(program) => program,
         Err(stop) => return not_started(stop.detail.as_deref().unwrap_or(&stop.sentence)),
     };
