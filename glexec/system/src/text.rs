@@ -9,6 +9,10 @@ pub const LONGEST_LINE: usize = 8 * 1024;
 /// Escapes everything that could end, hide or forge a line: control bytes, `"`, `\`, and
 /// whatever is not UTF-8. Printable text stays as it is.
 pub fn escaped(bytes: &[u8]) -> String {
+    // Most of what is told is this.
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -29,7 +33,7 @@ pub fn escaped(bytes: &[u8]) -> String {
 
 /// The last guard before a line goes out: whatever was put together, it stays one line.
 pub fn one_line(text: &str) -> String {
-    if text.chars().all(is_plain) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_plain) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len());

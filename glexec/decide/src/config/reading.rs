@@ -186,7 +186,12 @@ impl<'a> Reading<'a> {
         let absent = |key: &&Key| !there.iter().any(|there| std::ptr::eq(*there, *key));
         for key in keys::of(section).filter(absent) {
             if let Some(value) = key.default() {
-                let value = self.value(key, value, 0)?;
+                // A test has every default read as a value that a file has.
+                let value = if let Value::Bare(word) = value {
+                    bare(key.kind, word, 0).map_err(|why| table.bad(key.name, why))?
+                } else {
+                    self.value(key, value, 0)?
+                };
                 let key = Cow::Borrowed(key.name);
                 table.entries.push(Entry { key, key_at: 0, value, at: None });
             }

@@ -890,6 +890,11 @@ fn what_is_only_accepted_is_the_default_and_every_default_can_be_read() {
         }
         if let Unset::Is(word) = key.unset {
             assert!(super::reading::bare(key.kind, word, 0).is_ok(), "{}", key.name);
+            // Filled in without a look at its range: a file may say the same.
+            if key.section == super::keys::Section::Glexec && !word.is_empty() {
+                let said = original(&format!("[glexec]\n{} = \"{word}\"\n", key.name));
+                assert!(said.is_ok(), "{}: {said:?}", key.name);
+            }
         }
     }
     assert_eq!(toml("").map(|config| config.log), Ok(LogRule::default()));

@@ -119,9 +119,11 @@ pub(super) fn name(word: &str) -> Result<String, String> {
         "it begins with `-`"
     } else if word.starts_with('@') {
         "`@group` stands for callers only"
-    } else if word.contains([':', '/', '*', ',']) {
+    } else if word.bytes().any(|byte| b":/*,".contains(&byte)) {
         "it holds `:`, `/`, `*` or `,`"
-    } else if word.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    } else if !word.bytes().all(|byte| byte.is_ascii_graphic())
+        && word.chars().any(|c| c.is_control() || c.is_whitespace())
+    {
         "it holds a blank or a control character"
     } else {
         return Ok(word.to_owned());
