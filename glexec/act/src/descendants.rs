@@ -149,7 +149,7 @@ impl Tree {
 /// Every living descendant without the spared ones and what is below them. A nested run that owes
 /// something is one of them; what it has below it is its own affair unless `deep`. Where it is
 /// `until`, the look ends.
-pub(super) fn descendants(root: &Root, spared: &Exempt, (deep, until): (bool, Instant)) -> Tree {
+pub(super) fn descendants(root: &Root, spared: &Exempt, deep: bool, until: Instant) -> Tree {
     const MOST: usize = 100_000;
     let own = Pid::this();
     let Ok(children) = living_children(spared) else { return Tree::default() };
@@ -240,7 +240,7 @@ pub(super) fn kill_below(root: &Root, supervisor: Pid) {
 }
 
 /// A signal by the caller's order to one of the run. A nested glexec is asked to end, not killed.
-pub(super) fn order(root: &Root, (spared, descendant): (&Exempt, Descendant), number: i32) {
+pub(super) fn order(root: &Root, spared: &Exempt, descendant: Descendant, number: i32) {
     let nested = number == libc::SIGKILL && spared.nested.is(root, descendant.pid);
     signal(root, descendant, if nested { libc::SIGTERM } else { number });
 }

@@ -92,7 +92,7 @@ fn become_descriptor_proxy(
         // It is of the caller's uid and in the caller's group: a scheduler that signals every
         // process of a job must not cut the wires. Only KILL does; glexec's own end ends it too.
         kernel::set_mask(u64::MAX);
-        hand_on(status.as_ref(), orders, (&records, to_orders));
+        hand_on(status.as_ref(), orders, &records, to_orders);
     }
     kernel::exit_now(0)
 }
@@ -101,7 +101,8 @@ fn become_descriptor_proxy(
 fn hand_on(
     status: Option<&Named>,
     mut orders: Option<Named>,
-    (records, to_orders): (&OwnedFd, OwnedFd),
+    records: &OwnedFd,
+    to_orders: OwnedFd,
 ) {
     let mut to_orders = Some(to_orders);
     let mut room = [0u8; 4096];

@@ -176,9 +176,9 @@ impl Run<'_> {
                 let until = Instant::now() + UNKILLABLE;
                 // Who is not shown now is reached by the clearing.
                 for descendant in
-                    descendants::descendants(&self.root, &spared, (false, until)).processes
+                    descendants::descendants(&self.root, &spared, false, until).processes
                 {
-                    descendants::order(&self.root, (&spared, descendant), number.into());
+                    descendants::order(&self.root, &spared, descendant, number.into());
                 }
                 if i32::from(number) == libc::SIGKILL {
                     self.until = Some(Instant::now() + UNKILLABLE);

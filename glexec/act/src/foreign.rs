@@ -59,7 +59,7 @@ pub(super) fn leave_foreign(root: &Root, safe: Option<&[u8]>) -> Left {
         let first = in_first_namespace();
         let mut above = Above::default();
         let done: Vec<_> =
-            groups.iter().map(|group| leave(root, (group, first), &mut above)).collect();
+            groups.iter().map(|group| leave(root, group, first, &mut above)).collect();
         let moved = done.contains(&Ok(true));
         failed = done.into_iter().filter_map(Result::err).collect();
         if !moved {
@@ -77,11 +77,7 @@ pub(super) fn leave_foreign(root: &Root, safe: Option<&[u8]>) -> Left {
 const OWN: &str = "/proc/self/cgroup";
 
 /// Leaves one hierarchy's group where it has to be left: whether it was.
-fn leave(
-    root: &Root,
-    (group, first): (&Membership, bool),
-    above: &mut Above,
-) -> Result<bool, String> {
+fn leave(root: &Root, group: &Membership, first: bool, above: &mut Above) -> Result<bool, String> {
     if is_top(group, first) {
         return Ok(false);
     }
@@ -94,7 +90,7 @@ fn leave(
     }
     let mut why = String::new();
     for (point, below) in &group.seen {
-        match Chain::walk((root, above), point, below) {
+        match Chain::walk(root, above, point, below) {
             Ok(chain) => return chain.leave(),
             Err(clause) => why = clause,
         }
@@ -141,11 +137,7 @@ struct Chain {
 }
 
 impl Chain {
-    fn walk(
-        (root, above): (&Root, &mut Above),
-        point: &str,
-        below: &[String],
-    ) -> Result<Self, String> {
+    fn walk(root: &Root, above: &mut Above, point: &str, below: &[String]) -> Result<Self, String> {
         let mut directory = above.open(root, point)?;
         let kind = fstatfs(&directory).map_err(|e| told(point, e))?.filesystem_type();
         if kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
@@ -192,7 +184,7 @@ fn judge(directory: &OwnedFd, path: &str) -> Result<(), String> {
     for name in FILES {
         let path = format!("{path}/{name}");
         // The kernel, the version or the root may have no such file.
-        secure_open::judge_in(directory, name, (&escaped(path.as_bytes()), SFlag::S_IFREG))
+        secure_open::judge_in(directory, name, &escaped(path.as_bytes()), SFlag::S_IFREG)
             .map_err(|u| u.clause().to_owned())?;
     }
     Ok(())

@@ -58,7 +58,7 @@ pub fn ask(
     let caller = privilege.map(whose_rights);
     match kernel::fork().map_err(errno)? {
         Side::Child => {
-            writer.tell(become_helper(&root, &path, words, (caller, &theirs)));
+            writer.tell(become_helper(&root, &path, words, caller, &theirs));
             kernel::exit_now(127)
         }
         Side::Parent(pid) => {
@@ -94,7 +94,8 @@ fn become_helper(
     root: &Root,
     path: &str,
     words: &[String],
-    (caller, output): (Option<Uid>, &OwnedFd),
+    caller: Option<Uid>,
+    output: &OwnedFd,
 ) -> exec_status::Failure {
     let strings = std::iter::once(path).chain(words.iter().map(String::as_str));
     let argv: Vec<CString> = strings.filter_map(|word| CString::new(word).ok()).collect();

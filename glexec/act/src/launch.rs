@@ -27,8 +27,10 @@ use system::process;
 pub(super) fn write_down(
     root: &Root,
     plan: &Plan,
-    (linger, transfer): (&Linger, Option<&DirectoryTransfer>),
-    (since, shares_group): (u64, bool),
+    linger: &Linger,
+    transfer: Option<&DirectoryTransfer>,
+    since: u64,
+    shares_group: bool,
 ) -> Result<Option<RunRecord>, Refusal> {
     let Some(rule) = &linger.state else { return Ok(None) };
     let supervisor = supervisor(since, shares_group)?;
@@ -158,7 +160,8 @@ impl Waiting {
     pub(super) fn ready(
         &self,
         root: &Root,
-        (leaf, record): (Option<&Leaf>, Option<&RunRecord>),
+        leaf: Option<&Leaf>,
+        record: Option<&RunRecord>,
     ) -> Result<(), Refusal> {
         let cgroup = leaf.map(|leaf| leaf.path.clone());
         record.map_or(Ok(()), |record| note_start(record, self.pid, cgroup))?;

@@ -36,7 +36,8 @@ pub struct Lease {
 /// [`Reason::NoFreeAccount`], [`Reason::State`], [`Reason::TooManyRuns`].
 pub fn take(
     _root: &Root,
-    (directory, rule): (&StateDir, &StateRule),
+    directory: &StateDir,
+    rule: &StateRule,
     accounts: &[Uid],
     caller: Uid,
 ) -> Result<(usize, Lease), Refusal> {

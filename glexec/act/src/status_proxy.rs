@@ -61,7 +61,8 @@ impl Stops {
 /// [`Reason::Internal`].
 pub(super) fn split(
     privilege: &Privilege,
-    (owed, shares): (bool, bool),
+    owed: bool,
+    shares: bool,
     kept: &[RawFd],
 ) -> Result<StatusProxy, Refusal> {
     let failed = |e: Errno| {

@@ -69,10 +69,11 @@ pub(super) fn event_of(signal: &Signal) -> Input {
 pub(super) fn clear(
     root: &Root,
     events: &mut EventWait<'_>,
-    (spared, leaf): (&Exempt, Option<&Leaf>),
+    spared: &Exempt,
+    leaf: Option<&Leaf>,
     graces: Graces,
 ) -> Leftovers {
-    let tree = descendants::descendants(root, spared, (false, Instant::now() + UNKILLABLE));
+    let tree = descendants::descendants(root, spared, false, Instant::now() + UNKILLABLE);
     if tree.is_empty() {
         return Leftovers::default();
     }
@@ -89,7 +90,7 @@ pub(super) fn clear(
     while Instant::now() < until && !*events.hurry && somebody_is_left() {
         events.wait(&[], until);
     }
-    let left = kill(root, events, (spared, leaf), graces.nested);
+    let left = kill(root, events, spared, leaf, graces.nested);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let found = tree.processes.len().max(left);
     Leftovers { found: count(found), ended: count(found - left) }
@@ -114,7 +115,8 @@ impl Patience {
 fn kill(
     root: &Root,
     events: &mut EventWait<'_>,
-    (spared, leaf): (&Exempt, Option<&Leaf>),
+    spared: &Exempt,
+    leaf: Option<&Leaf>,
     nested: Duration,
 ) -> usize {
     /// Before the next look, where the kernel has not shown everything.
@@ -123,7 +125,7 @@ fn kill(
     let (mut before, mut waited_for_nested) = (Vec::new(), false);
     loop {
         let pass = Instant::now() + UNKILLABLE;
-        let tree = descendants::descendants(root, spared, (false, pass));
+        let tree = descendants::descendants(root, spared, false, pass);
         let children = descendants::living_children(spared);
         if tree.is_empty() && children.as_ref().is_ok_and(Vec::is_empty) {
             return 0;

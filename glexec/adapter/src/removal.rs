@@ -142,16 +142,16 @@ fn remove(path: &Path, until: Instant, unless_held: bool) -> io::Result<()> {
         entered => entered.map_err(tree::about(path))?,
     };
     if !unless_held {
-        return empty(&above, &name, (&directory, until));
+        return empty(&above, &name, &directory, until);
     }
     match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => empty(&above, &name, (&lock, until)),
+        Ok(lock) => empty(&above, &name, &lock, until),
         Err((_, Errno::EAGAIN)) => Ok(()),
         Err((_, errno)) => Err(tree::about(path)(errno)),
     }
 }
 
-fn empty(above: &OwnedFd, name: &CStr, (directory, until): (&OwnedFd, Instant)) -> io::Result<()> {
+fn empty(above: &OwnedFd, name: &CStr, directory: &OwnedFd, until: Instant) -> io::Result<()> {
     tree::clear_until(directory.as_fd(), &[], Some(until))?;
     match unlinkat(above, name, UnlinkatFlags::RemoveDir) {
         // The directory above is root's, who removes what is empty now.

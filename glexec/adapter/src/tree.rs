@@ -111,14 +111,15 @@ pub fn open_own<P: ?Sized + nix::NixPath>(
     // O_NONBLOCK: in the meantime it may have become a FIFO.
     let flags = what | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let opened = || openat(directory, name, flags, Mode::empty());
-    or_as_owner(directory, name, (what, &opened))
+    or_as_owner(directory, name, what, &opened)
 }
 
 /// Once more with the owner's permissions, where the first try is refused.
 fn or_as_owner<P: ?Sized + nix::NixPath>(
     directory: BorrowedFd<'_>,
     name: &P,
-    (what, opened): (OFlag, &dyn Fn() -> Result<OwnedFd, Errno>),
+    what: OFlag,
+    opened: &dyn Fn() -> Result<OwnedFd, Errno>,
 ) -> Result<OwnedFd, Errno> {
     match opened() {
         Err(Errno::EACCES) => {
@@ -139,7 +140,7 @@ fn or_as_owner<P: ?Sized + nix::NixPath>(
 /// The kernel's; EXDEV where something is mounted there.
 pub fn enter(directory: BorrowedFd<'_>, name: &CStr, device: u64) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new().flags(DIRECTORY).resolve(ResolveFlag::RESOLVE_NO_XDEV);
-    let opened = or_as_owner(directory, name, (DIRECTORY, &|| openat2(directory, name, how)));
+    let opened = or_as_owner(directory, name, DIRECTORY, &|| openat2(directory, name, how));
     let inner = match opened {
         // Before Linux 5.6.
         Err(Errno::ENOSYS) => open_own(directory, name, DIRECTORY)?,
@@ -167,7 +168,8 @@ fn make_writable(directory: BorrowedFd<'_>) -> Result<(), Errno> {
 pub fn shift(
     from: BorrowedFd<'_>,
     name: &CStr,
-    (to, new): (BorrowedFd<'_>, &CStr),
+    to: BorrowedFd<'_>,
+    new: &CStr,
 ) -> Result<(), Errno> {
     match renameat(from, name, to, new) {
         Err(Errno::EACCES) => {}
@@ -270,7 +272,7 @@ impl Remover<'_> {
         if depth >= DEEPEST {
             self.moved += 1;
             let new = CString::new(format!(".glexec-{}-{}", std::process::id(), self.moved));
-            let moved = shift(directory, name, (self.top, &new.unwrap_or_default()));
+            let moved = shift(directory, name, self.top, &new.unwrap_or_default());
             return moved.or_else(|errno| self.stays(name, errno));
         }
         let inner = match enter(directory, name, self.device) {

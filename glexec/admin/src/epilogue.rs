@@ -35,10 +35,10 @@ pub(super) fn check(
     let seconds = rule.timeout.as_secs();
     findings.line("epilogue", &format!("{} as {name}, gid {gid}, at most {seconds} s", rule.path));
     let is_roots = identity.account.uid.is_root();
-    keep_apart(&identity, config, (&mut *lookups, targets), findings);
+    keep_apart(&identity, config, &mut *lookups, targets, findings);
     if rule.environment == EpilogueEnvironment::Payload {
         callers_words(config, rule, name, findings);
-        payloads_path((&config.path, &identity.trust), targets, findings);
+        payloads_path(&config.path, &identity.trust, targets, findings);
     }
     let epilogue = rule.epilogue(identity, Vec::new());
     let program = match act::epilogue::open(&epilogue) {
@@ -51,7 +51,7 @@ pub(super) fn check(
     }
     interpreter(rule.environment, is_roots, &program.head, findings);
     let path = if rule.is_apart() { ROOTS_PATH } else { config.path.as_str() };
-    let found = act::epilogue::finds_its_interpreter((&rule.path, &program), path);
+    let found = act::epilogue::finds_its_interpreter(&rule.path, &program, path);
     if let Err(stop) = found {
         findings.stop(&stop);
     }
@@ -69,7 +69,8 @@ pub(super) fn check(
 fn keep_apart(
     identity: &EpilogueIdentity,
     config: &Config,
-    (lookups, targets): (&mut Lookups<'_>, &[Target]),
+    lookups: &mut Lookups<'_>,
+    targets: &[Target],
     findings: &mut Findings,
 ) {
     if identity.trust.user.is_none() && identity.trust.group.is_none() {
@@ -147,7 +148,7 @@ fn callers_words(config: &Config, rule: &EpilogueRule, name: &str, findings: &mu
 }
 
 /// Directories in which an epilogue with the payload's PATH finds programs.
-fn payloads_path((path, trust): (&str, &Trust), targets: &[Target], findings: &mut Findings) {
+fn payloads_path(path: &str, trust: &Trust, targets: &[Target], findings: &mut Findings) {
     for directory in path.split(':') {
         let Err(untrusted) = judge(directory, trust) else { continue };
         let text = format!(

@@ -33,14 +33,14 @@ pub(super) fn mapping(
         let caller = shown(&row.caller);
         for account in &row.accounts {
             let granted = Granted { account: account.clone(), groups: row.groups.clone() };
-            targets.extend(account_line(config, lookups, (&caller, &granted), findings));
+            targets.extend(account_line(config, lookups, &caller, &granted, findings));
         }
     }
     for pool in &mapping.pools {
         let caller = format!("{} (one of {})", shown(&pool.caller), pool.accounts.len());
         for account in &existing(pool, lookups, findings) {
             let granted = Granted { account: account.clone(), groups: None };
-            targets.extend(account_line(config, lookups, (&caller, &granted), findings));
+            targets.extend(account_line(config, lookups, &caller, &granted, findings));
             ways_out(account, findings);
         }
     }
@@ -90,7 +90,8 @@ fn shown(caller: &RowCaller) -> String {
 fn account_line(
     config: &Config,
     lookups: &mut Lookups<'_>,
-    (caller, granted): (&str, &Granted),
+    caller: &str,
+    granted: &Granted,
     findings: &mut Findings,
 ) -> Option<Target> {
     let account = &granted.account;

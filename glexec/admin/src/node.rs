@@ -111,15 +111,15 @@ pub(super) fn installation(config: &Config, asks_helper: bool, findings: &mut Fi
     }
     open_to_callers(PROGRAM, 0o1, findings);
     if !config.log_only {
-        mounted(PROGRAM, (FsFlags::ST_NOSUID, "nosuid"), findings);
+        mounted(PROGRAM, FsFlags::ST_NOSUID, "nosuid", findings);
     }
-    mounted(PROGRAM, (FsFlags::ST_NOEXEC, "noexec"), findings);
+    mounted(PROGRAM, FsFlags::ST_NOEXEC, "noexec", findings);
     findings.line("helpers", helper::DIRECTORY);
     pays_debts(findings);
     if asks_helper {
         let file = format!("{}/glexec-accounts", helper::DIRECTORY);
         open_to_callers(&file, 0o1, findings);
-        mounted(&file, (FsFlags::ST_NOEXEC, "noexec"), findings);
+        mounted(&file, FsFlags::ST_NOEXEC, "noexec", findings);
     }
 }
 
@@ -141,7 +141,7 @@ fn pays_debts(findings: &mut Findings) {
     ));
 }
 
-fn mounted(path: &str, (flag, word): (FsFlags, &str), findings: &mut Findings) {
+fn mounted(path: &str, flag: FsFlags, word: &str, findings: &mut Findings) {
     if statvfs(path).is_ok_and(|mount| mount.flags().contains(flag)) {
         findings.error(&format!(
             "{path} lies on a file system that is mounted {word}, and every run ends with 202; move it, or mount that file system without"

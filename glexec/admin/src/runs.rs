@@ -55,7 +55,7 @@ pub(super) fn ps(json: bool) -> u8 {
             "{:<6} {:<16} {:>8} {:>7} {:<24} CALLER -> TARGET  COMMAND  JOB",
             "STATE", "PHASE", "PID", "AGE", "RUN"
         );
-        show(json, (Some(header), &rows), |row| {
+        show(json, Some(header), &rows, |row| {
             let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let job: Vec<String> = row.job.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!(
@@ -153,7 +153,7 @@ pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
     let narrow = !wanted.job.is_empty() || wanted.wait.is_some();
     told(paid(wanted).map(|rows| {
         let settled: Vec<Settled<'_>> = rows.iter().map(Settled::of).collect();
-        let shown = show(json, (None, &settled), |row| {
+        let shown = show(json, None, &settled, |row| {
             format!("{:<7} {}  {}", row.result, row.name, row.detail)
         });
         let owed = rows.iter().any(|row| row.result.is_owed());
@@ -189,7 +189,8 @@ fn for_root(what: &str) -> Refusal {
 /// Where there are no rows there is no header.
 fn show<T: Serialize>(
     json: bool,
-    (header, rows): (Option<String>, &[T]),
+    header: Option<String>,
+    rows: &[T],
     line: impl Fn(&T) -> String,
 ) -> u8 {
     let text = if json {

@@ -148,7 +148,7 @@ impl Invocation {
                 (other, value) => {
                     let next = || words.next().map(|word| word.to_string_lossy().into_owned());
                     let value = value.or_else(next);
-                    invocation.take_descriptors(other, (way, value.as_deref()))?;
+                    invocation.take_descriptors(other, way, value.as_deref())?;
                 }
             }
         }
@@ -161,7 +161,8 @@ impl Invocation {
     fn take_descriptors(
         &mut self,
         meaning: Meaning,
-        (way, value): (&str, Option<&str>),
+        way: &str,
+        value: Option<&str>,
     ) -> Result<(), Usage> {
         let value = value.ok_or_else(|| Usage(format!("{way} lacks its number")))?;
         let number = |text: &str| {

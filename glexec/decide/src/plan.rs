@@ -343,7 +343,8 @@ fn own_account<'a>(config: &Config, caller: &'a Caller, target: &'a Target) -> &
 pub fn directories(
     config: &Config,
     request: &Request,
-    (caller, target): (&Caller, &Target),
+    caller: &Caller,
+    target: &Target,
 ) -> Vec<CString> {
     let from_caller = match config.working_directory {
         WorkingDirectory::Caller => request.directory.as_deref().map(Path::as_os_str),

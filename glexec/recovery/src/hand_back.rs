@@ -34,12 +34,12 @@ pub(crate) fn give_back(
         Owed::Due(number) => number,
     };
     let Returned { done, busy } =
-        return_directories(root, state, (&recorded.entry, same_boot), reporter);
+        return_directories(root, state, &recorded.entry, same_boot, reporter);
     if let (Ok(()), Some(busy)) = (&done, busy) {
         // It costs no attempt: how long the other run takes says nothing of this debt.
         return HandBack::Owed(busy);
     }
-    let phase = outcome(done.clone(), (number, payer == Trigger::Caller));
+    let phase = outcome(done.clone(), number, payer == Trigger::Caller);
     if let Err(errno) = record.add(&phase) {
         let text = format!("a phase could not be written down: {}", errno.desc());
         reporter.log(Level::Error, &text);

@@ -84,7 +84,7 @@ fn sweep(
         None => None,
     };
     let epilogue = config.epilogue.as_ref().zip(identity.as_ref());
-    let mut sweep = Sweep::new((root, &directory), epilogue, config.kill_grace, reporter)?;
+    let mut sweep = Sweep::new(root, &directory, epilogue, config.kill_grace, reporter)?;
     sweep.asides = closers;
     let is_wanted = |recorded: &RecordedRun| {
         wanted.caller.is_none_or(|uid| recorded.entry.caller.uid == uid) && recorded.matches(&job)

@@ -92,7 +92,8 @@ impl<'a> Sweep<'a> {
     /// # Errors
     /// [`Reason::Internal`], [`Reason::NoProc`].
     pub(crate) fn new(
-        (root, directory): (&'a Root, &'a StateDir),
+        root: &'a Root,
+        directory: &'a StateDir,
         epilogue: Option<(&'a EpilogueRule, &'a EpilogueIdentity)>,
         kill_grace: Duration,
         reporter: &'a dyn Reporter,
@@ -295,7 +296,7 @@ impl<'a> Sweep<'a> {
         if let Err(stop) = identity.keep_apart(&recorded.entry.caller, &recorded.entry.target) {
             return Settled::Failed(stop.detail.unwrap_or(stop.sentence));
         }
-        let (result, took) = self.pay((&record, recorded), (rule, identity), attempt);
+        let (result, took) = self.pay(&record, recorded, rule, identity, attempt);
         let text = format!(
             "settled {}->{}: epilogue={} attempt={attempt} epilogue_seconds={:.3} run={}",
             escaped(entry.caller.name.as_bytes()),
@@ -335,8 +336,10 @@ impl<'a> Sweep<'a> {
 
     fn pay(
         &mut self,
-        (record, recorded): (&RunRecord, &RecordedRun),
-        (rule, identity): (&EpilogueRule, &EpilogueIdentity),
+        record: &RunRecord,
+        recorded: &RecordedRun,
+        rule: &EpilogueRule,
+        identity: &EpilogueIdentity,
         attempt: u32,
     ) -> (EpilogueResult, Duration) {
         /// What a shell would say of a payload that was killed, where nobody saw it end.

@@ -97,7 +97,7 @@ impl<'s> SiteReporter<'s> {
     }
 
     fn attest(&self, line: &str, fields: &Fields) -> Result<(), Refusal> {
-        if self.send(Level::Notice, line, (fields, PATIENCE)) {
+        if self.send(Level::Notice, line, fields, PATIENCE) {
             return Ok(());
         }
         Err(not_logged(self.log.get().trouble()))
@@ -106,7 +106,7 @@ impl<'s> SiteReporter<'s> {
     /// The line at the end of a run, and the last record.
     pub fn end(&self, plan: &Plan, ended: &Ended, code: u8) {
         let line = audit::end(plan, ended, code);
-        self.send(Level::Notice, &line, (&audit::fields(plan, "end"), Duration::ZERO));
+        self.send(Level::Notice, &line, &audit::fields(plan, "end"), Duration::ZERO);
         self.finished(code);
     }
 
@@ -127,7 +127,7 @@ impl<'s> SiteReporter<'s> {
         };
         let fields =
             vec![("GLEXEC_EVENT", "stopped".to_owned()), ("GLEXEC_REASON", word.to_owned())];
-        if !self.send(level, &line, (&fields, SHORT)) {
+        if !self.send(level, &line, &fields, SHORT) {
             // Else nobody would ever learn it.
             let dressed = audit::dressed(&LogRule::default(), level, &line, &fields);
             self.early.deliver(&dressed, Duration::ZERO);
@@ -143,7 +143,7 @@ impl<'s> SiteReporter<'s> {
         code
     }
 
-    fn send(&self, level: Level, line: &str, (fields, patience): (&Fields, Duration)) -> bool {
+    fn send(&self, level: Level, line: &str, fields: &Fields, patience: Duration) -> bool {
         let (rule, log) = (self.rule.borrow(), self.log.get());
         let wanted = |level: Level| level as u8 <= rule.level;
         if !wanted(level) {
@@ -164,7 +164,7 @@ impl<'s> SiteReporter<'s> {
 
 impl Reporter for SiteReporter<'_> {
     fn log(&self, level: Level, text: &str) {
-        self.send(level, text, (&Fields::new(), Duration::ZERO));
+        self.send(level, text, &Fields::new(), Duration::ZERO);
     }
 
     fn status(&self, record: &Record) {

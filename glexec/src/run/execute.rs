@@ -28,7 +28,8 @@ use system::process::leads_terminal_group;
 pub(super) fn out(
     walk: &Walk<'_>,
     plan: &Plan,
-    (orders, lease): (Option<Orders>, Option<Lease>),
+    orders: Option<Orders>,
+    lease: Option<Lease>,
 ) -> Result<u8, Refusal> {
     // In the order in which a process closes them that only stands by: an account's lock first.
     let mut kept: Vec<RawFd> = lease.iter().flat_map(Lease::numbers).collect();
@@ -37,7 +38,7 @@ pub(super) fn out(
     let open = Open { orders, status: walk.outputs.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
-            let (ended, rest) = through(walk, plan, (rules, privilege, lease.as_ref()), open)?;
+            let (ended, rest) = through(walk, plan, rules, privilege, lease.as_ref(), open)?;
             let failure = plan.epilogue().map_or(EpilogueFailure::Fail, |e| e.failure);
             let code = ended.outcome(failure).exit_code();
             if let Some(result) = ended.epilogue_failure() {
@@ -60,7 +61,7 @@ pub(super) fn out(
         // To leave its terminal a group leader has to fork, and then to end as the payload did.
         (Launch::Replace, Ok(privilege)) if plan.detach_terminal && leads_terminal_group() => {
             needs_proc(true)?;
-            let (ended, _) = through(walk, plan, (&PLAIN, privilege, None), open)?;
+            let (ended, _) = through(walk, plan, &PLAIN, privilege, None, open)?;
             match ended.ending {
                 Ok(ending) => status_proxy::end_like(ending),
                 Err(code) => Ok(code),
@@ -89,7 +90,9 @@ const PLAIN: Linger = Linger {
 fn through(
     walk: &Walk<'_>,
     plan: &Plan,
-    (linger_rules, privilege, lease): (&Linger, &Privilege, Option<&Lease>),
+    linger_rules: &Linger,
+    privilege: &Privilege,
+    lease: Option<&Lease>,
     open: Open<'_>,
 ) -> Result<(Ended, Rest), Refusal> {
     let context =

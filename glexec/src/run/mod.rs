@@ -83,7 +83,7 @@ impl Walk<'_> {
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
         self.reporter.begin(&plan)?;
-        execute::out(self, &plan, (orders, lease))
+        execute::out(self, &plan, orders, lease)
     }
 
     /// Who asks before a job starts must not be told yes where the run itself would be told no.
@@ -179,7 +179,7 @@ impl Walk<'_> {
             _ if config.log_only => LookupRights::Own,
             _ => LookupRights::Target(&target),
         };
-        let mut directories = plan::directories(config, &request, (&caller, &target));
+        let mut directories = plan::directories(config, &request, &caller, &target);
         // What is handed over may be entered later.
         let looked_at = if given.is_empty() { directories.as_slice() } else { &[] };
         let sought = Sought { commands: &candidates, directories: looked_at };
@@ -202,8 +202,8 @@ impl Walk<'_> {
         let program = act::epilogue::open(epilogue)?;
         // With the payload's PATH it may look where others than root can hold up who looks.
         if config.epilogue.as_ref().is_some_and(EpilogueRule::is_apart) {
-            let what = (epilogue.path.as_str(), &program);
-            act::epilogue::finds_its_interpreter(what, epilogue_environment::ROOTS_PATH)?;
+            let path = epilogue_environment::ROOTS_PATH;
+            act::epilogue::finds_its_interpreter(&epilogue.path, &program, path)?;
         }
         act::epilogue::try_identity(&root, epilogue, &program)
     }
@@ -234,7 +234,7 @@ impl Walk<'_> {
         let (at, lease) = if rehearsed {
             (leases::peek(root, &directory, &uids)?, None)
         } else {
-            let taken = leases::take(root, (&directory, &config.state), &uids, caller)?;
+            let taken = leases::take(root, &directory, &config.state, &uids, caller)?;
             (taken.0, Some(taken.1))
         };
         let account = known.get(at).map(|(name, _)| name.clone()).unwrap_or_default();

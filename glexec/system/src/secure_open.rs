@@ -203,7 +203,8 @@ pub fn judge(opened: &OwnedFd, shown: &str, kind: SFlag, trust: &Trust) -> Resul
 pub fn judge_in(
     directory: &OwnedFd,
     name: &str,
-    (shown, kind): (&str, SFlag),
+    shown: &str,
+    kind: SFlag,
 ) -> Result<(), Untrusted> {
     let trust = Trust::default();
     let stat = match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {

@@ -64,13 +64,14 @@ pub(crate) fn unpack(
     input: &mut impl Read,
     rules: Rules<'_>,
 ) -> io::Result<LeftOut> {
-    unpack_within(top, input, (rules, Room::of(top)?))
+    unpack_within(top, input, rules, Room::of(top)?)
 }
 
 fn unpack_within(
     top: BorrowedFd<'_>,
     input: &mut impl Read,
-    (rules, room): (Rules<'_>, Room),
+    rules: Rules<'_>,
+    room: Room,
 ) -> io::Result<LeftOut> {
     expect_begin(input)?;
     let left = LeftOut::default();
@@ -326,7 +327,7 @@ mod tests {
         let within = |bytes: &[u8], room: Room| {
             let to = TempDir::new().unwrap();
             let directory = open_directory(to.path()).unwrap();
-            let result = unpack_within(directory.as_fd(), &mut &*bytes, (Rules::default(), room));
+            let result = unpack_within(directory.as_fd(), &mut &*bytes, Rules::default(), room);
             let made = all_below(to.path()).len();
             (result.map_err(|error| error.kind()), made)
         };

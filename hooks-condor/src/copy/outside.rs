@@ -231,7 +231,7 @@ impl<'a> Moves<'a> {
             if self.kept.iter().any(|kept| kept == os(&name)) {
                 continue;
             }
-            shift(from, &name, (to, &name)).map_err(about(os(&name)))?;
+            shift(from, &name, to, &name).map_err(about(os(&name)))?;
             self.done.push((from, name, to));
         }
         Ok(())
@@ -239,7 +239,7 @@ impl<'a> Moves<'a> {
 
     /// The last first.
     fn take_back(self) -> Result<(), Errno> {
-        self.done.iter().rev().try_for_each(|(from, name, to)| shift(*to, name, (*from, name)))
+        self.done.iter().rev().try_for_each(|(from, name, to)| shift(*to, name, *from, name))
     }
 }
 

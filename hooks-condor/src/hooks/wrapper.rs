@@ -37,7 +37,7 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
     let outcome = copied.map(SandboxCopy::end);
     chirp::take_back();
     match run {
-        Ok(held) => ended(&settings, (&held, &chirp), outcome.as_ref()),
+        Ok(held) => ended(&settings, &held, &chirp, outcome.as_ref()),
         Err(error) => {
             let program = settings.programs.glexec.display();
             not_run(&format!("{}: {program} cannot be started: {error} (202)", node()));
@@ -83,7 +83,7 @@ fn held<'a>(
 }
 
 /// glexec has ended: everybody is told, and the job ends.
-fn ended(settings: &Settings, (held, chirp): (&Held, &Chirp), outcome: Option<&CopyOutcome>) -> ! {
+fn ended(settings: &Settings, held: &Held, chirp: &Chirp, outcome: Option<&CopyOutcome>) -> ! {
     let end = verdict::job(held, settings.wrapper.signal_exit, outcome);
     // The stream has said it all; what is left would be taken for the job's output.
     scratch().and_then(|scratch| record::take(&scratch));

@@ -21,9 +21,9 @@ pub fn epilog_ctld() -> u8 {
         let nodes = variables.number("SLURM_JOB_NUM_NODES").unwrap_or(1);
         let until = Instant::now() + seconds(accounting.time_limit);
         forget_old(&accounting.spool)?;
-        let records = gather(accounting, (job.id, nodes), until)?;
+        let records = gather(accounting, job.id, nodes, until)?;
         let desk = Desk { log: LOG, job: &job };
-        account(&settings, accounting, (&desk, &records), until)
+        account(&settings, accounting, &desk, &records, until)
     });
     if let Err(sentence) = told {
         LOG.say(Urgency::Warning, &sentence);
@@ -51,7 +51,8 @@ fn entries(spool: &Path) -> Result<Vec<DirEntry>, String> {
 /// One sentence where the directory cannot be read.
 fn gather(
     accounting: &Accounting,
-    (job, nodes): (u32, usize),
+    job: u32,
+    nodes: usize,
     until: Instant,
 ) -> Result<Vec<Record>, String> {
     const NAP: Duration = Duration::from_millis(100);
@@ -106,7 +107,8 @@ fn forget_old(spool: &Path) -> Result<(), String> {
 fn account(
     settings: &Settings,
     accounting: &Accounting,
-    (desk, records): (&Desk<'_>, &[Record]),
+    desk: &Desk<'_>,
+    records: &[Record],
     until: Instant,
 ) -> Result<(), String> {
     const PAUSE: Duration = Duration::from_millis(500);

@@ -40,10 +40,7 @@ pub fn open(epilogue: &Epilogue) -> Result<Program, Refusal> {
 ///
 /// # Errors
 /// [`Reason::EpilogueUntrusted`], as of an interpreter that is missing.
-pub fn finds_its_interpreter(
-    (epilogue, program): (&str, &Program),
-    path: &str,
-) -> Result<(), Refusal> {
+pub fn finds_its_interpreter(epilogue: &str, program: &Program, path: &str) -> Result<(), Refusal> {
     let Some(name) = found_by_env(&program.head) else { return Ok(()) };
     let is_there = |file: &str| {
         stat(file).is_ok_and(|found| {

@@ -101,7 +101,7 @@ pub fn run(
         reporter.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
         spared.asides.extend(birth.ok());
     }
-    stragglers::clear(root, events, (&spared, None), context.graces);
+    stragglers::clear(root, events, &spared, None, context.graces);
     output.finish(reporter);
     match owed {
         Some(why) if result == EpilogueResult::NotStarted => not_started(&why),

@@ -57,17 +57,17 @@ pub(crate) fn launch(
             writer.tell(Failure { step: Step::Start, errno: Errno::ECANCELED });
             kernel::exit_now(127)
         }
-        Side::Child => {
-            become_epilogue(root, context, (program, theirs.as_ref()), (parent, &writer))
-        }
+        Side::Child => become_epilogue(root, context, program, theirs.as_ref(), parent, &writer),
     }
 }
 
 pub(crate) fn become_epilogue(
     root: &Root,
     context: &EpilogueContext<'_>,
-    (program, output): (&Program, Option<&OwnedFd>),
-    (parent, writer): (Pid, &StatusWriter),
+    program: &Program,
+    output: Option<&OwnedFd>,
+    parent: Pid,
+    writer: &StatusWriter,
 ) -> ! {
     let path = CString::new(context.epilogue.path.as_str()).unwrap_or_default();
     let argv = Block::new(std::iter::once(&path));

@@ -24,7 +24,8 @@ pub struct Returned {
 pub fn return_directories(
     root: &Root,
     state: &StateDir,
-    (entry, same_boot): (&decide::entry::Entry, bool),
+    entry: &decide::entry::Entry,
+    same_boot: bool,
     reporter: &dyn Reporter,
 ) -> Returned {
     let ids = |person: &decide::entry::Person| {
@@ -35,7 +36,7 @@ pub fn return_directories(
     let (mut tally, mut busy, mut why) = (Tally::default(), None, None);
     for handed in &entry.handed {
         let path = escaped(&handed.path.0);
-        match one_again(root, (state, handed, same_boot), (parties, &quarantine)) {
+        match one_again(root, state, handed, same_boot, parties, &quarantine) {
             Ok(Regained::Back(counted)) => tally = tally.and(counted),
             Ok(Regained::Before) => {}
             Ok(Regained::Gone(what)) => {
@@ -68,8 +69,11 @@ pub(crate) enum Regained {
 /// A clause where that is still owed.
 pub(crate) fn one_again(
     root: &Root,
-    (state, handed, same_boot): (&StateDir, &Handed, bool),
-    (parties, quarantine): (Parties, &Quarantine),
+    state: &StateDir,
+    handed: &Handed,
+    same_boot: bool,
+    parties: Parties,
+    quarantine: &Quarantine,
 ) -> Result<Regained, String> {
     let clause = |stop: Refusal| stop.detail.unwrap_or(stop.sentence);
     let (directory, now) = match find_again(handed, same_boot) {

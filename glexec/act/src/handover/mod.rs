@@ -144,7 +144,7 @@ impl HandOver {
                 }
                 Step::Left(_, _, false) => Ok(()),
                 Step::Entry(entry) => {
-                    let done = entry_back(root, (&mut walk, quarantine), entry, (pair, to));
+                    let done = entry_back(root, &mut walk, quarantine, entry, (pair, to));
                     done.map(|taken| tally.count(taken))
                 }
                 Step::Trouble(trouble) => Err(trouble),
@@ -167,19 +167,20 @@ impl HandOver {
 /// what it is then is looked at anew.
 fn entry_back(
     root: &Root,
-    (walk, quarantine): (&mut Walk<'_>, &Quarantine),
+    walk: &mut Walk<'_>,
+    quarantine: &Quarantine,
     entry: Entry,
     between: (Pair, (u32, u32)),
 ) -> Result<Option<TakenOut>, Trouble> {
     let name = entry.name.clone();
-    let mut done = one_back(root, (walk, quarantine), entry, between);
+    let mut done = one_back(root, walk, quarantine, entry, between);
     for _ in 0..PATIENCE {
         match &done {
             Err(trouble) if trouble.is_of_another_kind() => {}
             Ok(_) | Err(_) => break,
         }
         done = match walk.again(&name)? {
-            Some(entry) => one_back(root, (walk, quarantine), entry, between),
+            Some(entry) => one_back(root, walk, quarantine, entry, between),
             None => Ok(None),
         };
     }
@@ -190,7 +191,8 @@ fn entry_back(
 /// taken out.
 fn one_back(
     root: &Root,
-    (walk, quarantine): (&mut Walk<'_>, &Quarantine),
+    walk: &mut Walk<'_>,
+    quarantine: &Quarantine,
     entry: Entry,
     (pair, to): (Pair, (u32, u32)),
 ) -> Result<Option<TakenOut>, Trouble> {
@@ -213,7 +215,7 @@ fn one_back(
         }
         Disposition::Quarantine => {}
     }
-    let taken = walk.take_out(root, (&name, seen.kind), quarantine);
+    let taken = walk.take_out(root, &name, seen.kind, quarantine);
     taken.map(Some).map_err(|e| walk.trouble(&name, "taken out", e))
 }
 

@@ -28,7 +28,8 @@ impl DirectoryTransfer {
     /// [`Reason::HandOver`](contract::Reason::HandOver) where another run has one; [`Reason::State`](contract::Reason::State).
     pub(crate) fn hold(
         root: &Root,
-        (plan, rule): (&Plan, Option<&StateRule>),
+        plan: &Plan,
+        rule: Option<&StateRule>,
         opened: Vec<HandOver>,
     ) -> Result<Option<Self>, Refusal> {
         let (Some(rule), false) = (rule, opened.is_empty()) else { return Ok(None) };
@@ -87,7 +88,7 @@ impl DirectoryTransfer {
         let all = self.held.iter().map(|(over, _)| over.back(root, self.parties, &quarantine));
         let done = all.fold(Tally::default(), Tally::and).tell(reporter);
         self.release();
-        outcome(done, (1, true))
+        outcome(done, 1, true)
     }
 
     /// Lets the directories go as they are.
@@ -98,7 +99,7 @@ impl DirectoryTransfer {
 
 /// What is written down of an attempt to give directories back: its number, and whether the
 /// caller's scheduler could reach it.
-pub fn outcome(done: Result<(), String>, (number, within): (u32, bool)) -> Phase {
+pub fn outcome(done: Result<(), String>, number: u32, within: bool) -> Phase {
     match done {
         Ok(()) => Phase::Back,
         Err(why) => Phase::NotBack { number, at: now(), why, within },

@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
         let strangers = descendants::has_children();
         let owed = linger.state.is_some();
         let status_proxy = (strangers || shares)
-            .then(|| status_proxy::split(privilege, (owed, shares), &open.kept))
+            .then(|| status_proxy::split(privilege, owed, shares, &open.kept))
             .transpose()?;
         let (lifeline, stops) = status_proxy.map_or((None, None), |m| (Some(m.lifeline), m.stops));
         let mut kept = open.numbers();
@@ -194,7 +194,7 @@ impl<'a> Run<'a> {
             .map_err(|e| failed("closing the caller's descriptors", e))?;
         let start = Start { plan, restore, place, parent: Some(Pid::this()) };
         let waiting = fork_payload(privilege, &start)?;
-        let begun = begin(context, (open, lifeline, opened), (&waiting, reporter));
+        let begun = begin(context, open, lifeline, opened, &waiting, reporter);
         let Begun { root, watch, descriptor_proxy, closers, record, transfer, leaf, since } =
             match begun {
                 Ok(begun) => begun,
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         let mut spared = Exempt { payload: Some(self.payload), ..self.spared() };
         if self.context.linger.stragglers == config::Stragglers::Ignore {
             let until = Instant::now() + UNKILLABLE;
-            let left = descendants::descendants(&self.root, &spared, (true, until)).processes.len();
+            let left = descendants::descendants(&self.root, &spared, true, until).processes.len();
             let found = u32::try_from(left).unwrap_or(u32::MAX);
             return (Leftovers { found, ended: 0 }, descendants::reap(self.payload));
         }
@@ -248,7 +248,7 @@ impl<'a> Run<'a> {
         let (watch, machine, hurry) = (&mut self.watch, &mut self.machine, &mut self.hurry);
         let mut events = EventWait { watch, machine, hurry };
         let leaf = self.leaf.as_ref();
-        let mut left = stragglers::clear(&self.root, &mut events, (&spared, leaf), graces);
+        let mut left = stragglers::clear(&self.root, &mut events, &spared, leaf, graces);
         let last = descendants::reap(self.payload);
         // The list of children is exact only while none comes or goes; that there are none, the
         // kernel says for certain.
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
             if left.found != left.ended || !descendants::has_others(&spared) {
                 break;
             }
-            let more = stragglers::clear(&self.root, &mut events, (&spared, leaf), graces);
+            let more = stragglers::clear(&self.root, &mut events, &spared, leaf, graces);
             left.found = left.found.saturating_add(more.found);
             left.ended = left.ended.saturating_add(more.ended);
         }

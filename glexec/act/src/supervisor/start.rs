@@ -41,8 +41,11 @@ pub(crate) struct Begun {
 /// caller's run.
 pub(crate) fn begin(
     context: &RunContext<'_>,
-    (mut open, lifeline, opened): (Open<'_>, Option<OwnedFd>, Vec<HandOver>),
-    (waiting, reporter): (&Waiting, &dyn Reporter),
+    mut open: Open<'_>,
+    lifeline: Option<OwnedFd>,
+    opened: Vec<HandOver>,
+    waiting: &Waiting,
+    reporter: &dyn Reporter,
 ) -> Result<Begun, Refusal> {
     let RunContext { plan, linger, privilege, .. } = context;
     close_descriptors::let_go_of(&plan.keep_fds);
@@ -60,9 +63,9 @@ pub(crate) fn begin(
         .map_err(|e| failed("PR_SET_CHILD_SUBREAPER", e))?;
     let watch = EventSources::new(open.orders, lifeline).map_err(|e| failed("signalfd", e))?;
     let since = now();
-    let transfer = DirectoryTransfer::hold(&root, (plan, linger.state.as_ref()), opened)?;
+    let transfer = DirectoryTransfer::hold(&root, plan, linger.state.as_ref(), opened)?;
     let shares = waiting.place == Place::Shared;
-    let record = match write_down(&root, plan, (linger, transfer.as_ref()), (since, shares)) {
+    let record = match write_down(&root, plan, linger, transfer.as_ref(), since, shares) {
         Ok(record) => record,
         Err(stop) => {
             transfer.into_iter().for_each(DirectoryTransfer::release);
@@ -72,7 +75,7 @@ pub(crate) fn begin(
     context.lease.into_iter().for_each(Lease::is_written_down);
     let leaf = leaf(&root, linger, reporter);
     let given = transfer.as_ref().map_or(Ok(()), |transfer| transfer.give(&root));
-    match given.and_then(|()| waiting.ready(&root, (leaf.as_ref(), record.as_ref()))) {
+    match given.and_then(|()| waiting.ready(&root, leaf.as_ref(), record.as_ref())) {
         Ok(()) => {
             Ok(Begun { root, watch, descriptor_proxy, closers, record, transfer, leaf, since })
         }

@@ -42,11 +42,12 @@ pub(crate) fn list(
 pub(crate) fn look(
     floor: &Floor,
     name: &CStr,
-    place: (usize, &[u8]),
+    depth: usize,
+    own: &[u8],
 ) -> Result<Option<(OwnedFd, Seen)>, Errno> {
     // Whoever exchanges names all the time must not make an error of it.
     for _ in 0..PATIENCE {
-        match look_once(floor, name, place) {
+        match look_once(floor, name, depth, own) {
             Err(Errno::ENOENT) => {}
             looked => return looked,
         }
@@ -57,7 +58,8 @@ pub(crate) fn look(
 pub(crate) fn look_once(
     floor: &Floor,
     name: &CStr,
-    (depth, own): (usize, &[u8]),
+    depth: usize,
+    own: &[u8],
 ) -> Result<Option<(OwnedFd, Seen)>, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV);

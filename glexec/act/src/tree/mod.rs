@@ -192,7 +192,7 @@ impl<'h> Walk<'h> {
             if name.as_c_str() == c"." || name.as_c_str() == c".." {
                 continue;
             }
-            match look(floor, &name, (depth, self.own)) {
+            match look(floor, &name, depth, self.own) {
                 Ok(Some((file, seen))) => return Some(Step::Entry(Entry { file, seen, name })),
                 Ok(None) => {}
                 Err(errno) => return Some(Step::Trouble(self.trouble(&name, "looked at", errno))),
@@ -206,8 +206,8 @@ impl<'h> Walk<'h> {
     /// Where it cannot be looked at.
     pub(crate) fn again(&self, name: &CStr) -> Result<Option<Entry>, Trouble> {
         let Some(floor) = self.levels.last() else { return Ok(None) };
-        let place = (self.levels.len().saturating_sub(1), self.own);
-        let looked = look(floor, name, place).map_err(|e| self.trouble(name, "looked at", e))?;
+        let looked = look(floor, name, self.levels.len().saturating_sub(1), self.own)
+            .map_err(|e| self.trouble(name, "looked at", e))?;
         Ok(looked.map(|(file, seen)| Entry { file, seen, name: name.to_owned() }))
     }
 
@@ -247,7 +247,8 @@ impl<'h> Walk<'h> {
     pub(crate) fn take_out(
         &self,
         root: &Root,
-        (name, kind): (&CStr, Kind),
+        name: &CStr,
+        kind: Kind,
         quarantine: &Quarantine,
     ) -> Result<TakenOut, Errno> {
         let Some(Floor { listed, .. }) = self.levels.last() else { return Err(Errno::EINVAL) };

@@ -183,7 +183,7 @@ impl<'a> Reading<'a> {
         (section, there): (Section, &[&'static Key]),
         table: &mut Table<'a>,
     ) -> Result<(), Bad> {
-        let absent = |key: &&Key| !there.iter().any(|there| std::ptr::eq(*there, *key));
+        let absent = |key: &&Key| !there.iter().any(|there| there.name == key.name);
         for key in keys::of(section).filter(absent) {
             if let Some(value) = key.default() {
                 // A test has every default read as a value that a file has.
