@@ -29,16 +29,16 @@ pub(super) fn out(
     walk: &Walk<'_>,
     plan: &Plan,
     orders: Option<Orders>,
-    lease: Option<Lease>,
+    lease: Option<&Lease>,
 ) -> Result<u8, Refusal> {
     // In the order in which a process closes them that only stands by: an account's lock first.
-    let mut kept: Vec<RawFd> = lease.iter().flat_map(Lease::numbers).collect();
+    let mut kept: Vec<RawFd> = lease.iter().flat_map(|lease| lease.numbers()).collect();
     kept.extend(walk.outputs.numbers());
     kept.extend(&plan.keep_fds);
     let open = Open { orders, status: walk.outputs.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
-            let (ended, rest) = through(walk, plan, rules, privilege, lease.as_ref(), open)?;
+            let (ended, rest) = through(walk, plan, rules, privilege, lease, open)?;
             let failure = plan.epilogue().map_or(EpilogueFailure::Fail, |e| e.failure);
             let code = ended.outcome(failure).exit_code();
             if let Some(result) = ended.epilogue_failure() {
@@ -47,7 +47,7 @@ pub(super) fn out(
                 walk.reporter.log(Level::Error, &text);
             }
             walk.reporter.end(plan, &ended, code);
-            lease.iter().for_each(Lease::touch);
+            lease.iter().for_each(|lease| lease.touch());
             if let Some(record) = rest.record.filter(|_| ended.is_paid()) {
                 if let Err(errno) = record.remove() {
                     let text = format!("the paid entry could not be removed: {}", errno.desc());

@@ -83,7 +83,7 @@ impl Walk<'_> {
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
         self.reporter.begin(&plan)?;
-        execute::out(self, &plan, orders, lease)
+        execute::out(self, &plan, orders, lease.as_ref())
     }
 
     /// Who asks before a job starts must not be told yes where the run itself would be told no.
