@@ -447,8 +447,8 @@ fn a_file_system_that_never_answers_a_close_keeps_no_epilogue_from_running() {
         assert_eq!(open.display().to_string(), "/dev/null", "descriptor {fd}");
     }
     sleepy.is_waited_for(1);
-    // Who waits for it is the caller's, and nobody's straggler; so is the messenger.
-    let beside = crate::messenger::helpers(&site, glexec);
+    // Who waits for it is the caller's, and nobody's straggler; so is the descriptor proxy.
+    let beside = crate::descriptor_proxy::helpers(&site, glexec);
     assert!(beside.len() >= 2, "{beside:?}");
     assert!(beside.iter().all(|process| process.uids == [PILOT; 4]), "{beside:?}");
     running.control = None;

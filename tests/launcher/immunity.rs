@@ -1,7 +1,7 @@
 //! Who may signal a lingering glexec: nobody but root where an epilogue is owed.
 
 use crate::bracket::{all_four, status};
-use crate::messenger::descriptors;
+use crate::descriptor_proxy::descriptors;
 use harness::accounts::PILOT;
 use harness::{Process, Running, Site};
 use nix::errno::Errno;

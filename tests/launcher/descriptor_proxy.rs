@@ -28,7 +28,7 @@ pub(crate) fn helpers(site: &Site, glexec: i32) -> Vec<Process> {
 }
 
 #[test]
-fn the_messenger_has_the_callers_ids_and_its_four_descriptors_and_nothing_else() {
+fn the_descriptor_proxy_has_the_callers_ids_and_its_four_descriptors_and_nothing_else() {
     let site = Site::with_epilogue("");
     let mut call = site.glexec(["sleep", "300"]).within("/home/pilot").with_status().with_control();
     for number in 10..20 {
