@@ -69,6 +69,10 @@ fn with_uids(lines: &[(i32, String)]) -> Vec<Call> {
         if words[0] == "setresuid" && done && words[2] != "-1" {
             euids.insert(*pid, words[2].parse().unwrap());
         }
+        // A child has what its parent had then: when it is heard of, its parent may be lowered again.
+        if is_fork(text) {
+            result(text).map(|child| euids.entry(child).or_insert(euid));
+        }
         if words[0] == "execve" && done && text.contains(GLEXEC) {
             euids.insert(*pid, 0);
         }

@@ -180,6 +180,27 @@ fn a_group_that_bounds_nothing_or_is_not_there_is_not_entered_and_the_run_goes_o
     }
 }
 
+#[test]
+fn who_logs_while_it_is_root_is_root_still_when_the_line_is_gone() {
+    let groups = Groups::new("max");
+    let site = Site::with(&format!("supervisor_cgroup = \"/{}/nowhere\"", groups.name));
+    let running = groups.start(&site, "echo up; exec sleep 300");
+    running.says("up");
+    let (glexec, payload) = running.started();
+    // It owes nothing and is not immune: a notice was sent by a second raise within the first.
+    let noticed = site.log().iter().any(|line| line.contains("stays in the job"));
+    assert!(noticed, "{:#?}", site.log());
+    assert_eq!(crate::bracket::status(glexec, "Uid"), "42001 0 0 0");
+    // Without that right the payload would outlive its supervisor.
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fs::metadata(format!("/proc/{payload}")).is_ok() {
+        assert!(Instant::now() < deadline, "the payload lives");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Whether a payload can have a leaf here, and where.
 fn second_version() -> Option<&'static str> {
     ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
