@@ -10,7 +10,7 @@ use act::payload::replace;
 use act::root::{Privilege, Root};
 use act::supervisor::{Open, Rest, RunContext, linger};
 use act::{needs_proc, status_proxy};
-use contract::Record;
+use contract::{Reason, Record};
 use decide::config::{CgroupRule, EpilogueFailure, Stragglers};
 use decide::ended::Ended;
 use decide::plan::{Launch, Linger, Plan};
@@ -68,8 +68,12 @@ pub(super) fn out(
             }
         }
         (Launch::Replace, Ok(privilege)) => Ok(become_it(walk, plan, privilege.raise()?)),
-        (_, Err(_)) | (Launch::LogOnly, Ok(_)) => {
-            Ok(become_it(walk, plan, Root::as_far_as_there_is(walk.rights)?))
+        (_, Err(_)) => Ok(become_it(walk, plan, Root::as_far_as_there_is(walk.rights)?)),
+        // The configuration was refused for it. A payload of log-only mode keeps the ids of the
+        // process that becomes it, and those must never be root's.
+        (Launch::LogOnly, Ok(_)) => {
+            let sentence = "log-only mode has root's rights, and the payload would get them";
+            Err(Refusal::new(Reason::Internal, sentence))
         }
     }
 }
