@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{cargo, metadata, shown, sources, without_tests};
+use common::{cargo, metadata, shown, sources, top, without_tests};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,31 +23,18 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("accounts", &[]),
 ];
 
-/// Every crate that is shipped.
-const PACKAGES: [&str; 13] = [
-    "glexec",
-    "glexec/accounts",
-    "glexec/act",
-    "glexec/adapter",
-    "glexec/admin",
-    "glexec/contract",
-    "glexec/decide",
-    "glexec/observe",
-    "glexec/recovery",
-    "glexec/report",
-    "glexec/system",
-    "hooks-condor",
-    "hooks-slurm",
-];
+/// The folder of every crate that is shipped: the workspace's default members.
+fn packages() -> Vec<String> {
+    let manifest = fs::read_to_string(top().join("Cargo.toml")).unwrap();
+    let list = manifest.split("\ndefault-members = [").nth(1).unwrap().split(']').next().unwrap();
+    let found: Vec<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(found.len() > 10, "{found:?}");
+    found
+}
 
 /// What is shipped, of every crate.
 fn shipped() -> Vec<PathBuf> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut found = Vec::new();
-    for package in PACKAGES {
-        found.extend(sources(&top.join(package).join("src")));
-    }
-    found
+    packages().iter().flat_map(|package| sources(&top().join(package).join("src"))).collect()
 }
 
 /// The crates of this workspace that a crate's Cargo.toml names under `[dependencies]`.

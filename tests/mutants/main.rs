@@ -39,22 +39,14 @@ pub fn on(number: u32) -> bool {
 
 const MANIFEST: &str = "[package]\nname = \"mutant\"\nversion = \"0.0.0\"\nedition = \"2024\"\n";
 
-/// The packages that edits may be in.
-const PACKAGES: [&str; 13] = [
-    "glexec",
-    "glexec/accounts",
-    "glexec/act",
-    "glexec/adapter",
-    "glexec/admin",
-    "glexec/contract",
-    "glexec/decide",
-    "glexec/observe",
-    "glexec/recovery",
-    "glexec/report",
-    "glexec/system",
-    "hooks-condor",
-    "hooks-slurm",
-];
+/// The folder of every package that edits may be in: the workspace's default members.
+pub(crate) fn packages(top: &Path) -> Result<Vec<String>> {
+    let manifest = fs::read_to_string(top.join("Cargo.toml")).context("Cargo.toml")?;
+    let list =
+        manifest.split_once("\ndefault-members = [").and_then(|(_, rest)| rest.split_once(']'));
+    let (list, _) = list.context("Cargo.toml has no default members")?;
+    Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
+}
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -155,7 +147,7 @@ fn write(all: &[Edit], directory: &Path) -> Result<()> {
     fs::create_dir_all(switch.join("src"))?;
     fs::write(switch.join("Cargo.toml"), MANIFEST)?;
     fs::write(switch.join("src/lib.rs"), SWITCH.trim_start())?;
-    for package in PACKAGES {
+    for package in &packages(directory)? {
         let manifest = directory.join(package).join("Cargo.toml");
         let up = "../".repeat(package.split('/').count());
         let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;

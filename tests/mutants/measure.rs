@@ -46,28 +46,14 @@ impl Place {
             .context("what was built of the mutated sources")?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
-        let units = [
-            "glexec",
-            "glexec-accounts",
-            "glexec-act",
-            "glexec-adapter",
-            "glexec-admin",
-            "glexec-contract",
-            "glexec-decide",
-            "glexec-observe",
-            "glexec-recovery",
-            "glexec-report",
-            "glexec-system",
-            "glexec-hooks-condor",
-            "glexec-hooks-slurm",
-        ];
-        let units = units.map(|package| {
+        let units = crate::packages(directory)?.into_iter().map(|package| {
             // Programs without a library have their unit tests in themselves.
-            let kind =
-                if ["glexec", "glexec-accounts"].contains(&package) { "--bins" } else { "--lib" };
-            executable(directory, &["test", "--package", package, kind])
+            let kind = directory.join(&package).join("src/lib.rs");
+            let kind = if kind.exists() { "--lib" } else { "--bins" };
+            let manifest = format!("{package}/Cargo.toml");
+            executable(directory, &["test", "--manifest-path", &manifest, kind])
         });
-        let units = units.into_iter().collect::<Result<Vec<_>>>()?;
+        let units = units.collect::<Result<Vec<_>>>()?;
         let suites = ["launcher", "legacy", "slurm", "condor"].map(|suite| {
             let words = ["test", "--package", "e2e", "--test", suite];
             Ok((suite.to_owned(), executable(Path::new("."), &words)?))
