@@ -61,7 +61,7 @@ fn kill_all(root: &Root, uid: Uid) {
             let _ = kernel::wait_for_end(child);
             descendants::reap(child);
         }
-        // Who is left shows at the next look.
+        // The next look finds the processes that are left.
         Err(_) => {}
     }
 }

@@ -30,11 +30,11 @@ pub const PROGRAM: &str = "glexec-settle";
 /// The most an answer may be.
 const MOST: usize = 16 << 20;
 
-/// Such a process.
+/// The process that settles, for who waits for it.
 #[derive(Debug)]
 pub struct Apart {
     pid: Pid,
-    /// What it has to say.
+    /// The pipe that its answer comes by.
     answer: OwnedFd,
     reader: StatusReader,
 }
@@ -51,7 +51,7 @@ pub fn start(
 ) -> Result<Apart, Refusal> {
     let errno = |e: Errno| failed(e.desc());
     let path = format!("{DIRECTORY}/{PROGRAM}");
-    // What is missing is told here, with its name.
+    // Here the log can still be told which program is missing.
     let root = privilege.raise()?;
     secure_open::open_file(&path, &Trust::default()).map_err(|u| failed(u.clause()))?;
     drop(root);
@@ -82,11 +82,13 @@ pub fn start(
     }
 }
 
-/// Executes it with these descriptors and none besides; what comes back is a failure.
+/// Executes the program with these descriptors and none besides; returns only where that failed.
 fn become_program(path: &str, call: &SettleCall) -> Failure {
     let words = std::iter::once(OsString::from(path)).chain(call.words());
-    let argv: Vec<CString> =
-        words.filter_map(|word| CString::new(word.into_encoded_bytes()).ok()).collect();
+    // A word that were left out would make it settle more than was asked for.
+    let argv: Result<Vec<CString>, _> =
+        words.map(|word| CString::new(word.into_encoded_bytes())).collect();
+    let Ok(argv) = argv else { return Failure { step: Step::Exec, errno: Errno::EINVAL } };
     let environment = [c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
     let (block, environment) = (Block::new(argv.iter()), Block::new(environment.iter()));
     let inherited = [Some(call.answer), call.lock.map(|(number, _)| number)];
@@ -109,7 +111,7 @@ fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Vec<Birth>, Failur
     let switched = |_| Failure { step: Step::Uid, errno: Errno::EPERM };
     let root = privilege.become_immune(&closed).map_err(switched)?;
     clean::start(&root)?;
-    // One that has ended by now is none.
+    // A closer that has ended by now is no child of the program any more.
     let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
     Ok(closers.collect())
 }
@@ -119,7 +121,7 @@ impl Apart {
     /// meanwhile ends nothing: the work goes on.
     ///
     /// # Errors
-    /// What it refused; [`Reason::State`] where it failed, or answers too much.
+    /// What glexec-settle refused; [`Reason::State`] where it failed, or answers too much.
     pub fn answer(self) -> Result<Vec<Row>, Refusal> {
         kernel::set_mask(0);
         let (mut answer, mut room) = (Vec::new(), vec![0u8; 65_536]);
@@ -134,7 +136,7 @@ impl Apart {
                 return Err(failed("it says too much"));
             }
         }
-        // It has closed its answer, so it is about to end.
+        // glexec-settle has closed its answer, so it is about to end.
         kernel::wait_for_end(self.pid).map_err(|e| failed(e.desc()))?;
         match (self.reader.verdict(), descendants::reap(self.pid)) {
             (Verdict::Failed(failure), _) => Err(failed(&failure.told())),

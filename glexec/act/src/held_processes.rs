@@ -1,5 +1,5 @@
-//! Processes that are not children of this one: seen in /proc, held by descriptors that stand for
-//! them, and ended.
+//! Processes that are not children of this one: a look at /proc finds them, a descriptor stands for
+//! each of them, and signals are sent by that.
 
 use super::root::Root;
 use nix::errno::Errno;

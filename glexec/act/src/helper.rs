@@ -98,7 +98,10 @@ fn become_helper(
     output: &OwnedFd,
 ) -> exec_status::Failure {
     let strings = std::iter::once(path).chain(words.iter().map(String::as_str));
-    let argv: Vec<CString> = strings.filter_map(|word| CString::new(word).ok()).collect();
+    let argv: Result<Vec<CString>, _> = strings.map(CString::new).collect();
+    let Ok(argv) = argv else {
+        return exec_status::Failure { step: exec_status::Step::Exec, errno: Errno::EINVAL };
+    };
     let environment = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
     let (argv_block, environment) = (Block::new(argv.iter()), Block::new(environment.iter()));
     if let Err(failure) = prepare(root, caller, output) {

@@ -42,7 +42,7 @@ impl Stops {
 
     /// Has it go on to tell the payload's end: a payload that stands still may be killed.
     pub(super) fn go_on(&self, _root: &Root) {
-        // Only our parent is certain to be who had this number.
+        // Only while the proxy is our parent the number is certain to be its own.
         if getppid() == self.proxy {
             let _ = kernel::kill(self.proxy.as_raw(), libc::SIGCONT);
         }

@@ -1,5 +1,5 @@
 //! What a file of the state directory tells of a run, and what is owed of it: for who pays and who
-//! looks. The setuid program reads none, and is built without this.
+//! looks. The setuid program reads no such file, and is built without this module.
 
 use super::entry::{Entry, Phase, VERSION};
 use contract::{Ending, ResourceUsage};

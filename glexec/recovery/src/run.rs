@@ -22,7 +22,7 @@ use std::time::Instant;
 use system::Birth;
 use system::kernel;
 
-/// What tells the parent that this is no call of glexec's.
+/// The exit code where the program was not called by glexec.
 const NOT_STARTED: u8 = 127;
 
 /// The program: glexec-settle is executed by a process that is root's alone, and answers on the
@@ -36,7 +36,7 @@ pub fn run() -> ! {
     let Ok((privilege, root)) = started else { kernel::exit_now(NOT_STARTED) };
     let lock = call.lock.map(|(number, caller)| Settling::inherited(number, caller));
     let answered = answer(&swept(&root, &privilege, &call, lock.as_ref()));
-    // Who reads it may sleep, and the pipe may be small.
+    // The reader may sleep and the pipe may be small: this may wait, so it is done as the caller.
     let told = privilege.give_up().is_ok()
         && File::from(kernel::adopt(call.answer)).write_all(answered.as_bytes()).is_ok();
     kernel::exit_now(u8::from(!told))

@@ -27,10 +27,10 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Between two tries to start it.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What the epilogue's run needs besides itself.
+/// What a run of an epilogue is given.
 #[derive(Debug)]
 pub struct EpilogueContext<'a> {
-    /// Who is not the payload's, and stays.
+    /// Processes that are not the payload's and are left alone.
     pub spared: Exempt,
     /// How long what it leaves is waited for.
     pub graces: Graces,
