@@ -29,6 +29,8 @@ pub enum Fault {
     Short,
     /// SIGKILL as it is to be made.
     Kill,
+    /// It is not made, and the process dies of SIGSEGV, as one does by a fault of its own.
+    Crash,
 }
 
 /// Every error that a fault may be, by name.
@@ -69,6 +71,7 @@ impl fmt::Display for Fault {
             Self::Gives(value) => write!(out, "gives-{value}"),
             Self::Short => write!(out, "short"),
             Self::Kill => write!(out, "KILL"),
+            Self::Crash => write!(out, "SEGV"),
         }
     }
 }
@@ -87,6 +90,7 @@ impl FromStr for Fault {
         match word {
             "short" => Ok(Self::Short),
             "KILL" => Ok(Self::Kill),
+            "SEGV" => Ok(Self::Crash),
             name => error_of(name).map(Self::Fails).ok_or_else(unknown),
         }
     }

@@ -8,7 +8,7 @@ const fn fails(errno: Errno) -> Fault {
     Fault::Fails(errno)
 }
 
-/// What a call may come to, its end by KILL left out. None for a call that cannot fail.
+/// What a call may come to, its end by KILL or a fault of its own left out. None for a call that cannot fail.
 fn of(call: &str) -> Vec<Fault> {
     use Errno as E;
     let errors = |list: &[E]| -> Vec<Fault> { list.iter().copied().map(fails).collect() };
@@ -78,7 +78,9 @@ pub(crate) fn spots(recorded: &Tampering) -> Vec<Spot> {
         for call in calls {
             let nth = counts.entry(call).and_modify(|n| *n += 1).or_insert(1);
             let (process, call, nth) = (process.clone(), call.clone(), *nth);
-            let faults = of(&call).into_iter().chain([Fault::Kill]);
+            // At its exec a process has nothing left to do that could be at fault.
+            let crash = (!call.starts_with("execve")).then_some(Fault::Crash);
+            let faults = of(&call).into_iter().chain([Fault::Kill]).chain(crash);
             all.extend(faults.map(|fault| Spot {
                 process: process.clone(),
                 call: call.clone(),

@@ -243,7 +243,7 @@ impl<'l> Judge<'l> {
     fn may_die(&self) -> bool {
         self.spot.is_some_and(|spot| {
             spot.process == self.scenario().main()
-                && (spot.fault == Fault::Kill || is_of_the_runtime(spot))
+                && (matches!(spot.fault, Fault::Kill | Fault::Crash) || is_of_the_runtime(spot))
         })
     }
 

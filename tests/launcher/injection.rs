@@ -1,6 +1,7 @@
 //! System calls that fail, or that lie: the payload runs as the target to the last id, or not
 //! at all. tests/inject does this to every call; these are the ones that make an identity.
 
+use contract::Record;
 use harness::accounts::{EXTRA_GROUPS, PAYLOAD1, PILOT};
 use harness::tamper::{Fault, Spot, Tampering};
 use harness::{GLEXEC, Look, Ran, Site};
@@ -204,4 +205,66 @@ fn killed_by_its_caller_at_any_system_call_a_run_that_owes_nothing_leaves_no_pay
     let tried = waits + 1 - forks;
     assert!(tried >= 10, "{calls:?}");
     assert!(survived.is_empty(), "{} of {}: {survived:#?}", survived.len(), tried);
+}
+
+/// A site whose epilogue sees once, and the processes of its run that become payload and epilogue.
+fn payload_and_epilogue(site: &Site) -> [String; 2] {
+    let (ran, told) = tampered(site, None, &["true"]);
+    assert_eq!((ran.code(), site.epilogues().len()), (0, 1), "{ran:#?}");
+    let executes = |calls: &Vec<String>| calls.iter().any(|call| call.starts_with("execve"));
+    let children = told.calls.iter().filter(|(name, calls)| name.contains('.') && executes(calls));
+    let names: Vec<String> = children.map(|(name, _)| name.clone()).collect();
+    names.try_into().unwrap_or_else(|names| panic!("payload and epilogue, not {names:?}"))
+}
+
+fn says(ran: &Ran, text: &str) -> bool {
+    ran.log.iter().any(|line| line.contains(text))
+}
+
+fn crash(process: &str) -> Spot {
+    // The parent's death signal is asked for by both just before their exec.
+    Spot { process: process.to_owned(), call: "prctl".to_owned(), nth: 1, fault: Fault::Crash }
+}
+
+#[test]
+fn a_payload_that_dies_by_a_fault_of_glexecs_before_its_exec_was_not_started() {
+    let site = Site::with_epilogue("");
+    let [payload, _] = payload_and_epilogue(&site);
+    let spot = crash(&payload);
+    let ran =
+        site.tamper(Some(&spot), "pilot", &[GLEXEC, "--status-fd=9", "true"]).with_status().run();
+    assert_eq!(ran.code(), 202, "{ran:#?}");
+    let words: Vec<_> = ran
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Started { .. } => Some("started"),
+            Record::Payload { result, .. } => Some(result.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(words, ["not-started"], "{ran:#?}");
+    assert!(
+        says(&ran, "the payload was not started: signal 11 ended it before its exec"),
+        "{ran:#?}"
+    );
+    assert_eq!(site.epilogues().len(), 2, "it was under way, so its epilogue runs");
+}
+
+#[test]
+fn an_epilogue_that_dies_by_a_fault_of_glexecs_before_its_exec_is_owed() {
+    let site = Site::with_epilogue("");
+    let [_, epilogue] = payload_and_epilogue(&site);
+    let (ran, told) = tampered(&site, Some(&crash(&epilogue)), &["true"]);
+    assert!(told.struck.is_some() && ran.code() == 202, "{ran:#?}");
+    assert!(says(&ran, "not started: signal 11 ended its process before its exec"), "{ran:#?}");
+    assert_eq!(site.epilogues().len(), 1, "it has not run");
+    let swept = site.program(["/usr/sbin/glexec-admin", "sweep", "--now"]).by("root").run();
+    assert_eq!(swept.code, Some(0), "{swept:#?}");
+    let attempts: Vec<_> = site
+        .epilogues()
+        .iter()
+        .map(|saw| saw.variable("GLEXEC_EPILOG_ATTEMPT").map(str::to_owned))
+        .collect();
+    assert_eq!(attempts, [Some("1".to_owned()), Some("2".to_owned())]);
 }

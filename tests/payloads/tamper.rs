@@ -192,12 +192,14 @@ impl Tracer {
                 let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
                 return;
             }
+            // Nothing is there to be executed: whatever is blocked, the kernel ends the process.
+            Fault::Crash => registers.rip = 0,
             Fault::Short => registers.rdx = registers.rdx.min(1),
             Fault::FailsLate(errno) => tracee.answer = Some(failing(errno)),
             Fault::Fails(errno) => tracee.answer = Some(failing(errno)),
             Fault::Gives(value) => tracee.answer = Some(value),
         }
-        if matches!(spot.fault, Fault::Fails(_) | Fault::Gives(_)) {
+        if matches!(spot.fault, Fault::Fails(_) | Fault::Gives(_) | Fault::Crash) {
             // No call: the kernel makes none for a number that is none.
             registers.orig_rax = u64::MAX;
         }

@@ -7,7 +7,7 @@
 use super::clean;
 use super::close_descriptors;
 use super::descendants;
-use super::exec_status::{self, Failure, StatusReader, Step, Verdict};
+use super::exec_status::{self, Failure, StatusReader, StatusWriter, Step, Verdict};
 use super::helper::DIRECTORY;
 use super::root::Privilege;
 use super::state::Settling;
@@ -72,7 +72,7 @@ pub fn start(
                         asides,
                         wanted: wanted.clone(),
                     };
-                    become_program(&path, &call)
+                    become_program(&path, &call, &writer)
                 }
                 Err(failure) => failure,
             };
@@ -83,7 +83,7 @@ pub fn start(
 }
 
 /// Executes the program with these descriptors and none besides; returns only where that failed.
-fn become_program(path: &str, call: &SettleCall) -> Failure {
+fn become_program(path: &str, call: &SettleCall, writer: &StatusWriter) -> Failure {
     let words = std::iter::once(OsString::from(path)).chain(call.words());
     // A word that were left out would make it settle more than was asked for.
     let argv: Result<Vec<CString>, _> =
@@ -99,7 +99,7 @@ fn become_program(path: &str, call: &SettleCall) -> Failure {
         }
     }
     let path = argv.first().map(CString::as_c_str).unwrap_or_default();
-    Failure { step: Step::Exec, errno: kernel::execute(path, &block, &environment) }
+    writer.execute(|| kernel::execute(path, &block, &environment))
 }
 
 /// As long as something here may wait for the caller (a close), this process is the caller's.

@@ -6,7 +6,7 @@ use super::exec_status::{Failure, StatusReader, Step, Verdict};
 use super::parent_watch::ParentWatch;
 use super::stragglers::{UNKILLABLE, event_of};
 use super::supervisor::Run;
-use contract::{Ending, Reason, Record, ResourceUsage};
+use contract::{Ending, Reason, Record, ResourceUsage, is_from_outside};
 use decide::reporter::Level;
 use decide::state_machine::{Action, Input};
 use nix::errno::Errno;
@@ -35,7 +35,7 @@ impl Run<'_> {
         reader: StatusReader,
     ) -> (Result<Ending, u8>, ResourceUsage) {
         let (mut reader, mut failure) = (Some(reader), None);
-        let mut orphans_wait = false;
+        let (mut silent, mut orphans_wait) = (false, false);
         loop {
             let mut others = vec![];
             others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
@@ -47,10 +47,11 @@ impl Run<'_> {
             drop(others);
             match reader.as_ref().map(StatusReader::verdict) {
                 Some(Verdict::Pending) | None => {}
-                Some(Verdict::Gone) => {
+                Some(Verdict::Executed) => {
                     reader = None;
                     self.tell_started();
                 }
+                Some(Verdict::Ended) => (reader, silent) = (None, true),
                 Some(Verdict::Failed(told)) => {
                     reader = None;
                     failure = Some(self.not_started(told));
@@ -64,8 +65,12 @@ impl Run<'_> {
                 // By now the pipe says for certain what it did not when it was asked before.
                 match reader.as_ref().map(StatusReader::verdict) {
                     Some(Verdict::Failed(told)) => failure = Some(self.not_started(told)),
-                    Some(Verdict::Gone | Verdict::Pending) => self.tell_started(),
+                    Some(Verdict::Executed) => self.tell_started(),
+                    Some(Verdict::Ended | Verdict::Pending) => silent = true,
                     None => {}
+                }
+                if failure.is_none() && silent {
+                    failure = self.died_before_exec(ending);
                 }
                 return (failure.map_or(Ok(ending), Err), usage);
             }
@@ -109,6 +114,18 @@ impl Run<'_> {
         self.reporter
             .log(Level::Warning, &format!("the payload was not started: {}", failure.told()));
         code_of(failure)
+    }
+
+    /// The code for a payload whose process came to no exec, unless somebody ended it from outside:
+    /// a scheduler that did so is to read of its signal.
+    fn died_before_exec(&self, ending: Ending) -> Option<u8> {
+        let Ending::Killed { signal, .. } = ending else { return None };
+        if is_from_outside(signal) {
+            return None;
+        }
+        let text = format!("the payload was not started: signal {signal} ended it before its exec");
+        self.reporter.log(Level::Error, &text);
+        Some(Reason::Switch.fault().exit_code())
     }
 
     /// How the payload ended, where it has. `over`: the kernel says that it has, so its status

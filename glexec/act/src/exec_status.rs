@@ -1,9 +1,11 @@
-//! How a process between fork and exec tells its parent what went wrong: one labelled step over
-//! a pipe that a successful exec closes.
+//! How a process between fork and exec tells its parent how far it came: a word just before exec,
+//! or the step that failed, over a pipe that a successful exec closes. The word is what tells a
+//! process that was executed from one that died on its way: a pipe is closed by both.
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, read, write};
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 /// What is done between fork and exec, in this order.
@@ -97,7 +99,11 @@ impl Failure {
 
 /// The parent's end.
 #[derive(Debug)]
-pub struct StatusReader(OwnedFd);
+pub struct StatusReader {
+    pipe: OwnedFd,
+    /// Whether the child has said that exec is its next call.
+    at_exec: Cell<bool>,
+}
 
 /// The child's end, which exec closes.
 #[derive(Debug)]
@@ -108,11 +114,17 @@ pub struct StatusWriter(OwnedFd);
 pub enum Verdict {
     /// Still under way.
     Pending,
-    /// It has been executed, or it died on the way; wait(2) tells which.
-    Gone,
+    /// It has been executed.
+    Executed,
+    /// The pipe has ended without a word, or cannot be read. Who died of a signal then has died on
+    /// its way, and nothing was executed; who exited has been: before exec none does so in silence.
+    Ended,
     /// A step failed.
     Failed(Failure),
 }
+
+/// The first byte of what is written just before exec; that of a failure is the step's number.
+const AT_EXEC: u8 = u8::MAX;
 
 /// A pipe for one child.
 ///
@@ -120,7 +132,7 @@ pub enum Verdict {
 /// pipe2(2)'s.
 pub fn pair() -> Result<(StatusReader, StatusWriter), Errno> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    Ok((StatusReader(reader), StatusWriter(writer)))
+    Ok((StatusReader { pipe: reader, at_exec: Cell::new(false) }, StatusWriter(writer)))
 }
 
 impl StatusWriter {
@@ -129,7 +141,16 @@ impl StatusWriter {
         self.0.as_raw_fd()
     }
 
-    /// Tells of a failure. There is room: it is the only thing ever written.
+    /// Says that exec is the next call, and makes it. Returns only where one of them failed.
+    pub fn execute(&self, exec: impl FnOnce() -> Errno) -> Failure {
+        match write(&self.0, &[AT_EXEC]) {
+            Ok(1) => Failure { step: Step::Exec, errno: exec() },
+            Ok(_) => Failure { step: Step::Start, errno: Errno::EIO },
+            Err(errno) => Failure { step: Step::Start, errno },
+        }
+    }
+
+    /// Tells of a failure. There is room: besides one byte it is the only thing ever written.
     pub fn tell(&self, failure: Failure) {
         let step = Step::ALL.iter().position(|step| *step == failure.step).unwrap_or(0);
         let mut message = [0u8; 5];
@@ -143,23 +164,41 @@ impl StatusWriter {
 impl StatusReader {
     /// What has come so far. Never blocks.
     pub fn verdict(&self) -> Verdict {
-        let mut message = [0u8; 5];
-        match read(&self.0, &mut message) {
-            Err(Errno::EAGAIN | Errno::EINTR) => Verdict::Pending,
-            Ok(5) => {
-                let [step, errno @ ..] = message;
-                let step = Step::ALL.get(usize::from(step)).copied().unwrap_or(Step::Start);
-                let errno = Errno::from_raw(i32::from_ne_bytes(errno));
-                Verdict::Failed(Failure { step, errno })
+        let mut message = [0u8; 6];
+        loop {
+            let length = match read(&self.pipe, &mut message) {
+                Err(Errno::EAGAIN) => return Verdict::Pending,
+                Err(Errno::EINTR) => continue,
+                Err(_) => 0,
+                Ok(length) => length,
+            };
+            let said = match message.get(..length) {
+                Some([AT_EXEC, rest @ ..]) => {
+                    self.at_exec.set(true);
+                    rest
+                }
+                said => said.unwrap_or_default(),
+            };
+            match said {
+                [step, errno @ ..] => return Verdict::Failed(failure(*step, errno)),
+                [] if length > 0 => {}
+                [] if self.at_exec.get() => return Verdict::Executed,
+                [] => return Verdict::Ended,
             }
-            Ok(_) | Err(_) => Verdict::Gone,
         }
     }
 }
 
+/// As [`StatusWriter::tell`] wrote it.
+fn failure(step: u8, errno: &[u8]) -> Failure {
+    let step = Step::ALL.get(usize::from(step)).copied().unwrap_or(Step::Start);
+    let number = errno.try_into().map_or(0, i32::from_ne_bytes);
+    Failure { step, errno: Errno::from_raw(number) }
+}
+
 impl AsFd for StatusReader {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.pipe.as_fd()
     }
 }
 
@@ -236,14 +275,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_arrives_as_it_was_told_and_an_end_is_an_end() {
+    fn a_failure_arrives_as_it_was_told_and_who_says_nothing_has_ended() {
         let (reader, writer) = pair().unwrap();
         assert_eq!(reader.verdict(), Verdict::Pending);
         let failure = Failure { step: Step::Exec, errno: Errno::ENOENT };
         writer.tell(failure);
         assert_eq!(reader.verdict(), Verdict::Failed(failure));
         drop(writer);
-        assert_eq!(reader.verdict(), Verdict::Gone);
+        assert_eq!(reader.verdict(), Verdict::Ended);
+    }
+
+    #[test]
+    fn a_word_before_exec_and_an_end_is_an_exec() {
+        for asked_between in [false, true] {
+            let (reader, writer) = pair().unwrap();
+            writer.execute(|| Errno::ENOENT);
+            if asked_between {
+                assert_eq!(reader.verdict(), Verdict::Pending);
+            }
+            drop(writer);
+            assert_eq!(reader.verdict(), Verdict::Executed);
+        }
+    }
+
+    #[test]
+    fn an_exec_that_failed_is_a_failure() {
+        for asked_between in [false, true] {
+            let (reader, writer) = pair().unwrap();
+            let failure = writer.execute(|| Errno::E2BIG);
+            assert_eq!(failure, Failure { step: Step::Exec, errno: Errno::E2BIG });
+            if asked_between {
+                assert_eq!(reader.verdict(), Verdict::Pending);
+            }
+            writer.tell(failure);
+            drop(writer);
+            assert_eq!(reader.verdict(), Verdict::Failed(failure));
+        }
     }
 
     #[test]

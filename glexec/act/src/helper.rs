@@ -58,7 +58,7 @@ pub fn ask(
     let caller = privilege.map(whose_rights);
     match kernel::fork().map_err(errno)? {
         Side::Child => {
-            writer.tell(become_helper(&root, &path, words, caller, &theirs));
+            writer.tell(become_helper(&root, (&path, words), caller, &theirs, &writer));
             kernel::exit_now(127)
         }
         Side::Parent(pid) => {
@@ -92,10 +92,10 @@ fn whose_rights(privilege: &Privilege) -> Uid {
 
 fn become_helper(
     root: &Root,
-    path: &str,
-    words: &[String],
+    (path, words): (&str, &[String]),
     caller: Option<Uid>,
     output: &OwnedFd,
+    writer: &exec_status::StatusWriter,
 ) -> exec_status::Failure {
     let strings = std::iter::once(path).chain(words.iter().map(String::as_str));
     let argv: Result<Vec<CString>, _> = strings.map(CString::new).collect();
@@ -108,8 +108,7 @@ fn become_helper(
         return failure;
     }
     let path = argv.first().map(CString::as_c_str).unwrap_or_default();
-    let errno = kernel::execute(path, &argv_block, &environment);
-    exec_status::Failure { step: exec_status::Step::Exec, errno }
+    writer.execute(|| kernel::execute(path, &argv_block, &environment))
 }
 
 fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), exec_status::Failure> {

@@ -122,7 +122,7 @@ pub(super) fn fork_payload(privilege: &Privilege, start: &Start<'_>) -> Result<W
             match latch.wait(key) {
                 Released::Go => {
                     let failure = match privilege.raise_for_good() {
-                        Ok(root) => become_payload(&root, start),
+                        Ok(root) => become_payload(&root, start, Some(&writer)),
                         Err(_) => Failure { step: Step::Start, errno: Errno::EPERM },
                     };
                     writer.tell(failure);

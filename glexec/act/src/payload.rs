@@ -1,6 +1,6 @@
 //! The child's side: from a fork of root's to the payload.
 
-use super::exec_status::{Failure, Step};
+use super::exec_status::{Failure, StatusWriter, Step};
 use super::helper;
 use super::identity::{Identity, assume};
 use super::keyring;
@@ -45,15 +45,21 @@ pub(super) struct Start<'a> {
 ///
 /// The caller's limits come back last, just before exec, so that no step here is bound by them;
 /// what exec reads is laid out first, so that exec needs no memory.
-pub(super) fn become_payload(root: &Root, start: &Start<'_>) -> Failure {
+/// Where there is a parent that waits for it, `writer` tells it.
+pub(super) fn become_payload(
+    root: &Root,
+    start: &Start<'_>,
+    writer: Option<&StatusWriter>,
+) -> Failure {
     let argv = Block::new(start.plan.argv.iter());
     let environment = Block::new(start.plan.environment.iter());
-    match prepare(root, start) {
-        Err(failure) => failure,
-        Ok(()) => {
-            let path = &start.plan.command.path;
-            Failure { step: Step::Exec, errno: kernel::execute(path, &argv, &environment) }
-        }
+    if let Err(failure) = prepare(root, start) {
+        return failure;
+    }
+    let exec = || kernel::execute(&start.plan.command.path, &argv, &environment);
+    match writer {
+        Some(writer) => writer.execute(exec),
+        None => Failure { step: Step::Exec, errno: exec() },
     }
 }
 
@@ -187,7 +193,7 @@ fn enter(plan: &Plan) -> Result<(), Errno> {
 pub fn replace(root: Root, plan: &Plan, restore: &Restore) -> Failure {
     let detach = plan.detach_terminal && process::has_terminal();
     let place = if detach { Place::OwnSession } else { Place::Stay };
-    let failure = become_payload(&root, &Start { plan, restore, place, parent: None });
+    let failure = become_payload(&root, &Start { plan, restore, place, parent: None }, None);
     say_why(plan, failure);
     if comes_after_the_proof(failure.step) {
         root.spend();

@@ -30,6 +30,13 @@ pub enum EpilogueResult {
     NotStarted,
 }
 
+/// Whether this is a signal with which somebody ends a process from outside (HUP, INT, QUIT, KILL,
+/// TERM): a scheduler ends everything in a job's container, and the OOM killer what it likes.
+#[must_use]
+pub const fn is_from_outside(signal: u8) -> bool {
+    matches!(signal, 1 | 2 | 3 | 9 | 15)
+}
+
 impl EpilogueResult {
     /// The stable word: ok, exit, signal, timeout, not-started.
     #[must_use]
@@ -43,12 +50,14 @@ impl EpilogueResult {
         }
     }
 
-    /// Whether it is still owed: not started, or ended by a signal with which somebody ends a
-    /// process from outside (HUP, INT, QUIT, KILL, TERM): a scheduler ends everything in a job's
-    /// container, and the OOM killer what it likes.
+    /// Whether it is still owed: not started, or ended from outside.
     #[must_use]
     pub const fn is_owed(self) -> bool {
-        matches!(self, Self::NotStarted | Self::Signal(1 | 2 | 3 | 9 | 15))
+        match self {
+            Self::NotStarted => true,
+            Self::Signal(signal) => is_from_outside(signal),
+            Self::Ok | Self::Exit(_) | Self::Timeout => false,
+        }
     }
 
     /// Exit code or signal number, where there is one.

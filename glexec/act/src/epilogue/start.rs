@@ -76,12 +76,9 @@ pub(crate) fn become_epilogue(
         Err(failure) => failure,
         // A script is opened by its interpreter, by name; nobody untrusted can have changed what
         // the name leads to, or the directories would not have been found trustworthy.
-        Ok(()) if program.script => {
-            Failure { step: Step::Exec, errno: kernel::execute(&path, &argv, &environment) }
-        }
+        Ok(()) if program.script => writer.execute(|| kernel::execute(&path, &argv, &environment)),
         Ok(()) => {
-            let errno = kernel::execute_descriptor(program.file.as_fd(), &argv, &environment);
-            Failure { step: Step::Exec, errno }
+            writer.execute(|| kernel::execute_descriptor(program.file.as_fd(), &argv, &environment))
         }
     };
     writer.tell(failure);

@@ -105,10 +105,10 @@ pub(crate) fn watch(
     };
     let mut time = Time::Enough;
     let mut give_up = None;
-    let (mut pending, mut not_started) = (true, None);
+    let mut way = WayToExec::new(reader);
     loop {
         let mut others = vec![];
-        others.extend(pending.then(|| reader.as_fd()));
+        others.extend(way.pending.then(|| reader.as_fd()));
         others.extend(pidfd.as_ref().map(|fd| fd.as_fd()));
         others.extend(output.as_fd());
         events.wait(&others, clock.deadline.next(Instant::now()));
@@ -116,13 +116,9 @@ pub(crate) fn watch(
         output.drain(reporter);
         let ended = descendants::ended(pid);
         // Asked after its end, the pipe says for certain what it may not have said before.
-        if pending {
-            let (still, why) = heard(reader);
-            pending = still && ended.is_none();
-            not_started = why.or(not_started);
-        }
+        way.look(ended.map(|(ending, _)| ending));
         let over = ended.is_some() || give_up.is_some_and(|at| at <= Instant::now());
-        if let Some(why) = not_started.take_if(|_| over) {
+        if let Some(why) = way.failed.take_if(|_| over) {
             return End { result: EpilogueResult::NotStarted, owed: Some(why) };
         }
         if over {
@@ -136,8 +132,8 @@ pub(crate) fn watch(
         }
         let (signal, next, grace) = match time {
             // Nothing of the site's has run: there is nobody to be asked.
-            Time::Enough if pending => {
-                not_started = Some("its time ran out before it was executed".to_owned());
+            Time::Enough if way.pending => {
+                way.failed = Some("its time ran out before it was executed".to_owned());
                 (libc::SIGKILL, Time::Killed, Duration::from_secs(1))
             }
             Time::Enough => (libc::SIGTERM, Time::Asked, context.graces.kill),
@@ -155,12 +151,34 @@ pub(crate) fn watch(
     }
 }
 
-/// Whether a child is still on its way to its exec, and why it has not come there, where it failed.
-pub(crate) fn heard(reader: &exec_status::StatusReader) -> (bool, Option<String>) {
-    match reader.verdict() {
-        Verdict::Pending => (true, None),
-        Verdict::Gone => (false, None),
-        Verdict::Failed(failure) => (false, Some(failure.told())),
+/// What is known of a child's way to its exec.
+struct WayToExec<'r> {
+    reader: &'r exec_status::StatusReader,
+    pending: bool,
+    /// Whether its pipe has ended without a word.
+    silent: bool,
+    /// Why nothing was executed.
+    failed: Option<String>,
+}
+
+impl<'r> WayToExec<'r> {
+    const fn new(reader: &'r exec_status::StatusReader) -> Self {
+        Self { reader, pending: true, silent: false, failed: None }
+    }
+
+    fn look(&mut self, ended: Option<Ending>) {
+        if self.pending {
+            let verdict = self.reader.verdict();
+            self.pending = verdict == Verdict::Pending && ended.is_none();
+            self.silent = matches!(verdict, Verdict::Ended | Verdict::Pending) && !self.pending;
+            if let Verdict::Failed(failure) = verdict {
+                self.failed = Some(failure.told());
+            }
+        }
+        if let (true, Some(Ending::Killed { signal, .. })) = (self.silent, ended) {
+            let why = || format!("signal {signal} ended its process before its exec");
+            self.failed.get_or_insert_with(why);
+        }
     }
 }
 
