@@ -152,10 +152,9 @@ fn one_word_to_go_on_is_enough_whoever_says_it() {
     // also for a payload that has left the group.
     let site = Site::with(SHARED[2]);
     let running = shell(&site);
-    types(&running, b"/usr/sbin/glexec bash --norc --noprofile -i\n");
-    types(&running, b"echo id-$(id -un)-\n");
-    running.says("id-payload1-");
-    types(&running, b"suspend\n");
+    // No shell: it would take the terminal when it goes on, and keep it in its death.
+    let script = "setpgrp(0, 0); kill q(STOP), $$; sleep 1000";
+    types(&running, format!("/usr/sbin/glexec perl -e '{script}'\n").as_bytes());
     running.says("Stopped                 /usr/sbin/glexec");
     let status = |pid: i32, key: &str| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -171,8 +170,9 @@ fn one_word_to_go_on_is_enough_whoever_says_it() {
         assert!(Instant::now() < deadline, "the payload stands still");
         std::thread::sleep(Duration::from_millis(5));
     }
-    harness::raw::kill(payload, nix::libc::SIGKILL).unwrap();
     types(&running, b"fg\n");
+    has_the_terminal(&site, &running, "glexec");
+    harness::raw::kill(payload, nix::libc::SIGKILL).unwrap();
     types(&running, b"echo code-$?-end\n");
     running.says("code-137-end");
     types(&running, b"exit 0\n");
