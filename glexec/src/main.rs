@@ -6,6 +6,9 @@
 
 mod run;
 
+#[global_allocator]
+static MEMORY: system::kernel::Arena = system::kernel::Arena::new();
+
 fn main() {
     run::run()
 }

@@ -88,7 +88,7 @@ fn unsafe_code_is_in_one_folder_and_each_block_says_why() {
     // A program of its own, with nothing of root's, that loads the site's name services.
     const HELPER: &str = "glexec/accounts/src/module.rs";
     // The budget of the setuid program: a block more is a block that this number tells of.
-    const BUDGET: usize = 19;
+    const BUDGET: usize = 24;
     let (mut wrong, mut blocks) = (Vec::new(), 0);
     for path in shipped() {
         let text = fs::read_to_string(&path).unwrap();

@@ -6,12 +6,14 @@
 //! of it in three blocks; the others are beside what is unsafe about them.
 #![allow(unsafe_code)]
 
+mod arena;
 mod calls;
 mod files;
 mod processes;
 mod settings;
 mod signals;
 
+pub use arena::Arena;
 pub use files::borrow;
 use files::new_descriptor;
 pub use files::{
