@@ -1,7 +1,7 @@
 //! While the payload runs: waiting for its end, forwarding and obeying meanwhile.
 
 use super::descendants::{self, Exempt};
-use super::event_sources::Event;
+use super::event_sources::{Event, input};
 use super::exec_status::{Failure, StatusReader, Step, Verdict};
 use super::parent_watch::ParentWatch;
 use super::stragglers::{UNKILLABLE, event_of};
@@ -38,8 +38,8 @@ impl Run<'_> {
         let (mut silent, mut orphans_wait) = (false, false);
         loop {
             let mut others = vec![];
-            others.extend(self.pidfd.as_ref().map(|fd| fd.as_fd()));
-            others.extend(reader.as_ref().map(|h| h.as_fd()));
+            others.extend(self.pidfd.as_ref().map(|fd| input(fd.as_fd())));
+            others.extend(reader.as_ref().map(StatusReader::end));
             let look = self.parent.as_ref().map(ParentWatch::next);
             let now = orphans_wait.then(Instant::now);
             let next = [self.until, look, now].into_iter().flatten().min();

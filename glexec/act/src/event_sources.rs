@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 use system::kernel;
 use system::signal_info::{SIGNAL_INFO, Signal};
 
+/// To be waited for until there is something to be read, or an end.
+pub(super) fn input(descriptor: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::new(descriptor, PollFlags::POLLIN)
+}
+
 /// One thing heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
@@ -56,7 +61,7 @@ impl EventSources {
     }
 
     /// Waits until something is heard, one of `others` is ready, or it is `until`.
-    pub(super) fn wait(&mut self, others: &[BorrowedFd<'_>], until: Option<Instant>) -> Events {
+    pub(super) fn wait(&mut self, others: &[PollFd<'_>], until: Option<Instant>) -> Events {
         let own = [
             Some(self.signals.as_fd()),
             self.orders.as_ref().map(|o| o.as_fd()),
@@ -64,9 +69,8 @@ impl EventSources {
         ];
         let listened: Vec<usize> =
             own.iter().enumerate().filter_map(|(n, fd)| fd.map(|_| n)).collect();
-        let fds = own.iter().flatten().chain(others);
-        let mut polled: Vec<PollFd<'_>> =
-            fds.map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let own = own.into_iter().flatten().map(input);
+        let mut polled: Vec<PollFd<'_>> = own.chain(others.iter().cloned()).collect();
         let _ = poll(&mut polled, timeout(until));
         let any: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(true)).collect();
         drop(polled);

@@ -4,9 +4,10 @@
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags};
 use nix::unistd::{pipe2, read, write};
 use std::cell::Cell;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
 /// What is done between fork and exec, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +163,12 @@ impl StatusWriter {
 }
 
 impl StatusReader {
+    /// To be waited for until the child has been executed or has ended. Whatever it says before
+    /// wakes nobody: its end follows at once.
+    pub(super) fn end(&self) -> PollFd<'_> {
+        PollFd::new(self.pipe.as_fd(), PollFlags::empty())
+    }
+
     /// What has come so far. Never blocks.
     pub fn verdict(&self) -> Verdict {
         let mut message = [0u8; 6];
@@ -194,12 +201,6 @@ fn failure(step: u8, errno: &[u8]) -> Failure {
     let step = Step::ALL.get(usize::from(step)).copied().unwrap_or(Step::Start);
     let number = errno.try_into().map_or(0, i32::from_ne_bytes);
     Failure { step, errno: Errno::from_raw(number) }
-}
-
-impl AsFd for StatusReader {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
-    }
 }
 
 /// Where a child waits until its parent is ready for it.

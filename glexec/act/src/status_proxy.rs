@@ -3,7 +3,7 @@
 //! stop and go on with a payload that has the caller's terminal.
 
 use super::close_descriptors;
-use super::event_sources::{Event, EventSources};
+use super::event_sources::{Event, EventSources, input};
 use super::launch::not_forked;
 use super::root::{Privilege, Root};
 use contract::{Ending, Reason};
@@ -124,7 +124,7 @@ fn status_proxy(run: Pid, immune: bool, mut stops: Option<OwnedFd>) -> Ending {
         let _ = kernel::kill(run.as_raw(), number);
     };
     loop {
-        let others: Vec<_> = pidfd.iter().chain(&stops).map(|fd| fd.as_fd()).collect();
+        let others: Vec<_> = pidfd.iter().chain(&stops).map(|fd| input(fd.as_fd())).collect();
         let news = watch.wait(&others, None);
         drop(others);
         for heard in news.heard {

@@ -39,11 +39,7 @@ pub struct EventWait<'a> {
 
 impl EventWait<'_> {
     /// Waits, and notes what is heard: afterwards nothing is forwarded any more.
-    pub(super) fn wait(
-        &mut self,
-        others: &[std::os::fd::BorrowedFd<'_>],
-        until: Instant,
-    ) -> Events {
+    pub(super) fn wait(&mut self, others: &[nix::poll::PollFd<'_>], until: Instant) -> Events {
         let news = self.watch.wait(others, Some(until));
         for heard in &news.heard {
             let event = match heard {

@@ -3,6 +3,7 @@
 use super::{EpilogueContext, LOOK};
 use crate::cgroups::Mounts;
 use crate::descendants;
+use crate::event_sources::input;
 use crate::exec_status::{self, Verdict};
 use crate::output::Output;
 use crate::root::Root;
@@ -108,9 +109,9 @@ pub(crate) fn watch(
     let mut way = WayToExec::new(reader);
     loop {
         let mut others = vec![];
-        others.extend(way.pending.then(|| reader.as_fd()));
-        others.extend(pidfd.as_ref().map(|fd| fd.as_fd()));
-        others.extend(output.as_fd());
+        others.extend(way.pending.then(|| reader.end()));
+        others.extend(pidfd.as_ref().map(|fd| input(fd.as_fd())));
+        others.extend(output.as_fd().map(input));
         events.wait(&others, clock.deadline.next(Instant::now()));
         drop(others);
         output.drain(reporter);
