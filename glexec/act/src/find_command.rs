@@ -7,7 +7,7 @@ use decide::plan::Found;
 use decide::refusal::Refusal;
 use decide::target::Target;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, readlink};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, stat};
 use nix::unistd::{AccessFlags, Gid, Uid, faccessat, getgroups, getresgid};
 use std::ffi::{CStr, CString, OsString};
@@ -101,7 +101,7 @@ fn search(candidates: &[CString]) -> Result<Found, Option<(&CStr, Errno)>> {
 fn closed(directories: &[CString]) -> usize {
     let enters = |path: &CString| {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        open(path.as_c_str(), flags, Mode::empty()).is_ok()
+        openat(AT_FDCWD, path.as_c_str(), flags, Mode::empty()).is_ok()
             && faccessat(AT_FDCWD, path.as_c_str(), AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
     };
     directories.iter().position(enters).unwrap_or(0)
@@ -109,7 +109,7 @@ fn closed(directories: &[CString]) -> usize {
 
 /// Whether a path leads to a regular file that may be executed, and where it leads.
 fn look(path: &CStr) -> Result<Vec<u8>, Errno> {
-    let file = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let file = openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let name = process::descriptor_name(file.as_fd()).ok_or(Errno::EINVAL)?;
     let FileStat { st_mode, .. } = stat(name.as_c_str())?;
     match SFlag::from_bits_truncate(st_mode & SFlag::S_IFMT.bits()) {

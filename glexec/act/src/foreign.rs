@@ -14,16 +14,11 @@ use system::process;
 use system::secure_open;
 use system::text::escaped;
 
-/// Whoever may write to one of these has what is in the group in hand.
-const FILES: [&str; 7] = [
-    "cgroup.procs",
-    "cgroup.threads",
-    "cgroup.freeze",
-    "cgroup.kill",
-    "cgroup.type",
-    "tasks",
-    "freezer.state",
-];
+/// Whoever may write to one of these has what is in the group in hand (cgroups(7)).
+const FILES_V1: &[&str] = &["cgroup.procs", "tasks", "freezer.state"];
+/// The same of version 2 (the kernel's admin-guide/cgroup-v2.rst).
+const FILES_V2: &[&str] =
+    &["cgroup.procs", "cgroup.threads", "cgroup.freeze", "cgroup.kill", "cgroup.type"];
 /// Until a group is left its owner may move this process on; after that nobody may.
 const ROUNDS: u32 = 4;
 
@@ -143,11 +138,12 @@ impl Chain {
         if kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
             return Err(format!("{} is covered by another mount", escaped(point.as_bytes())));
         }
+        let files = if kind == CGROUP_SUPER_MAGIC { FILES_V1 } else { FILES_V2 };
         let mut chain = Self { safe: Vec::new(), foreign: None };
         let mut path = point.to_owned();
         let mut names = below.iter();
         loop {
-            if let Err(why) = judge(&directory, &path) {
+            if let Err(why) = judge(&directory, &path, files) {
                 chain.foreign = Some(why);
                 return Ok(chain);
             }
@@ -175,17 +171,14 @@ impl Chain {
 }
 
 /// Whether a group is root's alone.
-fn judge(directory: &OwnedFd, path: &str) -> Result<(), String> {
-    let alone = |file: &OwnedFd, path: &str, kind: SFlag| {
-        secure_open::judge(file, &escaped(path.as_bytes()), kind, &Trust::default())
-            .map_err(|u| u.clause().to_owned())
-    };
-    alone(directory, path, SFlag::S_IFDIR)?;
-    for name in FILES {
-        let path = format!("{path}/{name}");
-        // The kernel, the version or the root may have no such file.
-        secure_open::judge_in(directory, name, &escaped(path.as_bytes()), SFlag::S_IFREG)
-            .map_err(|u| u.clause().to_owned())?;
+fn judge(directory: &OwnedFd, path: &str, files: &[&str]) -> Result<(), String> {
+    let path = escaped(path.as_bytes());
+    secure_open::judge(directory, &path, SFlag::S_IFDIR, &Trust::default())
+        .map_err(|untrusted| untrusted.clause().to_owned())?;
+    for name in files {
+        // The kernel or the root may have no such file.
+        secure_open::judge_in(directory, name, &format!("{path}/{name}"), SFlag::S_IFREG)
+            .map_err(|untrusted| untrusted.clause().to_owned())?;
     }
     Ok(())
 }

@@ -58,19 +58,28 @@ impl<'o> Object<'o> {
 impl Json for str {
     fn write(&self, out: &mut String) {
         out.push('"');
-        for character in self.chars() {
-            match character {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
-                '\u{8}' => out.push_str("\\b"),
-                '\u{c}' => out.push_str("\\f"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                '\0'..' ' => added(out, format_args!("\\u{:04x}", u32::from(character))),
-                _ => out.push(character),
+        let mut rest = self;
+        let is_escaped = |byte: u8| matches!(byte, b'"' | b'\\' | 0..b' ');
+        // Each of them is a character of one byte, so the text may be cut before and after it.
+        while let Some(at) = rest.bytes().position(is_escaped) {
+            let (plain, tail) = rest.split_at(at);
+            let (escaped, tail) = tail.split_at(1);
+            out.push_str(plain);
+            match escaped {
+                "\"" => out.push_str("\\\""),
+                "\\" => out.push_str("\\\\"),
+                "\u{8}" => out.push_str("\\b"),
+                "\u{c}" => out.push_str("\\f"),
+                "\n" => out.push_str("\\n"),
+                "\r" => out.push_str("\\r"),
+                "\t" => out.push_str("\\t"),
+                other => other
+                    .bytes()
+                    .for_each(|byte| added(out, format_args!("\\u{:04x}", u32::from(byte)))),
             }
+            rest = tail;
         }
+        out.push_str(rest);
         out.push('"');
     }
 }

@@ -24,7 +24,7 @@ impl Hierarchy {
 /// The hierarchies that are mounted whole. One that a container sees a part of is left out: what
 /// is above it cannot be reached from here.
 pub fn hierarchies(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
-    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(mount).collect();
+    let mounts: Vec<Mount<'_>> = mounts(mountinfo).filter(|mount| mount.root == "/").collect();
     let groups = cgroup.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':');
         let (_, controllers, own) = (fields.next()?, fields.next()?, fields.next()?);
@@ -78,7 +78,7 @@ impl Membership {
 /// # Errors
 /// The line that is none.
 pub fn memberships(mountinfo: &str, cgroup: &str) -> Result<Vec<Membership>, String> {
-    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(any_mount).collect();
+    let mounts: Vec<Mount<'_>> = mounts(mountinfo).collect();
     let member = |line: &str| {
         let mut fields = line.splitn(3, ':');
         let (_, controllers, own) = (fields.next()?, fields.next()?, fields.next()?);
@@ -140,12 +140,14 @@ impl Mount<'_> {
     }
 }
 
-/// A mount of a whole hierarchy.
-fn mount(line: &str) -> Option<Mount<'_>> {
-    any_mount(line).filter(|mount| mount.root == "/")
+/// The mounts of hierarchies, or of parts of them. Of the many lines few are read.
+fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
+    let wanted = memchr::memmem::Finder::new(" - cgroup");
+    let lines = mountinfo.lines();
+    lines.filter(move |line| wanted.find(line.as_bytes()).is_some()).filter_map(mount)
 }
 
-fn any_mount(line: &str) -> Option<Mount<'_>> {
+fn mount(line: &str) -> Option<Mount<'_>> {
     let (place, kind) = line.split_once(" - ")?;
     let mut place = place.split(' ').skip(3);
     let (root, point) = (place.next()?, place.next()?);

@@ -10,37 +10,62 @@ use std::os::unix::ffi::OsStrExt;
 /// The caller's environment, read once: names with values, no name twice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environ {
-    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    entries: Vec<Variable>,
     /// Entries without `=`, with an empty name, or with a name that was there already.
     pub dropped: usize,
+}
+
+/// `NAME=value`, and where the `=` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Variable {
+    entry: CString,
+    at: usize,
+}
+
+impl Variable {
+    /// `None` without a `=`, or without a name.
+    fn read(entry: CString) -> Option<Self> {
+        let at = memchr::memchr(b'=', entry.as_bytes()).filter(|at| *at > 0)?;
+        Some(Self { entry, at })
+    }
+
+    fn name(&self) -> &[u8] {
+        self.entry.as_bytes().get(..self.at).unwrap_or_default()
+    }
+
+    fn value(&self) -> &[u8] {
+        self.entry.as_bytes().get(self.at + 1..).unwrap_or_default()
+    }
 }
 
 impl Environ {
     /// Reads raw entries. Of a name given twice the first counts.
     pub fn read(raw: Vec<CString>) -> Self {
-        let mut environ = Self::default();
-        let mut seen = std::collections::HashSet::new();
-        for entry in raw {
-            let bytes = entry.into_bytes();
-            let at = memchr::memchr(b'=', &bytes).filter(|at| *at > 0);
-            let Some((name, value)) = at.and_then(|at| bytes.split_at_checked(at)) else {
-                environ.dropped += 1;
-                continue;
-            };
-            if seen.insert(name.to_vec()) {
-                let value = value.get(1..).unwrap_or_default();
-                environ.entries.push((name.to_vec(), value.to_vec()));
-            } else {
-                environ.dropped += 1;
+        let all = raw.len();
+        let mut entries: Vec<Variable> = raw.into_iter().filter_map(Variable::read).collect();
+        // Sorted, and not hashed: a hash that nobody can foresee asks the kernel for a secret. Of equal
+        // names the first comes first.
+        let mut order: Vec<usize> = (0..entries.len()).collect();
+        let name = |at: &usize| entries.get(*at).map(Variable::name);
+        order.sort_unstable_by(|a, b| name(a).cmp(&name(b)).then(a.cmp(b)));
+        let mut again = vec![false; entries.len()];
+        for pair in order.windows(2) {
+            if let [one, next] = pair {
+                if name(one) == name(next) {
+                    again.get_mut(*next).into_iter().for_each(|is| *is = true);
+                }
             }
         }
-        environ
+        let mut again = again.into_iter();
+        entries.retain(|_| !again.next().unwrap_or_default());
+        let dropped = all - entries.len();
+        Self { entries, dropped }
     }
 
     /// A variable's value; empty means unset.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let found = self.entries.iter().find(|(n, _)| n == name.as_bytes());
-        found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
+        let found = self.entries.iter().find(|variable| variable.name() == name.as_bytes());
+        found.map(Variable::value).filter(|value| !value.is_empty())
     }
 }
 
@@ -68,12 +93,11 @@ const OURS: [&[u8]; 6] = [b"HOME", b"USER", b"LOGNAME", b"SHELL", b"PATH", b"TMP
 
 /// The payload's environment: allowed names of the caller's, then the target's own.
 pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CString> {
-    let kept = environ.entries.iter().filter(|(name, value)| {
-        !OURS.contains(&name.as_slice())
-            && is_allowed(name, &config.preserve)
-            && is_harmless(name, value)
+    let kept = environ.entries.iter().filter(|variable| {
+        let (name, value) = (variable.name(), variable.value());
+        !OURS.contains(&name) && is_allowed(name, &config.preserve) && is_harmless(name, value)
     });
-    let mut out: Vec<CString> = kept.filter_map(|(name, value)| entry(name, value)).collect();
+    let mut out: Vec<CString> = kept.map(|variable| variable.entry.clone()).collect();
     out.extend(of_account(account));
     out.extend(entry(b"PATH", config.path.as_bytes()));
     let tmpdir = environ.get(TMPDIR).filter(|dir| dir.starts_with(b"/"));

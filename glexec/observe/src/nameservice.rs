@@ -4,7 +4,7 @@ use contract::Reason;
 use decide::database;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Read as _;
@@ -25,7 +25,7 @@ pub(crate) fn needs_helper() -> Result<bool, Refusal> {
             .detail(format!("{SWITCH} cannot be read: {why}"))
     };
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = match open(SWITCH, flags, Mode::empty()) {
+    let file = match openat(AT_FDCWD, SWITCH, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::ENOENT) => return Ok(false),
         Err(errno) => return Err(failed(errno.desc())),

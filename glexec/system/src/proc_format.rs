@@ -30,18 +30,16 @@ impl Stat {
     pub fn parse(text: &[u8]) -> Option<Self> {
         let end = memchr::memrchr(b')', text)?;
         let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let number = |at: usize| fields.get(at).and_then(|f| f.parse::<i32>().ok());
-        Some(Self {
-            state: fields.first()?.bytes().next()?,
-            parent: Pid::from_raw(number(1)?),
-            group: number(2)?,
-            session: number(3)?,
-            terminal: number(4)?,
-            threads: number(17)?,
-            start: fields.get(19).and_then(|f| f.parse().ok())?,
-            exit_status: number(49).unwrap_or(0),
-        })
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.bytes().next()?;
+        // The n-th field from here on.
+        let mut number = |nth: usize| fields.nth(nth).and_then(|field| field.parse::<i32>().ok());
+        let (parent, group, session, terminal) = (number(0)?, number(0)?, number(0)?, number(0)?);
+        let threads = number(12)?;
+        let start = fields.nth(1).and_then(|field| field.parse().ok())?;
+        let exit_status = fields.nth(29).and_then(|field| field.parse().ok()).unwrap_or(0);
+        let parent = Pid::from_raw(parent);
+        Some(Self { state, parent, group, session, terminal, threads, start, exit_status })
     }
 
     /// Whether a signal has stopped it (`proc_pid_stat(5)`, state T).

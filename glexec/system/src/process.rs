@@ -4,7 +4,7 @@ use crate::Birth;
 use crate::kernel;
 use crate::proc_format::{Stat, children, uids};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::{Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout};
@@ -22,7 +22,8 @@ pub fn proc_is_usable() -> bool {
 
 /// Opens a file of /proc.
 pub fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
-    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    // musl follows an open(2) that closes on exec with an fcntl(2), and no openat(2).
+    openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Reads a small file of /proc; `None` where the process is gone.
@@ -56,7 +57,8 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
 /// Where it cannot be read, or is not there.
 pub fn read_text(path: &str) -> Result<String, Errno> {
     let text = read(path)?.ok_or(Errno::ENOENT)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(String::from_utf8(text)
+        .unwrap_or_else(|other| String::from_utf8_lossy(other.as_bytes()).into_owned()))
 }
 
 /// What /proc/PID/stat says; `None` where the process is gone.
@@ -219,7 +221,8 @@ pub fn duplicate(number: i32) -> Result<OwnedFd, Errno> {
 
 /// /dev/null, for reading and writing.
 pub fn dev_null() -> Result<OwnedFd, Errno> {
-    open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty())
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    openat(AT_FDCWD, "/dev/null", flags, Mode::empty())
 }
 
 /// The name by which /proc knows an open descriptor.
@@ -260,7 +263,7 @@ pub fn set_coredump_filter(filter: &str) -> Result<(), Errno> {
 }
 
 fn write_own(path: &str, text: &str) -> Result<(), Errno> {
-    let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let file = openat(AT_FDCWD, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     nix::unistd::write(&file, text.as_bytes()).map(drop)
 }
 

@@ -10,8 +10,11 @@ pub const LONGEST_LINE: usize = 8 * 1024;
 /// whatever is not UTF-8. Printable text stays as it is.
 pub fn escaped(bytes: &[u8]) -> String {
     // Most of what is told is this.
-    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
-        return String::from_utf8_lossy(bytes).into_owned();
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let stays = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        if text.bytes().all(stays) {
+            return text.to_owned();
+        }
     }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

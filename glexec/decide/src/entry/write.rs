@@ -144,6 +144,12 @@ impl Json for Phase {
 
 impl Json for Bytes {
     fn write(&self, out: &mut String) {
+        // Most of what is written down is this.
+        if let Ok(text) = std::str::from_utf8(&self.0) {
+            if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                return text.write(out);
+            }
+        }
         let text: String = self.0.iter().copied().map(shown).collect();
         text.write(out);
     }
