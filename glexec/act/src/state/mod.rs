@@ -91,17 +91,25 @@ impl StateDir {
 
     /// Every name in it.
     pub fn names(&self) -> Result<Vec<String>, Refusal> {
+        let mut names = self.names_where(|_| true)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Those of its names that are wanted, in any order: many are another caller's.
+    fn names_where(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Refusal> {
         let failed = |e: Errno| state(format!("{}: {}", self.path, e.desc()));
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut list =
             nix::dir::Dir::openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
         let mut names = Vec::new();
         for entry in list.iter() {
+            let entry = entry.map_err(failed)?;
             // A name that is no text is none that this program gives.
-            let name = entry.map_err(failed)?.file_name().to_str().ok().map(str::to_owned);
-            names.extend(name.filter(|name| name != "." && name != ".."));
+            let name = entry.file_name().to_str().ok();
+            let name = name.filter(|name| *name != "." && *name != ".." && wanted(name));
+            names.extend(name.map(str::to_owned));
         }
-        names.sort_unstable();
         Ok(names)
     }
 
@@ -132,7 +140,7 @@ impl StateDir {
     /// [`Reason::State`]; [`Reason::TooManyRuns`].
     pub fn has_room(&self, caller: &Person, most_runs: u32) -> Result<(), Refusal> {
         let mine = name_begins(caller.uid);
-        let runs = self.names()?.iter().filter(|name| name.starts_with(&mine)).count();
+        let runs = self.names_where(|name| name.starts_with(&mine))?.len();
         if u32::try_from(runs).is_ok_and(|runs| runs < most_runs) {
             return Ok(());
         }
@@ -156,7 +164,7 @@ impl StateDir {
         }
         let mine = name_begins(caller.uid);
         let mut sum = u64::try_from(length).unwrap_or(u64::MAX);
-        for name in self.names()?.iter().filter(|name| name.starts_with(&mine)) {
+        for name in &self.names_where(|name| name.starts_with(&mine))? {
             match fstatat(&self.directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(stat) => sum = sum.saturating_add(u64::try_from(stat.st_size).unwrap_or(0)),
                 // Paid meanwhile.
@@ -228,8 +236,8 @@ impl StateDir {
         if pid == Pid::this() {
             return Ok(false);
         }
-        let names = self.names().map_err(|_| Errno::EIO)?;
-        for name in names.iter().filter(|name| glexec_of(name) == Some(pid)) {
+        let of_it = |name: &str| glexec_of(name) == Some(pid);
+        for name in self.names_where(of_it).map_err(|_| Errno::EIO)? {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
             let file = match openat(&self.directory, name.as_str(), flags, Mode::empty()) {
                 Err(Errno::ENOENT) => continue,
