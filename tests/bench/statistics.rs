@@ -1,26 +1,103 @@
-//! Medians, tenths, and ratios of what was measured in the same round.
+//! Medians and what is known of them, ratios of what was measured in the same round, and the
+//! random order of the rounds.
+
+use serde::Serialize;
+
+/// Some values in order.
+fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// The value that this part of a hundred is below, of values in order.
+fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    sorted.get((last * percent + 50) / 100).copied()
+}
+
+/// The middle of some values; `None` where there is none.
+pub(crate) fn median(values: Vec<f64>) -> Option<f64> {
+    percentile(&sorted(values), 50)
+}
 
 /// The middle of some values, and what a tenth of them is below and above.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Spread {
+    #[serde(rename = "p10")]
     pub(crate) low: f64,
+    #[serde(rename = "median")]
     pub(crate) middle: f64,
+    #[serde(rename = "p90")]
     pub(crate) high: f64,
 }
 
 impl Spread {
-    /// None where there is no value.
-    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let last = values.len().checked_sub(1)?;
-        let at = |percent: usize| values.get((last * percent + 50) / 100).copied();
+    /// `None` where there is no value.
+    pub(crate) fn of(values: Vec<f64>) -> Option<Self> {
+        let values = sorted(values);
+        let at = |percent| percentile(&values, percent);
         Some(Self { low: at(10)?, middle: at(50)?, high: at(90)? })
     }
 }
 
-/// How many times as long as the base, round by round: a machine that slows down slows both.
-pub(crate) fn ratio(rounds: &[Vec<f64>], base: &[Vec<f64>]) -> Option<Spread> {
-    let middle = |round: &Vec<f64>| Spread::of(round.clone()).map(|spread| spread.middle);
-    let pairs = rounds.iter().zip(base);
-    Spread::of(pairs.filter_map(|(one, other)| Some(middle(one)? / middle(other)?)).collect())
+/// A median, and the interval that the true one is in with 95 %.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Interval {
+    pub(crate) low: f64,
+    #[serde(rename = "median")]
+    pub(crate) middle: f64,
+    pub(crate) high: f64,
+}
+
+impl Interval {
+    /// By the sign test: how many of n values are below the true median is a toss of n coins, so
+    /// the values at n/2 ± 0.98 √n enclose it, whatever the values are like.
+    pub(crate) fn of(values: Vec<f64>) -> Option<Self> {
+        let values = sorted(values);
+        let count = values.len();
+        let half = 0.98 * (count as f64).sqrt();
+        // The first rank that is at least that far from the middle, at most all there are.
+        let below = (0..count).take_while(|n| *n as f64 + 1.0 <= count as f64 / 2.0 - half).count();
+        let first = below.saturating_sub(1);
+        Some(Self {
+            low: *values.get(first)?,
+            middle: percentile(&values, 50)?,
+            high: *values.get(count.checked_sub(1 + first)?)?,
+        })
+    }
+}
+
+/// How many times the base, round by round: a machine that slows down slows both.
+pub(crate) fn ratio(values: &[f64], base: &[f64]) -> Option<Interval> {
+    let pairs = values.iter().zip(base).filter(|(_, base)| **base > 0.0);
+    Interval::of(pairs.map(|(one, other)| one / other).collect())
+}
+
+/// Random numbers that the same seed gives again (xorshift64*).
+#[derive(Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// From a seed; the state must not be 0.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed ^ 0x9e37_79b9_7f4a_7c15 | 1)
+    }
+
+    /// A number below this one; 0 where it is 0.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).ok().and_then(|number| number.checked_rem(limit)).unwrap_or(0)
+    }
+
+    /// The numbers below this one in random order.
+    pub(crate) fn order(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        for last in (1..count).rev() {
+            order.swap(last, self.below(last + 1));
+        }
+        order
+    }
 }

@@ -1,39 +1,96 @@
-//! What was measured, for people.
+//! What was measured, for people: tables in Markdown.
 
-use crate::Row;
-use crate::statistics::{Spread, ratio};
-use std::io::{Result, Write};
+use crate::instructions::MOST;
+use crate::launch::{Row, Table};
+use crate::statistics::{Interval, Spread};
 
-/// One line for each peer; the rows are in the peers' order, `direct` first.
-pub(crate) fn write(out: &mut impl Write, title: &str, rows: &[Row]) -> Result<()> {
-    writeln!(out, "\npayload: {title}")?;
-    writeln!(
-        out,
-        "{:<24}{:>8}  {:<14}{:<22}{:<22}{:>6}{:>8}",
-        "", "wall us", "[p10..p90]", "x C", "x direct", "calls", "failed"
-    )?;
-    let rounds_of =
-        |name: &str| rows.iter().find(|row| row.peer.name == name).map(|row| row.rounds.as_slice());
-    for row in rows {
-        let against = |name: Option<&str>| {
-            let spread = name.and_then(rounds_of).and_then(|base| ratio(&row.rounds, base));
-            spread.map_or_else(
-                || "-".to_owned(),
-                |s| format!("{:.2} [{:.2}..{:.2}]", s.middle, s.low, s.high),
-            )
-        };
-        let Some(wall) = Spread::of(row.rounds.concat()) else { continue };
-        let range = format!("[{:.0}..{:.0}]", wall.low, wall.high);
-        let calls = row.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string());
-        writeln!(
-            out,
-            "{:<24}{:>8.0}  {range:<14}{:<22}{:<22}{calls:>6}{:>8}",
-            row.peer.name,
-            wall.middle,
-            against(row.peer.base),
-            against(Some("direct")),
-            row.failures.len()
-        )?;
+/// The heads of the columns that a table of launches has.
+const HEADS: [&str; 10] = [
+    "peer",
+    "wall us [p10..p90]",
+    "x C, wall",
+    "CPU us [p10..p90]",
+    "x C, CPU",
+    "glexec linger is x of it",
+    "page faults",
+    "user instructions",
+    "system calls",
+    "failed",
+];
+
+/// A median and its interval.
+pub(crate) fn interval(known: Option<Interval>, digits: usize) -> String {
+    known.map_or_else(
+        || "-".to_owned(),
+        |i| format!("{:.digits$} [{:.digits$}..{:.digits$}]", i.middle, i.low, i.high),
+    )
+}
+
+fn spread(spread: Spread) -> String {
+    format!("{:.0} [{:.0}..{:.0}]", spread.middle, spread.low, spread.high)
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
     }
-    Ok(())
+    text
+}
+
+fn instructions(counted: u64) -> String {
+    let more = if counted == MOST { "> " } else { "" };
+    format!("{more}{}", grouped(counted))
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    vec![
+        row.peer.to_owned(),
+        spread(row.wall),
+        interval(row.wall_ratio, 2),
+        spread(row.cpu),
+        interval(row.cpu_ratio, 2),
+        interval(row.ours_of_it, 3),
+        format!("{:.0}", row.faults),
+        row.instructions.map_or_else(|| "-".to_owned(), instructions),
+        row.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string()),
+        row.failures.len().to_string(),
+    ]
+}
+
+/// One line for each peer, and one for each that failed.
+pub(crate) fn of_launches(table: &Table) -> String {
+    let rows: Vec<Vec<String>> = table.rows.iter().map(cells).collect();
+    let mut text = format!("\n## Payload: {}\n\n{}", table.payload, markdown(&HEADS, &rows));
+    for row in table.rows.iter().filter(|row| !row.failures.is_empty()) {
+        text += &format!("\nFAILED: {}: exit codes {:?}\n", row.peer, row.failures);
+    }
+    text
+}
+
+/// A table whose columns stand below each other in plain text, too; all but the first are numbers.
+pub(crate) fn markdown(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(String::len);
+        cells.chain(heads.get(at).map(|head| head.len())).max().unwrap_or(0)
+    };
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().enumerate().map(|(at, cell)| match at {
+            0 => format!(" {cell:<wide$} ", wide = width(at)),
+            _ => format!(" {cell:>wide$} ", wide = width(at)),
+        });
+        format!("|{}|\n", padded.collect::<Vec<_>>().join("|"))
+    };
+    let rule = (0..heads.len()).map(|at| match at {
+        0 => "-".repeat(width(at) + 2),
+        _ => format!("{}:", "-".repeat(width(at) + 1)),
+    });
+    let rule = format!("|{}|\n", rule.collect::<Vec<_>>().join("|"));
+    let rows = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    format!("{}{rule}{}", line(heads.to_vec()), rows.collect::<String>())
 }

@@ -16,7 +16,7 @@ pub(crate) fn count(site: &Site, peer: &Peer, program: &str) -> Result<usize> {
     let strace = which::which("strace")?.display().to_string();
     // strace is root, or the kernel would ignore the setuid bit.
     let mut words =
-        [strace.as_str(), "-f", "-qq", "-o", OUTPUT, "-u", "pilot"].map(str::to_owned).to_vec();
+        [strace.as_str(), "-f", "-qq", "-o", OUTPUT, "-u", peer.by].map(str::to_owned).to_vec();
     words.extend(peer.line(&[program]));
     let ran = site.program(words).by("root").run();
     ensure!(ran.code == Some(0), "{} under strace: {ran:#?}", peer.name);
