@@ -4,6 +4,7 @@
 //! The machine may be slow and busy: what holds are the ratios, each taken within one round.
 
 mod caller;
+mod chart;
 mod install;
 mod instructions;
 mod launch;
@@ -14,13 +15,22 @@ mod statistics;
 mod table;
 mod trace;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use install::Compiled;
 use peers::Peer;
 use request::Request;
+use serde::Serialize;
 use statistics::Dice;
 use std::io::{Write as _, stderr, stdout};
 use std::process::ExitCode;
+
+/// Everything that was measured, for programs.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Where and how, line by line.
+    heading: Vec<String>,
+    launches: Vec<launch::Table>,
+}
 
 fn main() -> ExitCode {
     match bench() {
@@ -39,15 +49,33 @@ fn bench() -> Result<bool> {
     let (peers, missing) = Peer::chosen(|name| request.leaves_out(name));
     let mut dice = Dice::new(request.seed);
     let compiled = Compiled::new()?;
-    write!(stdout(), "{}", heading(&request, &peers, &missing))?;
-    let mut good = true;
+    let heading = heading(&request, &peers, &missing);
+    write!(stdout(), "{heading}")?;
+    let heading = heading.lines().map(str::to_owned).collect();
+    let mut report = Report { heading, launches: Vec::new() };
     if request.launch {
-        for table in launch::measure(&request, &peers, &compiled, &mut dice)? {
-            write!(stdout(), "{}", table::of_launches(&table))?;
-            good &= table.rows.iter().all(|row| row.failures.is_empty());
+        report.launches = launch::measure(&request, &peers, &compiled, &mut dice)?;
+        for table in &report.launches {
+            write!(stdout(), "{}", table::of_launches(table))?;
         }
     }
-    Ok(good)
+    report.write(&request)?;
+    Ok(report.launches.iter().flat_map(|table| &table.rows).all(|row| row.failures.is_empty()))
+}
+
+impl Report {
+    /// Into the files that were asked for.
+    fn write(&self, request: &Request) -> Result<()> {
+        if let Some(path) = &request.json {
+            let text = serde_json::to_string_pretty(self)? + "\n";
+            std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        }
+        if let (Some(path), Some(table)) = (&request.svg, self.launches.first()) {
+            std::fs::write(path, chart::of_launches(table))
+                .with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
 }
 
 /// Where and how, and what is not there.
