@@ -12,6 +12,9 @@ pub(crate) const BURN: &str = "/usr/local/bin/burn";
 /// Microseconds, a little less than what it waits for.
 pub(crate) const BURNT: u64 = 19_900;
 
+/// The payload, and the epilogue, that writes down when it ran.
+pub(crate) const STAMP: &str = "/usr/local/bin/stamp";
+
 /// No C library and few pages, so that what is left is the price of the duties.
 const C_FLAGS: [&str; 9] = [
     "-O2",
@@ -26,7 +29,7 @@ const C_FLAGS: [&str; 9] = [
 ];
 
 /// The C programs, by what they are called here.
-const PROGRAMS: [&str; 3] = ["features", "empty", "burn"];
+const PROGRAMS: [&str; 4] = ["features", "empty", "burn", "stamp"];
 
 /// As Debian ships it, with one rule more.
 const SUDOERS: &str = "Defaults env_reset, use_pty

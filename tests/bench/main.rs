@@ -5,6 +5,7 @@
 
 mod caller;
 mod chart;
+mod growth;
 mod install;
 mod instructions;
 mod launch;
@@ -16,6 +17,7 @@ mod table;
 mod trace;
 
 use anyhow::{Context as _, Result};
+use growth::Growth;
 use install::Compiled;
 use peers::Peer;
 use request::Request;
@@ -30,6 +32,7 @@ struct Report {
     /// Where and how, line by line.
     heading: Vec<String>,
     launches: Vec<launch::Table>,
+    growth: Growth,
 }
 
 fn main() -> ExitCode {
@@ -52,18 +55,28 @@ fn bench() -> Result<bool> {
     let heading = heading(&request, &peers, &missing);
     write!(stdout(), "{heading}")?;
     let heading = heading.lines().map(str::to_owned).collect();
-    let mut report = Report { heading, launches: Vec::new() };
+    let mut report = Report { heading, launches: Vec::new(), growth: Growth::default() };
     if request.launch {
         report.launches = launch::measure(&request, &peers, &compiled, &mut dice)?;
         for table in &report.launches {
             write!(stdout(), "{}", table::of_launches(table))?;
         }
     }
+    if request.growth {
+        report.growth = growth::measure(&compiled, &mut dice);
+        write!(stdout(), "{}", table::of_growth(&report.growth))?;
+    }
     report.write(&request)?;
-    Ok(report.launches.iter().flat_map(|table| &table.rows).all(|row| row.failures.is_empty()))
+    Ok(report.is_whole())
 }
 
 impl Report {
+    /// Whether no launch failed, and everything could be measured.
+    fn is_whole(&self) -> bool {
+        let mut rows = self.launches.iter().flat_map(|table| &table.rows);
+        rows.all(|row| row.failures.is_empty()) && self.growth.not_measured.is_empty()
+    }
+
     /// Into the files that were asked for.
     fn write(&self, request: &Request) -> Result<()> {
         if let Some(path) = &request.json {

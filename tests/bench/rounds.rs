@@ -2,7 +2,7 @@
 
 use crate::caller::{Caller, Launch, Line};
 use crate::statistics::{Dice, median};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use harness::Site;
 
 /// One way to launch that takes its turns: a caller who knows one line.
@@ -57,6 +57,16 @@ impl<'a> Way<'a> {
         }
         let done = self.caller.launch(0, launches).with_context(|| self.name.clone())?;
         self.figures.add(&done);
+        Ok(())
+    }
+
+    /// Says which codes other than 0 there were.
+    ///
+    /// # Errors
+    /// Where there was one.
+    pub(crate) fn all_went_well(&self) -> Result<()> {
+        let failures = &self.figures.failures;
+        ensure!(failures.is_empty(), "{}: exit codes {failures:?}", self.name);
         Ok(())
     }
 }

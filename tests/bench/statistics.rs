@@ -3,6 +3,9 @@
 
 use serde::Serialize;
 
+/// How often a ratio of two medians is drawn anew for its interval.
+const DRAWS: usize = 400;
+
 /// Some values in order.
 fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
@@ -53,16 +56,21 @@ impl Interval {
     /// By the sign test: how many of n values are below the true median is a toss of n coins, so
     /// the values at n/2 ± 0.98 √n enclose it, whatever the values are like.
     pub(crate) fn of(values: Vec<f64>) -> Option<Self> {
+        Self::at(values, 50)
+    }
+
+    /// The same for the value that this part of a hundred is below.
+    pub(crate) fn at(values: Vec<f64>, percent: usize) -> Option<Self> {
         let values = sorted(values);
-        let count = values.len();
-        let half = 0.98 * (count as f64).sqrt();
-        // The first rank that is at least that far from the middle, at most all there are.
-        let below = (0..count).take_while(|n| *n as f64 + 1.0 <= count as f64 / 2.0 - half).count();
-        let first = below.saturating_sub(1);
+        let (count, part) = (values.len() as f64, percent as f64 / 100.0);
+        let half = 1.96 * (count * part * (1.0 - part)).sqrt();
+        let not_above = |limit: f64| (1..=values.len()).take_while(|n| *n as f64 <= limit).count();
+        let first = not_above(count * part - half).saturating_sub(1);
+        let last = not_above(count * part + half).min(values.len().checked_sub(1)?);
         Some(Self {
             low: *values.get(first)?,
-            middle: percentile(&values, 50)?,
-            high: *values.get(count.checked_sub(1 + first)?)?,
+            middle: percentile(&values, percent)?,
+            high: *values.get(last)?,
         })
     }
 }
@@ -71,6 +79,40 @@ impl Interval {
 pub(crate) fn ratio(values: &[f64], base: &[f64]) -> Option<Interval> {
     let pairs = values.iter().zip(base).filter(|(_, base)| **base > 0.0);
     Interval::of(pairs.map(|(one, other)| one / other).collect())
+}
+
+/// How much more than the base, round by round.
+pub(crate) fn differences(values: &[f64], base: &[f64]) -> Vec<f64> {
+    values.iter().zip(base).map(|(one, other)| one - other).collect()
+}
+
+/// A ratio of two medians where a single base may be near zero, so that a ratio within a round
+/// says nothing.
+pub(crate) fn ratio_of_medians(above: &[f64], below: &[f64], dice: &mut Dice) -> Option<Interval> {
+    ratio_of_percentiles(above, below, 50, dice)
+}
+
+/// A ratio of what a part of a hundred is below, with the interval in which it falls when the
+/// values are drawn anew.
+pub(crate) fn ratio_of_percentiles(
+    above: &[f64],
+    below: &[f64],
+    percent: usize,
+    dice: &mut Dice,
+) -> Option<Interval> {
+    let of = |values: Vec<f64>| percentile(&sorted(values), percent);
+    let middle = of(above.to_vec())? / of(below.to_vec())?;
+    let mut drawn = Vec::new();
+    for _ in 0..DRAWS {
+        let draw = |values: &[f64], dice: &mut Dice| {
+            let picked = (0..values.len()).filter_map(|_| values.get(dice.below(values.len())));
+            of(picked.copied().collect())
+        };
+        drawn.push(draw(above, dice)? / draw(below, dice)?);
+    }
+    let drawn = sorted(drawn);
+    let at = |part: usize| drawn.get(part).copied();
+    Some(Interval { low: at(DRAWS / 40)?, middle, high: at(DRAWS - 1 - DRAWS / 40)? })
 }
 
 /// Random numbers that the same seed gives again (xorshift64*).

@@ -1,5 +1,6 @@
 //! What was measured, for people: tables in Markdown.
 
+use crate::growth::{self, Growth};
 use crate::instructions::MOST;
 use crate::launch::{Row, Table};
 use crate::statistics::{Interval, Spread};
@@ -16,6 +17,19 @@ const HEADS: [&str; 10] = [
     "user instructions",
     "system calls",
     "failed",
+];
+
+/// The same of the table of what grows.
+const GROWTH_HEADS: [&str; 9] = [
+    "what",
+    "beside",
+    "unit",
+    "glexec",
+    "base",
+    "x base",
+    "CPU: glexec",
+    "CPU: base",
+    "CPU: x base",
 ];
 
 /// A median and its interval.
@@ -69,6 +83,29 @@ pub(crate) fn of_launches(table: &Table) -> String {
     let mut text = format!("\n## Payload: {}\n\n{}", table.payload, markdown(&HEADS, &rows));
     for row in table.rows.iter().filter(|row| !row.failures.is_empty()) {
         text += &format!("\nFAILED: {}: exit codes {:?}\n", row.peer, row.failures);
+    }
+    text
+}
+
+/// A figure whose size decides how many digits it has.
+fn figure(known: Option<Interval>) -> String {
+    let large = known.is_some_and(|known| known.middle.abs() >= 10.0);
+    interval(known, if large { 0 } else { 2 })
+}
+
+/// One line for each thing that grows, and one for each that could not be measured.
+pub(crate) fn of_growth(growth: &Growth) -> String {
+    let cells = |row: &growth::Row| {
+        let mut cells = vec![row.what.clone(), row.beside.to_owned(), row.unit.to_owned()];
+        for beside in [&row.figure, &row.cpu] {
+            cells.extend([figure(beside.ours), figure(beside.base), interval(beside.ratio, 2)]);
+        }
+        cells
+    };
+    let rows: Vec<Vec<String>> = growth.rows.iter().map(cells).collect();
+    let mut text = format!("\n## What grows\n\n{}", markdown(&GROWTH_HEADS, &rows));
+    for line in &growth.not_measured {
+        text += &format!("\nNOT MEASURED: {line}\n");
     }
     text
 }
