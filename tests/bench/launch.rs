@@ -27,7 +27,8 @@ pub(crate) struct Row {
     pub(crate) wall_ratio: Option<Interval>,
     pub(crate) cpu_ratio: Option<Interval>,
     /// What part of this one's time a lingering glexec takes.
-    pub(crate) ours_of_it: Option<Interval>,
+    pub(crate) ours_of_its_wall: Option<Interval>,
+    pub(crate) ours_of_its_cpu: Option<Interval>,
     pub(crate) faults: f64,
     /// The payload's and the epilogue's left out; `None` where they cannot be counted here.
     pub(crate) instructions: Option<u64>,
@@ -100,7 +101,7 @@ fn row(peer: &Peer, peers: &[Peer], figures: &[Figures]) -> Result<Row> {
         at.and_then(|at| figures.get(at))
     };
     let own = of(peer.name).context("it was not measured")?;
-    let base = peer.base.and_then(of);
+    let (base, ours) = (peer.base.and_then(of), of(OURS));
     let spread = |values: &[f64]| Spread::of(values.to_vec()).context("no round was measured");
     Ok(Row {
         peer: peer.name,
@@ -109,7 +110,8 @@ fn row(peer: &Peer, peers: &[Peer], figures: &[Figures]) -> Result<Row> {
         cpu: spread(&own.cpu)?,
         wall_ratio: base.and_then(|base| ratio(&own.wall, &base.wall)),
         cpu_ratio: base.and_then(|base| ratio(&own.cpu, &base.cpu)),
-        ours_of_it: of(OURS).and_then(|ours| ratio(&ours.wall, &own.wall)),
+        ours_of_its_wall: ours.and_then(|ours| ratio(&ours.wall, &own.wall)),
+        ours_of_its_cpu: ours.and_then(|ours| ratio(&ours.cpu, &own.cpu)),
         faults: spread(&own.faults)?.middle,
         instructions: None,
         calls: None,

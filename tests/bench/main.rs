@@ -6,6 +6,7 @@
 mod caller;
 mod chart;
 mod growth;
+mod heading;
 mod install;
 mod instructions;
 mod launch;
@@ -52,7 +53,7 @@ fn bench() -> Result<bool> {
     let (peers, missing) = Peer::chosen(|name| request.leaves_out(name));
     let mut dice = Dice::new(request.seed);
     let compiled = Compiled::new()?;
-    let heading = heading(&request, &peers, &missing);
+    let heading = heading::text(&request, &peers, &missing);
     write!(stdout(), "{heading}")?;
     let heading = heading.lines().map(str::to_owned).collect();
     let mut report = Report { heading, launches: Vec::new(), growth: Growth::default() };
@@ -89,41 +90,4 @@ impl Report {
         }
         Ok(())
     }
-}
-
-/// Where and how, and what is not there.
-fn heading(request: &Request, peers: &[Peer], missing: &[&str]) -> String {
-    let one_line = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let processor = one_line("/proc/cpuinfo");
-    let processor = processor.lines().find_map(|line| line.strip_prefix("model name\t: "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let mut text = format!(
-        "{} rounds of {} launches each, in random order (seed {}); {} x {}, Linux {}, load {}\n",
-        request.rounds,
-        request.launches,
-        request.seed,
-        cores,
-        processor.unwrap_or("unknown processor"),
-        one_line("/proc/sys/kernel/osrelease"),
-        one_line("/proc/loadavg"),
-    );
-    let measured = |name: &str| peers.iter().any(|peer| peer.name == name);
-    let flavour = std::env::var("GLEXEC_DIST").map(|dist| one_line(&format!("{dist}/flavour")));
-    text += &match (measured("glexec"), flavour) {
-        (true, Ok(flavour)) => format!("glexec: {flavour}\n"),
-        (true, Err(_)) => "glexec: the tests' build (GLEXEC_DIST is not set), slower\n".to_owned(),
-        (false, _) => "glexec: left out\n".to_owned(),
-    };
-    for name in missing {
-        text += &format!("{name}: not installed here, left out\n");
-    }
-    if which::which("strace").is_err() {
-        text += "strace is not installed: system calls are not counted\n";
-    }
-    text + "\
-        x C: to the C program with the same duties (tests/bench/features.c), paired within a round:\n\
-        the median and its 95 % interval. Wall time and CPU (user and system, of every process of a\n\
-        launch) in microseconds. Page faults: those that read nothing from a disk. User instructions\n\
-        and system calls are counted in a launch of their own; the payload's and the epilogue's\n\
-        instructions do not count.\n"
 }

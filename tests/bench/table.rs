@@ -6,13 +6,14 @@ use crate::launch::{Row, Table};
 use crate::statistics::{Interval, Spread};
 
 /// The heads of the columns that a table of launches has.
-const HEADS: [&str; 10] = [
+const HEADS: [&str; 11] = [
     "peer",
     "wall us [p10..p90]",
     "x C, wall",
     "CPU us [p10..p90]",
     "x C, CPU",
-    "glexec linger is x of it",
+    "glexec linger / it, wall",
+    "CPU",
     "page faults",
     "user instructions",
     "system calls",
@@ -69,7 +70,8 @@ fn cells(row: &Row) -> Vec<String> {
         interval(row.wall_ratio, 2),
         spread(row.cpu),
         interval(row.cpu_ratio, 2),
-        interval(row.ours_of_it, 3),
+        interval(row.ours_of_its_wall, 3),
+        interval(row.ours_of_its_cpu, 3),
         format!("{:.0}", row.faults),
         row.instructions.map_or_else(|| "-".to_owned(), instructions),
         row.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string()),

@@ -4,7 +4,7 @@ use super::added::{self, Pair, Question};
 use super::ground::{self, C_LINGER, NOTHING};
 use super::{Row, Tools};
 use crate::peers::{AND_EPILOGUE, LINGER};
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use harness::{Site, accounts};
 
 const ROUNDS: u32 = 60;
@@ -14,6 +14,8 @@ const USERS: u32 = 50_000;
 const GROUPS: u32 = 10_000;
 const POOL: u32 = 10_000;
 const ROWS: u32 = 1_000;
+/// The uids of the pool are this and their number.
+const FARM: u32 = 300_000;
 
 /// So many more accounts before the usual ones, whom a search then finds last.
 fn more_users(site: &Site, name: &str, first: u32, count: u32) {
@@ -42,6 +44,11 @@ pub(crate) fn measure(tools: &mut Tools) -> Result<Vec<Row>> {
     Ok(vec![added::measure(&users, pair, None, tools)?, pool(tools)?])
 }
 
+/// Every account of the pool has been used before, as on a node that is not new.
+fn used(site: &Site) {
+    (1..=POOL).for_each(|n| site.file(&format!("/var/lib/glexec/account.{}", FARM + n), "", 0o600));
+}
+
 /// Everything but the method is the same in both sites.
 fn pool(tools: &mut Tools) -> Result<Row> {
     let (one, many) = (ground::site(tools, "")?, ground::site(tools, "")?);
@@ -51,7 +58,7 @@ fn pool(tools: &mut Tools) -> Result<Row> {
         )
     };
     for site in [&one, &many] {
-        more_users(site, "farm", 300_000, POOL);
+        more_users(site, "farm", FARM, POOL);
     }
     one.config(&config(
         "[mapping]\nmethods = [\"static\"]\n[[mapping.static]]\ncaller = \"pilot\"\naccount = \"farm00001\"",
@@ -59,6 +66,10 @@ fn pool(tools: &mut Tools) -> Result<Row> {
     many.config(&config(
         "[mapping]\nmethods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"farm[00001-10000]\"",
     ));
+    used(&many);
+    let ran = many.glexec(["/usr/bin/id", "-u"]).run();
+    let uid: u32 = ran.output().trim().parse().with_context(|| format!("{ran:?}"))?;
+    ensure!((FARM..=FARM + POOL).contains(&uid), "the payload is {uid}, not of the pool");
     let what =
         "an account of a pool of 10,000, over a static one among as many users, with epilogue";
     let question = Question { what, beside: NOTHING, rounds: ROUNDS_OF_THE_POOL };

@@ -51,7 +51,7 @@ pub(crate) fn measure(tools: &mut Tools) -> Result<Vec<Row>> {
     };
     let ours = Pair { plain: glexec("none")?, grown: glexec("ours")? };
     let base = Pair { plain: chown("none")?, grown: chown("theirs")? };
-    let what = "hand_over of 10,000 files, there and back";
+    let what = "hand_over of 10,000 files on a tmpfs, there and back";
     let question = Question { what, beside: "two chown -hR", rounds: ROUNDS };
     Ok(vec![added::measure(&question, ours, Some(base), tools)?])
 }

@@ -6,7 +6,7 @@ use crate::peers::AND_EPILOGUE;
 use crate::rounds::{Figures, take_turns};
 use crate::statistics::{Interval, ratio};
 use anyhow::{Context as _, Result, ensure};
-use harness::{Site, raw};
+use harness::{Site, accounts, raw};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pause};
@@ -63,6 +63,10 @@ pub(crate) fn measure(tools: &mut Tools) -> Result<Vec<Row>> {
         "[glexec]\nuser_white_list = [\"pilot\"]\nkill_grace = 1\n{AND_EPILOGUE}\n[mapping]\n\
          methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[001-064]\"\n"
     ));
+    let ran = pool.glexec(["/usr/bin/id", "-u"]).run();
+    let uid: u32 = ran.output().trim().parse().with_context(|| format!("{ran:?}"))?;
+    let work = accounts::WORK + 1..=accounts::WORK + 64;
+    ensure!(work.contains(&uid), "the payload is {uid}, not of the pool");
     let few = row(&fixed, &pool, tools)?;
     let here = on_the_host()?;
     ensure!(here < MANY, "there are {here} processes on this host already");
