@@ -13,7 +13,7 @@ const HEADS: [&str; 11] = [
     "CPU us [p10..p90]",
     "x C, CPU",
     "glexec linger / it, wall",
-    "CPU",
+    "glexec linger / it, CPU",
     "page faults",
     "user instructions",
     "system calls",

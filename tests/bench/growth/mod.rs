@@ -1,6 +1,7 @@
 //! The second part: what grows with the site, the caller's words and the load.
 
 mod accounts;
+mod adapters;
 mod added;
 mod entries;
 mod ground;
@@ -54,7 +55,7 @@ pub(crate) struct Tools<'a> {
 /// What is measured, and by whom.
 type Part = (&'static str, fn(&mut Tools) -> Result<Vec<Row>>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("accounts", accounts::measure),
     ("state entries", entries::measure),
     ("mapping rows", accounts::mapping_rows),
@@ -64,6 +65,7 @@ const PARTS: [Part; 9] = [
     ("waiting", waiting::measure),
     ("the epilogue's start", moments::measure),
     ("hand_over", handover::measure),
+    ("adapters", adapters::measure),
 ];
 
 /// Measures everything that can be measured here.
