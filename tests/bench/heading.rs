@@ -21,7 +21,7 @@ pub(crate) fn text(request: &Request, peers: &[Peer], missing: &[&str]) -> Strin
         let (rounds, launches) = (request.rounds, request.launches);
         text += &format!("; peers: {rounds} rounds in random order, {launches} launches each");
     }
-    text += &format!("\n{}\n", measured_glexec(peers));
+    text += &format!("\n{}\n{}\n", measured_glexec(peers), control_groups());
     for name in missing {
         text += &format!("{name}: not installed here, left out\n");
     }
@@ -48,6 +48,16 @@ fn machine() -> String {
         one_line("/proc/sys/kernel/osrelease"),
         one_line("/proc/loadavg"),
     )
+}
+
+/// A run that owes something looks at the groups of its caller, one by one.
+fn control_groups() -> String {
+    let text = one_line("/proc/self/cgroup");
+    let groups = text.lines().filter(|line| !line.ends_with(":/"));
+    match groups.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "callers are in no control group".to_owned(),
+        some => format!("callers are in {some}: a run with an epilogue looks at each"),
+    }
 }
 
 /// Which build it is, as it says itself.
