@@ -3,16 +3,15 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::raw::{self, Block};
-use harness::{Site, accounts};
+use harness::{Site, become_caller};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeValLike as _;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, chdir, pipe2, setsid};
+use nix::unistd::{Pid, pipe2};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -163,23 +162,6 @@ fn code_of(status: Result<WaitStatus, Errno>) -> u64 {
         Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as u64,
         Ok(_) | Err(_) => NOT_STARTED,
     }
-}
-
-/// In a child: the site's files, somebody's ids, a batch system's plain state.
-pub(crate) fn become_caller(site: &Site, who: &str, null: &File) -> Result<(), Errno> {
-    setns(site.namespace(), CloneFlags::CLONE_NEWNS)?;
-    setsid()?;
-    raw::end_with_exec_from(3)?;
-    for number in 0..3 {
-        raw::put(null.as_raw_fd(), number)?;
-    }
-    raw::set_mask(0);
-    (1..=64).for_each(|signal| raw::set_ignored(signal, false));
-    let who = accounts::named(who);
-    raw::become_user(who.uid, who.gid, &who.groups)?;
-    // After the change of ids, which clears it.
-    raw::control(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)?;
-    chdir("/")
 }
 
 /// In the child, until nobody has an order any more.

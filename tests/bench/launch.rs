@@ -6,9 +6,9 @@ use crate::peers::{EMPTY, OURS, Peer};
 use crate::request::Request;
 use crate::rounds::{Figures, Way, take_turns};
 use crate::statistics::{Dice, Interval, Spread, ratio};
-use crate::{instructions, trace};
+use crate::trace;
 use anyhow::{Context as _, Result};
-use harness::Site;
+use harness::{EPILOGUE, Site, instructions};
 use serde::Serialize;
 
 /// The payloads, and what the tables call them.
@@ -57,7 +57,7 @@ pub(crate) fn measure(
     let site = Site::bare()?;
     install::for_peers(&site, compiled, peers)?;
     let counted: Vec<Option<u64>> =
-        peers.iter().map(|peer| instructions::count(&site, peer)).collect::<Result<_>>()?;
+        peers.iter().map(|peer| instructions_of(&site, peer)).collect::<Result<_>>()?;
     let mut tables = Vec::new();
     for (program, payload) in PAYLOADS {
         let mut calls = Vec::new();
@@ -117,4 +117,11 @@ fn row(peer: &Peer, peers: &[Peer], figures: &[Figures]) -> Result<Row> {
         calls: None,
         failures: own.failures.clone(),
     })
+}
+
+/// Of a launch of the empty program, which is not counted, nor is the epilogue.
+fn instructions_of(site: &Site, peer: &Peer) -> Result<Option<u64>> {
+    site.settings(peer.settings);
+    let counted = instructions::count(site, peer.by, &peer.line(&[EMPTY]), &[EMPTY, EPILOGUE])?;
+    Ok(counted.map(|counted| counted.instructions))
 }

@@ -8,7 +8,6 @@ mod chart;
 mod growth;
 mod heading;
 mod install;
-mod instructions;
 mod launch;
 mod peers;
 mod request;

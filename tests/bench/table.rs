@@ -1,9 +1,9 @@
 //! What was measured, for people: tables in Markdown.
 
 use crate::growth::{self, Growth};
-use crate::instructions::MOST;
 use crate::launch::{Row, Table};
 use crate::statistics::{Interval, Spread};
+use harness::instructions::MOST;
 
 /// The heads of the columns that a table of launches has.
 const HEADS: [&str; 11] = [

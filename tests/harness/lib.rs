@@ -24,8 +24,10 @@
 pub mod accounts;
 mod ad;
 mod call;
+mod caller;
 mod cluster;
 mod fuse;
+pub mod instructions;
 mod look;
 mod pool;
 mod procfs;
@@ -40,6 +42,7 @@ mod world;
 
 pub use ad::{Ad, JobId};
 pub use call::{Call, Limit};
+pub use caller::become_caller;
 pub use cluster::{CHOICE, Cluster, Job, POOL, Shape};
 pub use fuse::Sleepy;
 pub use look::{Limits, Look};

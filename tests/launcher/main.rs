@@ -15,6 +15,7 @@ mod bad_input;
 mod bracket;
 mod cgroups;
 mod control;
+mod cost;
 mod debts;
 mod delegated;
 mod descriptor_proxy;

@@ -1,15 +1,15 @@
 //! How many instructions of its own a launch is, without the kernel's: counted one by one, since a
 //! virtual machine often has no counter for them.
 
-use crate::caller::{Line, become_caller};
-use crate::peers::{EMPTY, Peer};
+use crate::caller::become_caller;
+use crate::raw::{self, Block};
+use crate::site::Site;
 use anyhow::{Result, bail, ensure};
-use harness::raw::{self, Block};
-use harness::{EPILOGUE, Site};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::ptrace::{self, Options};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
@@ -20,42 +20,56 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 
 /// Told in place of a count where the launch did not end well.
-const FAILED: u64 = u64::MAX;
+const FAILED: [u64; 2] = [u64::MAX; 2];
 
 /// What is counted at most: each instruction costs several microseconds, and of some peers there
 /// are many millions.
-pub(crate) const MOST: u64 = 2_000_000;
+pub const MOST: u64 = 2_000_000;
 
-/// The instructions of every process of a launch, payload and epilogue left out. An instruction
-/// that repeats itself (`rep movs`) is one, as a processor's own counter has it. [`MOST`]
-/// stands for more. `None` where this program does not know the processor's registers.
+/// What was counted of one launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// The instructions of every process of a launch, payload and epilogue left out. An instruction
+    /// that repeats itself (`rep movs`) is one, as a processor's own counter has it. [`MOST`]
+    /// stands for more.
+    pub instructions: u64,
+    /// The page faults that needed no disk, payload's and epilogue's among them.
+    pub faults: u64,
+}
+
+/// What a launch by this account takes; the programs of these paths are left alone. `None` where
+/// this program does not know the processor's registers.
 ///
 /// # Errors
 /// Where the launch does not end well.
-pub(crate) fn count(site: &Site, peer: &Peer) -> Result<Option<u64>> {
+pub fn count(
+    site: &Site,
+    who: &str,
+    words: &[String],
+    left_alone: &[&str],
+) -> Result<Option<Counted>> {
     if !cfg!(target_arch = "x86_64") {
         return Ok(None);
     }
-    site.settings(peer.settings);
-    let line = Line::of(peer.line(&[EMPTY]));
     let (answer, tell) = pipe2(OFlag::O_CLOEXEC)?;
-    // A process of its own, which waits for whatever it traces and for nothing else of the bench's.
+    // A process of its own, which waits for whatever it traces and for nothing else of ours.
     let tracer = raw::fork(|| {
         raw::close(answer.as_raw_fd());
-        let told = trace(site, peer.by, &line.words).unwrap_or(FAILED);
-        i32::from(File::from(tell).write_all(&told.to_le_bytes()).is_err())
+        let told = trace(site, who, words, left_alone).unwrap_or(FAILED);
+        i32::from(File::from(tell).write_all(told.map(u64::to_le_bytes).as_flattened()).is_err())
     })?;
-    let mut bytes = [0; size_of::<u64>()];
-    let read = File::from(answer).read_exact(&mut bytes);
+    let mut bytes = [[0; size_of::<u64>()]; 2];
+    let read = File::from(answer).read_exact(bytes.as_flattened_mut());
     waitpid(tracer, None)?;
     read?;
-    let counted = u64::from_le_bytes(bytes);
-    ensure!(counted != FAILED, "{} does not launch, one instruction at a time", peer.name);
-    Ok(Some(counted))
+    let told = bytes.map(u64::from_le_bytes);
+    ensure!(told != FAILED, "{words:?} does not launch, one instruction at a time");
+    let [instructions, faults] = told;
+    Ok(Some(Counted { instructions, faults }))
 }
 
 /// In the tracer, which is root: else the kernel would ignore the setuid bit of what is traced.
-fn trace(site: &Site, who: &str, words: &[String]) -> Result<u64> {
+fn trace(site: &Site, who: &str, words: &[String], left_alone: &[&str]) -> Result<[u64; 2]> {
     let words = words.iter().map(|word| CString::new(word.as_str()));
     let words: Vec<CString> = words.collect::<Result<_, _>>()?;
     let Some(path) = words.first().cloned() else { bail!("no program") };
@@ -79,11 +93,15 @@ fn trace(site: &Site, who: &str, words: &[String]) -> Result<u64> {
     // What a process executes is then called as in the site.
     setns(site.namespace(), CloneFlags::CLONE_NEWNS)?;
     drop((ready, go));
-    Steps { first, begun: false, counted: 0, at: HashMap::new() }.follow()
+    let counted =
+        Steps { first, left_alone, begun: false, counted: 0, at: HashMap::new() }.follow()?;
+    let faults = getrusage(UsageWho::RUSAGE_CHILDREN)?.minor_page_faults();
+    Ok([counted, faults.try_into()?])
 }
 
-struct Steps {
+struct Steps<'l> {
     first: Pid,
+    left_alone: &'l [&'l str],
     /// Whether the first process has executed the peer.
     begun: bool,
     counted: u64,
@@ -91,7 +109,7 @@ struct Steps {
     at: HashMap<Pid, u64>,
 }
 
-impl Steps {
+impl Steps<'_> {
     /// Until the first process has ended.
     fn follow(mut self) -> Result<u64> {
         loop {
@@ -131,7 +149,7 @@ impl Steps {
 
     fn executes(&mut self, pid: Pid) {
         let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        if program.to_str().is_some_and(|path| [EMPTY, EPILOGUE].contains(&path)) {
+        if program.to_str().is_some_and(|path| self.left_alone.contains(&path)) {
             let _ = ptrace::detach(pid, None);
             return;
         }

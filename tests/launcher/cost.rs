@@ -1,0 +1,57 @@
+//! What a launch costs, by what does not depend on how busy the machine is. Measured in time:
+//! tests/bench/run.
+
+use harness::{ACTOR, GLEXEC, Site, flavour, instructions};
+
+/// What one launch may cost: a tenth more than it does today. Who needs more says why in the
+/// commit that raises it.
+struct Budget {
+    lines: &'static str,
+    calls: usize,
+    instructions: u64,
+    faults: u64,
+}
+
+/// Of the tests' build, whose code is less optimized than what is installed. Where glibc is linked in,
+/// it makes calls of its own.
+const BUDGETS: [Budget; 3] = [
+    Budget { lines: "linger = false", calls: 275, instructions: 401_000, faults: 174 },
+    Budget { lines: "", calls: 357, instructions: 432_000, faults: 190 },
+    Budget {
+        lines: "epilogue = \"/usr/libexec/site/epilogue\"",
+        calls: 735,
+        instructions: 852_000,
+        faults: 338,
+    },
+];
+
+#[test]
+fn a_launch_stays_within_its_budgets_of_calls_instructions_and_page_faults() {
+    let mut wrong = Vec::new();
+    for Budget { lines, calls, instructions, faults } in BUDGETS {
+        let site = Site::with(lines);
+        // Each group that this machine has us in would be looked at.
+        site.shell("umount --recursive --lazy /sys/fs/cgroup || :").by("root").run().exited(0);
+        let words = [GLEXEC, "/bin/true"];
+        let clean = site.tamper(None, "pilot", &words).run();
+        assert_eq!(clean.code(), 0, "{clean:#?}");
+        let made: usize = site.tampering().unwrap().calls.values().map(Vec::len).sum();
+        let words = words.map(str::to_owned);
+        // With links resolved, as the kernel tells what a process executes.
+        let alone = ["/usr/bin/true", "/bin/true", ACTOR];
+        let counted = instructions::count(&site, "pilot", &words, &alone).unwrap();
+        let told = format!(
+            "{lines:?}: {made} calls of {calls}, {counted:?} of {instructions} and {faults}"
+        );
+        println!("{told}");
+        let is_more = counted.is_some_and(|n| n.instructions > instructions || n.faults > faults);
+        if flavour() == "musl" && (made > calls || is_more) {
+            wrong.push(told);
+        }
+        assert!(
+            made > 100 && counted.is_none_or(|n| n.instructions > 50_000),
+            "nothing is counted"
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
