@@ -2,6 +2,7 @@
 //! who has set nothing, and under one who has set everything that can be set.
 
 use contract::{Reason, Record};
+use harness::accounts::named;
 use harness::{Call, EPILOGUE, Limit, Site, State, TOLD, may_raise_limits};
 use nix::sys::resource::Resource;
 use std::fmt::Write as _;
@@ -245,7 +246,14 @@ fn a_payloads_session_keyring_is_its_own_and_not_its_callers() {
 fn an_account_whose_quota_of_keys_is_used_up_is_not_kept_from_others() {
     for lines in ["", "linger = false"] {
         let site = Site::with(lines);
-        // An account of this test's own: a quota is of a uid, whatever site it is in.
+        // A uid of this run's own: a quota is of a uid, whatever site it is in, and this test may be
+        // under way in another run.
+        let own = 1_000_000 + harness::raw::now_ns() % 1_000_000_000;
+        let (uid, passwd) = (named("payload6").uid, site.read("/etc/passwd"));
+        let as_it_is = format!("\npayload6:x:{uid}:");
+        assert!(passwd.contains(&as_it_is), "{passwd}");
+        let passwd = passwd.replace(&as_it_is, &format!("\npayload6:x:{own}:"));
+        site.file("/etc/passwd", passwd, 0o644);
         let as_hoarder =
             |words: [&str; 2]| site.glexec(words).env("GLEXEC_TARGET_USER", "payload6");
         let hoard = as_hoarder(["actor", "hoard-keys"]).start();
