@@ -5,7 +5,7 @@ use super::{advice, epilogue, grants, node, rehearse};
 use contract::Reason;
 use decide::config::{Config, Listed, Syntax};
 use decide::refusal::Refusal;
-use observe::accounts::Lookups;
+use observe::accounts::{AccountFiles, Lookups};
 use observe::config_file::{self, InForce};
 
 use serde::Serialize;
@@ -99,7 +99,7 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     node::proc_file_system(&config, findings);
     white_lists(&config, findings);
     node::log(&config, findings);
-    let lookups = Lookups::open(None, config.account_source);
+    let lookups = Lookups::new(None, AccountFiles::read(config.account_source));
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
     let targets = grants::mapping(&config, &mut lookups, findings);
     // A prolog asks for every job, and can do without what is no fault of the node's.

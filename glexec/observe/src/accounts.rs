@@ -34,23 +34,46 @@ enum Source<'p> {
     Helper(Option<&'p Privilege>),
 }
 
+/// The files that tell of accounts, read and not looked at yet: that needs no right of root's.
+#[derive(Debug)]
+pub struct AccountFiles {
+    /// `None` where it is known without it whether the helper is asked.
+    switch: Option<Result<Vec<u8>, Refusal>>,
+    /// `None` where the helper is asked in any case.
+    database: Option<Result<Database, Refusal>>,
+}
+
+impl AccountFiles {
+    /// Reads those that may count. What cannot be read is told where it is needed.
+    pub fn read(source: AccountSource) -> Self {
+        let database = || {
+            let passwd = config_file::accounts_file("/etc/passwd")?;
+            let groups = config_file::accounts_file("/etc/group")?;
+            Ok(Database { passwd, groups })
+        };
+        Self {
+            switch: (source == AccountSource::Auto).then(nameservice::text),
+            database: (source != AccountSource::Nss).then(database),
+        }
+    }
+}
+
 impl<'p> Lookups<'p> {
-    /// Reads the files once, or keeps the helper in reserve.
+    /// By the files, or with the helper in reserve where nsswitch.conf(5) names more than files and
+    /// systemd.
     ///
     /// # Errors
     /// [`Reason::Accounts`].
-    pub fn open(privilege: Option<&'p Privilege>, source: AccountSource) -> Result<Self, Refusal> {
-        let ask = match source {
-            AccountSource::Files => false,
-            AccountSource::Nss => true,
-            AccountSource::Auto => nameservice::needs_helper()?,
-        };
-        if ask {
-            return Ok(Self { database: Database::default(), source: Source::Helper(privilege) });
+    pub fn new(privilege: Option<&'p Privilege>, files: AccountFiles) -> Result<Self, Refusal> {
+        let switch = files.switch.transpose()?;
+        let has_more = switch.is_some_and(|text| database::needs_helper(&text));
+        match files.database.filter(|_| !has_more) {
+            Some(database) => Ok(Self { database: database?, source: Source::Files }),
+            None => {
+                let (database, source) = (Database::default(), Source::Helper(privilege));
+                Ok(Self { database, source })
+            }
         }
-        let passwd = config_file::accounts_file("/etc/passwd")?;
-        let groups = config_file::accounts_file("/etc/group")?;
-        Ok(Self { database: Database { passwd, groups }, source: Source::Files })
     }
 
     /// Where the answers come from, for the log.

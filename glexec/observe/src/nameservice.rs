@@ -1,7 +1,6 @@
-//! Whether accounts are more than what stands in the files.
+//! What tells whether accounts are more than what stands in the files.
 
 use contract::Reason;
-use decide::database;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -11,14 +10,14 @@ use std::io::Read as _;
 
 const SWITCH: &str = "/etc/nsswitch.conf";
 
-/// Whether nsswitch.conf(5) names more than files and systemd. It is read as the C library reads
-/// it, links followed: some distributions keep it elsewhere, and only root can change what
-/// `/etc` says. Without it, the files are all there is.
+/// The text of nsswitch.conf(5), empty where there is none: the files are all there is then. It is
+/// read as the C library reads it, links followed: some distributions keep it elsewhere, and only
+/// root can change what `/etc` says.
 ///
 /// # Errors
 /// [`Reason::Accounts`] where it is there and cannot be read: a site's other accounts and groups
 /// would be missing.
-pub(crate) fn needs_helper() -> Result<bool, Refusal> {
+pub(crate) fn text() -> Result<Vec<u8>, Refusal> {
     const MOST: u64 = 1 << 20;
     let failed = |why: &str| {
         Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
@@ -27,7 +26,7 @@ pub(crate) fn needs_helper() -> Result<bool, Refusal> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match openat(AT_FDCWD, SWITCH, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::ENOENT) => return Ok(false),
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
         Err(errno) => return Err(failed(errno.desc())),
     };
     let mut text = Vec::with_capacity(2048);
@@ -35,5 +34,5 @@ pub(crate) fn needs_helper() -> Result<bool, Refusal> {
     if u64::try_from(text.len()).is_ok_and(|length| length > MOST) {
         return Err(failed(&format!("it has more than {MOST} bytes")));
     }
-    Ok(database::needs_helper(&text))
+    Ok(text)
 }

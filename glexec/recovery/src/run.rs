@@ -12,7 +12,7 @@ use decide::refusal::Refusal;
 use decide::reporter::Reporter;
 use decide::settling::{Became, Row, SettleCall, Wanted, answer, pairs};
 use nix::unistd::{Gid, Uid};
-use observe::accounts::Lookups;
+use observe::accounts::{AccountFiles, Lookups};
 use observe::config_file;
 use report::SiteReporter;
 use std::ffi::OsString;
@@ -78,7 +78,8 @@ fn sweep(
     let directory = StateDir::open(root, &config.state)?;
     let identity = match &config.epilogue {
         Some(rule) => {
-            let mut lookups = Lookups::open(Some(privilege), config.account_source)?;
+            let mut lookups =
+                Lookups::new(Some(privilege), AccountFiles::read(config.account_source))?;
             Some(lookups.epilogue(|| privilege.raise(), rule)?)
         }
         None => None,

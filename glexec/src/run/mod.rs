@@ -20,7 +20,7 @@ use decide::refusal::{Refusal, powerless};
 use decide::reporter::{Level, Reporter as _};
 use decide::{epilogue_environment, plan, policy};
 use nix::unistd::Uid;
-use observe::accounts::Lookups;
+use observe::accounts::{AccountFiles, Lookups};
 use observe::config_file;
 use outputs::Outputs;
 use report::SiteReporter;
@@ -153,9 +153,9 @@ impl Walk<'_> {
         // Root for what needs it, and for no longer: each scope ends with its statement.
         let rights = self.rights.as_ref().ok();
         let root = self.root()?;
-        let lookups = Lookups::open(rights, config.account_source);
+        let files = AccountFiles::read(config.account_source);
         drop(root);
-        let mut lookups = lookups?;
+        let mut lookups = Lookups::new(rights, files)?;
         let ids = caller::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
         self.reporter.know(caller.shown_name(), request.environ.get(variables::ID));
