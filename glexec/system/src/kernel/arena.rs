@@ -10,9 +10,10 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Bytes. What a launch with an epilogue asks for on a usual site, twice. Pages that are never
-/// touched cost nothing.
-const SIZE: usize = 512 * 1024;
+/// Bytes. A launch with an epilogue asks for 60 KiB where account files and environment are small,
+/// and for each of them once. Pages that are never touched cost nothing but what a kernel promises
+/// that never gives more than it has (`vm.overcommit_memory` = 2).
+const SIZE: usize = 256 * 1024;
 
 #[repr(align(4096))]
 struct Memory(UnsafeCell<[MaybeUninit<u8>; SIZE]>);
