@@ -7,7 +7,7 @@
 mod run;
 
 #[global_allocator]
-static MEMORY: system::kernel::Arena = system::kernel::Arena::new();
+static ARENA: system::kernel::Arena = system::kernel::Arena;
 
 fn main() {
     run::run()

@@ -4,7 +4,10 @@ use crate::copy::CopyOutcome;
 use crate::dialect::{Ad, Attribute, Fate};
 use crate::settings::SignalExit;
 use adapter::{Held, Settlement};
-use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, Fault, Reason, Record};
+use contract::{
+    ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, FOUND_NOT_EXECUTABLE, Fault,
+    NOT_FOUND, Reason, Record,
+};
 use std::time::Duration;
 
 /// How a job ends.
@@ -26,7 +29,7 @@ pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&CopyOutcome>) -> 
     let glexec = held.glexec.unwrap_or(Ending::Exited(ADMIN_MUST_ACT));
     let end = |ending, sentence| JobEnd { ending, sentence, not_run: None };
     let Some(payload) = held.payload() else {
-        if let Some(code) = not_started(held) {
+        if let Some(code) = not_executable(held) {
             let sentence = format!(
                 "the command could not be executed by the mapped account ({code}); check its \
                  permissions and those of the directories above it"
@@ -69,8 +72,7 @@ fn shown(ending: Ending, rule: SignalExit) -> Ending {
     }
 }
 
-/// The code, 126 or 127, of a command that exec would not have: trying again changes nothing, so
-/// the job is done with it, as a shell's would be.
+/// The code of a payload that glexec had begun with and could not start.
 fn not_started(held: &Held) -> Option<u8> {
     held.records.iter().find_map(|record| {
         let Record::Payload { result, code, .. } = record else { return None };
@@ -78,9 +80,21 @@ fn not_started(held: &Held) -> Option<u8> {
     })
 }
 
+/// The code, 126 or 127, of a command that exec would not have: trying again changes nothing, so
+/// the job is done with it, as a shell's would be.
+fn not_executable(held: &Held) -> Option<u8> {
+    not_started(held).filter(|code| matches!(*code, FOUND_NOT_EXECUTABLE | NOT_FOUND))
+}
+
+/// What was no fault of the command's: the step before its exec that failed is in glexec's log.
+fn not_begun(held: &Held) -> Option<(u8, &'static str, &'static str)> {
+    let code = not_started(held).filter(|_| not_executable(held).is_none())?;
+    Some((code, Reason::Switch.word(), "glexec could not start the payload; its log says why"))
+}
+
 /// Why no payload ran; `None` where one was started and nobody saw it end.
 fn nothing_ran(held: &Held) -> Option<String> {
-    if let Some((code, reason, sentence)) = held.refused() {
+    if let Some((code, reason, sentence)) = held.refused().or_else(|| not_begun(held)) {
         return Some(format!("{sentence} ({code} {reason})"));
     }
     held.target().is_none().then(|| "glexec ended before it started anything (202)".to_owned())
@@ -116,6 +130,9 @@ pub(crate) fn attributes(held: &Held, trip: Option<&CopyOutcome>) -> Vec<Attribu
         return refused(code, reason, sentence).into();
     }
     let mut all = Vec::new();
+    if let Some((code, reason, sentence)) = not_begun(held) {
+        all.extend(refused(code, reason, sentence));
+    }
     match held.payload().and_then(|payload| faulty(payload, trip)) {
         Some(CopyOutcome::NotThere(sentence)) => {
             return refused(ADMIN_MUST_ACT, "sandbox", sentence).into();
@@ -311,6 +328,13 @@ mod tests {
         let records = vec![Record::not_started(126), Record::Finished { code: 126, dropped: 0 }];
         let end = job(&Held { records, ..Held::default() }, SignalExit::Reraise, None);
         assert_eq!((end.ending, end.not_run), (Ending::Exited(126), None));
+        let records = vec![Record::not_started(202), Record::Finished { code: 202, dropped: 0 }];
+        let held_back = Held { records, glexec: Some(Ending::Exited(202)), orphaned: false };
+        let end = job(&held_back, SignalExit::Reraise, None);
+        assert_eq!((end.ending, end.sentence), (Ending::Exited(202), None));
+        assert!(end.not_run.unwrap().ends_with("its log says why (202 switch)"));
+        let told = pairs(&attributes(&held_back, None));
+        assert_eq!(told[..2], ["Refused=\"switch\"", "RefusedCode=202"]);
         let mut lost = held(SEGV, None, 0);
         lost.records.truncate(1);
         lost.glexec = Some(Ending::Killed { signal: 9, core: false });

@@ -29,6 +29,8 @@ pub enum Fault {
     Short,
     /// SIGKILL as it is to be made.
     Kill,
+    /// It is not made, and the process exits 127 without a word.
+    Exit,
     /// It is not made, and the process dies of SIGSEGV, as one does by a fault of its own.
     Crash,
 }
@@ -71,6 +73,7 @@ impl fmt::Display for Fault {
             Self::Gives(value) => write!(out, "gives-{value}"),
             Self::Short => write!(out, "short"),
             Self::Kill => write!(out, "KILL"),
+            Self::Exit => write!(out, "exit"),
             Self::Crash => write!(out, "SEGV"),
         }
     }
@@ -90,6 +93,7 @@ impl FromStr for Fault {
         match word {
             "short" => Ok(Self::Short),
             "KILL" => Ok(Self::Kill),
+            "exit" => Ok(Self::Exit),
             "SEGV" => Ok(Self::Crash),
             name => error_of(name).map(Self::Fails).ok_or_else(unknown),
         }

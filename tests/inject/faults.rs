@@ -80,7 +80,9 @@ pub(crate) fn spots(recorded: &Tampering) -> Vec<Spot> {
             let (process, call, nth) = (process.clone(), call.clone(), *nth);
             // At its exec a process has nothing left to do that could be at fault.
             let crash = (!call.starts_with("execve")).then_some(Fault::Crash);
-            let faults = of(&call).into_iter().chain([Fault::Kill]).chain(crash);
+            // Without memory for a word.
+            let silent = (call == "write" && process.contains('.')).then_some(Fault::Exit);
+            let faults = of(&call).into_iter().chain([Fault::Kill]).chain(crash).chain(silent);
             all.extend(faults.map(|fault| Spot {
                 process: process.clone(),
                 call: call.clone(),

@@ -221,50 +221,58 @@ fn says(ran: &Ran, text: &str) -> bool {
     ran.log.iter().any(|line| line.contains(text))
 }
 
-fn crash(process: &str) -> Spot {
+/// What ends a process in front of its exec by no signal of anybody's, and how that is told.
+const ENDS: [(Fault, &str); 2] =
+    [(Fault::Crash, "signal 11"), (Fault::Exit, "(127), without memory perhaps")];
+
+fn ends(process: &str, fault: Fault) -> Spot {
     // The parent's death signal is asked for by both just before their exec.
-    Spot { process: process.to_owned(), call: "prctl".to_owned(), nth: 1, fault: Fault::Crash }
+    Spot { process: process.to_owned(), call: "prctl".to_owned(), nth: 1, fault }
 }
 
 #[test]
-fn a_payload_that_dies_by_a_fault_of_glexecs_before_its_exec_was_not_started() {
-    let site = Site::with_epilogue("");
-    let [payload, _] = payload_and_epilogue(&site);
-    let spot = crash(&payload);
-    let ran =
-        site.tamper(Some(&spot), "pilot", &[GLEXEC, "--status-fd=9", "true"]).with_status().run();
-    assert_eq!(ran.code(), 202, "{ran:#?}");
-    let words: Vec<_> = ran
-        .records
-        .iter()
-        .filter_map(|record| match record {
+fn a_payload_that_ends_by_itself_before_its_exec_was_not_started() {
+    for (fault, told) in ENDS {
+        let site = Site::with_epilogue("");
+        let [payload, _] = payload_and_epilogue(&site);
+        let spot = ends(&payload, fault);
+        let words = [GLEXEC, "--status-fd=9", "true"];
+        let ran = site.tamper(Some(&spot), "pilot", &words).with_status().run();
+        assert_eq!(ran.code(), 202, "{ran:#?}");
+        let words = ran.records.iter().filter_map(|record| match record {
             Record::Started { .. } => Some("started"),
             Record::Payload { result, .. } => Some(result.as_str()),
             _ => None,
-        })
-        .collect();
-    assert_eq!(words, ["not-started"], "{ran:#?}");
-    assert!(
-        says(&ran, "the payload was not started: signal 11 ended it before its exec"),
-        "{ran:#?}"
-    );
-    assert_eq!(site.epilogues().len(), 2, "it was under way, so its epilogue runs");
+        });
+        assert_eq!(words.collect::<Vec<_>>(), ["not-started"], "{ran:#?}");
+        assert!(says(&ran, "the payload was not started: ") && says(&ran, told), "{ran:#?}");
+        assert_eq!(site.epilogues().len(), 2, "it was under way, so its epilogue runs");
+    }
 }
 
 #[test]
-fn an_epilogue_that_dies_by_a_fault_of_glexecs_before_its_exec_is_owed() {
-    let site = Site::with_epilogue("");
-    let [_, epilogue] = payload_and_epilogue(&site);
-    let (ran, told) = tampered(&site, Some(&crash(&epilogue)), &["true"]);
-    assert!(told.struck.is_some() && ran.code() == 202, "{ran:#?}");
-    assert!(says(&ran, "not started: signal 11 ended its process before its exec"), "{ran:#?}");
-    assert_eq!(site.epilogues().len(), 1, "it has not run");
-    let swept = site.program(["/usr/sbin/glexec-admin", "sweep", "--now"]).by("root").run();
-    assert_eq!(swept.code, Some(0), "{swept:#?}");
-    let attempts: Vec<_> = site
-        .epilogues()
-        .iter()
-        .map(|saw| saw.variable("GLEXEC_EPILOG_ATTEMPT").map(str::to_owned))
-        .collect();
-    assert_eq!(attempts, [Some("1".to_owned()), Some("2".to_owned())]);
+fn an_epilogue_that_ends_by_itself_before_its_exec_is_owed() {
+    for (fault, told) in ENDS {
+        let site = Site::with_epilogue("");
+        let [_, epilogue] = payload_and_epilogue(&site);
+        let (ran, struck) = tampered(&site, Some(&ends(&epilogue, fault)), &["true"]);
+        assert!(struck.struck.is_some() && ran.code() == 202, "{ran:#?}");
+        assert!(says(&ran, "the epilogue was not started: ") && says(&ran, told), "{ran:#?}");
+        assert_eq!(site.epilogues().len(), 1, "it has not run");
+        let swept = site.program(["/usr/sbin/glexec-admin", "sweep", "--now"]).by("root").run();
+        assert_eq!(swept.code, Some(0), "{swept:#?}");
+        let attempt = |saw: &Look| saw.variable("GLEXEC_EPILOG_ATTEMPT").map(str::to_owned);
+        let attempts: Vec<_> = site.epilogues().iter().map(attempt).collect();
+        assert_eq!(attempts, [Some("1".to_owned()), Some("2".to_owned())]);
+    }
+}
+
+#[test]
+fn a_signal_that_somebody_sends_before_the_exec_is_the_payloads_end() {
+    let site = Site::new();
+    for _ in 0..20 {
+        // The order is there before the payload is.
+        let line = "printf 'USR1\\n' | $GLEXEC --control-fd=8 sleep 30 8<&0 0</dev/null";
+        site.shell(line).run().exited(128 + libc::SIGUSR1);
+    }
 }

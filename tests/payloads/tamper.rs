@@ -194,6 +194,10 @@ impl Tracer {
             }
             // Nothing is there to be executed: whatever is blocked, the kernel ends the process.
             Fault::Crash => registers.rip = 0,
+            Fault::Exit => {
+                registers.orig_rax = u64::from_ne_bytes(libc::SYS_exit_group.to_ne_bytes());
+                registers.rdi = 127;
+            }
             Fault::Short => registers.rdx = registers.rdx.min(1),
             Fault::FailsLate(errno) => tracee.answer = Some(failing(errno)),
             Fault::Fails(errno) => tracee.answer = Some(failing(errno)),

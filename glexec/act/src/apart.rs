@@ -60,7 +60,9 @@ pub fn start(
     match privilege.fork().map_err(errno)? {
         Side::Parent(pid) => Ok(Apart { pid, answer, reader }),
         Side::Child => {
-            let mut open = vec![theirs.as_raw_fd(), writer.number()];
+            // The reader, too: without one the word before exec would not get through where who asked
+            // is gone, and the work has to go on.
+            let mut open = vec![theirs.as_raw_fd(), writer.number(), reader.number()];
             open.extend(lock.map(Settling::number));
             let failure = match stand_apart(privilege, &open) {
                 Ok(asides) => {

@@ -6,7 +6,7 @@ use super::exec_status::{Failure, StatusReader, Step, Verdict};
 use super::parent_watch::ParentWatch;
 use super::stragglers::{UNKILLABLE, event_of};
 use super::supervisor::Run;
-use contract::{Ending, Reason, Record, ResourceUsage, is_from_outside};
+use contract::{Ending, Reason, Record, ResourceUsage, is_a_fault};
 use decide::reporter::Level;
 use decide::state_machine::{Action, Input};
 use nix::errno::Errno;
@@ -35,7 +35,7 @@ impl Run<'_> {
         reader: StatusReader,
     ) -> (Result<Ending, u8>, ResourceUsage) {
         let (mut reader, mut failure) = (Some(reader), None);
-        let (mut silent, mut orphans_wait) = (false, false);
+        let (mut silent, mut orphans_wait) = (None, false);
         loop {
             let mut others = vec![];
             others.extend(self.pidfd.as_ref().map(|fd| input(fd.as_fd())));
@@ -51,7 +51,9 @@ impl Run<'_> {
                     reader = None;
                     self.tell_started();
                 }
-                Some(Verdict::Ended) => (reader, silent) = (None, true),
+                Some(verdict @ (Verdict::Ended | Verdict::Unknown)) => {
+                    (reader, silent) = (None, Some(verdict));
+                }
                 Some(Verdict::Failed(told)) => {
                     reader = None;
                     failure = Some(self.not_started(told));
@@ -63,14 +65,14 @@ impl Run<'_> {
             };
             if let Some((ending, usage)) = self.ended(over) {
                 // By now the pipe says for certain what it did not when it was asked before.
-                match reader.as_ref().map(StatusReader::verdict) {
+                match reader.as_ref().map(StatusReader::last_verdict) {
                     Some(Verdict::Failed(told)) => failure = Some(self.not_started(told)),
                     Some(Verdict::Executed) => self.tell_started(),
-                    Some(Verdict::Ended | Verdict::Pending) => silent = true,
+                    Some(verdict) => silent = Some(verdict),
                     None => {}
                 }
-                if failure.is_none() && silent {
-                    failure = self.died_before_exec(ending);
+                if let (None, Some(verdict)) = (failure, silent) {
+                    failure = self.died_before_exec(verdict, ending);
                 }
                 return (failure.map_or(Ok(ending), Err), usage);
             }
@@ -116,14 +118,17 @@ impl Run<'_> {
         code_of(failure)
     }
 
-    /// The code for a payload whose process came to no exec, unless somebody ended it from outside:
-    /// a scheduler that did so is to read of its signal.
-    fn died_before_exec(&self, ending: Ending) -> Option<u8> {
-        let Ending::Killed { signal, .. } = ending else { return None };
-        if is_from_outside(signal) {
-            return None;
-        }
-        let text = format!("the payload was not started: signal {signal} ended it before its exec");
+    /// The code for a payload whose process came to no exec by a fault of glexec's, or of the machine's
+    /// memory. Other signals somebody has sent: who did so, as a scheduler does, is to read of them.
+    fn died_before_exec(&self, verdict: Verdict, ending: Ending) -> Option<u8> {
+        let how = match (verdict, ending) {
+            (_, Ending::Killed { signal, .. }) if is_a_fault(signal) => format!("signal {signal}"),
+            (Verdict::Ended, Ending::Exited(code)) => {
+                format!("an exit ({code}), without memory perhaps,")
+            }
+            _ => return None,
+        };
+        let text = format!("the payload was not started: {how} ended it before its exec");
         self.reporter.log(Level::Error, &text);
         Some(Reason::Switch.fault().exit_code())
     }

@@ -117,9 +117,10 @@ pub enum Verdict {
     Pending,
     /// It has been executed.
     Executed,
-    /// The pipe has ended without a word, or cannot be read. Who died of a signal then has died on
-    /// its way, and nothing was executed; who exited has been: before exec none does so in silence.
+    /// It has ended on its way, by a signal or without memory for a word: nothing was executed.
     Ended,
+    /// The pipe cannot be read, so only its end tells something of it.
+    Unknown,
     /// A step failed.
     Failed(Failure),
 }
@@ -163,10 +164,25 @@ impl StatusWriter {
 }
 
 impl StatusReader {
+    /// The descriptor that must stay open.
+    pub(super) fn number(&self) -> RawFd {
+        self.pipe.as_raw_fd()
+    }
+
     /// To be waited for until the child has been executed or has ended. Whatever it says before
     /// wakes nobody: its end follows at once.
     pub(super) fn end(&self) -> PollFd<'_> {
         PollFd::new(self.pipe.as_fd(), PollFlags::empty())
+    }
+
+    /// What there is to be known of a child that has ended.
+    pub(super) fn last_verdict(&self) -> Verdict {
+        let verdict = self.verdict();
+        match (verdict == Verdict::Pending, self.at_exec.get()) {
+            (false, _) => verdict,
+            (true, true) => Verdict::Executed,
+            (true, false) => Verdict::Ended,
+        }
     }
 
     /// What has come so far. Never blocks.
@@ -176,7 +192,7 @@ impl StatusReader {
             let length = match read(&self.pipe, &mut message) {
                 Err(Errno::EAGAIN) => return Verdict::Pending,
                 Err(Errno::EINTR) => continue,
-                Err(_) => 0,
+                Err(_) => return Verdict::Unknown,
                 Ok(length) => length,
             };
             let said = match message.get(..length) {
@@ -282,6 +298,7 @@ mod tests {
         let failure = Failure { step: Step::Exec, errno: Errno::ENOENT };
         writer.tell(failure);
         assert_eq!(reader.verdict(), Verdict::Failed(failure));
+        assert_eq!(reader.last_verdict(), Verdict::Ended);
         drop(writer);
         assert_eq!(reader.verdict(), Verdict::Ended);
     }
@@ -294,6 +311,7 @@ mod tests {
             if asked_between {
                 assert_eq!(reader.verdict(), Verdict::Pending);
             }
+            assert_eq!(reader.last_verdict(), Verdict::Executed);
             drop(writer);
             assert_eq!(reader.verdict(), Verdict::Executed);
         }

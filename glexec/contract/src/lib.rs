@@ -15,4 +15,4 @@ pub use outcome::{
     REFUSED,
 };
 pub use reason::{Fault, Reason};
-pub use status::{EpilogueResult, Record, Usage as ResourceUsage, is_from_outside};
+pub use status::{EpilogueResult, Record, Usage as ResourceUsage, is_a_fault};

@@ -32,9 +32,21 @@ pub enum EpilogueResult {
 
 /// Whether this is a signal with which somebody ends a process from outside (HUP, INT, QUIT, KILL,
 /// TERM): a scheduler ends everything in a job's container, and the OOM killer what it likes.
-#[must_use]
-pub const fn is_from_outside(signal: u8) -> bool {
+const fn is_from_outside(signal: u8) -> bool {
     matches!(signal, 1 | 2 | 3 | 9 | 15)
+}
+
+/// Whether this is a signal that a process gets for what it has done itself (signal(7): ILL, TRAP,
+/// ABRT, BUS, FPE, SEGV, SYS).
+#[must_use]
+pub const fn is_a_fault(signal: u8) -> bool {
+    matches!(signal, 4..=8 | 11 | 31)
+}
+
+/// Whether the kernel ends a process with this signal, too, whose exec fails when its old program is
+/// gone already and its new one not there yet (execve(2), NOTES): BUS, SEGV.
+const fn may_be_of_an_exec(signal: u8) -> bool {
+    matches!(signal, 7 | 11)
 }
 
 impl EpilogueResult {
@@ -50,12 +62,12 @@ impl EpilogueResult {
         }
     }
 
-    /// Whether it is still owed: not started, or ended from outside.
+    /// Whether it is still owed: not started, ended from outside, or perhaps never executed whole.
     #[must_use]
     pub const fn is_owed(self) -> bool {
         match self {
             Self::NotStarted => true,
-            Self::Signal(signal) => is_from_outside(signal),
+            Self::Signal(signal) => is_from_outside(signal) || may_be_of_an_exec(signal),
             Self::Ok | Self::Exit(_) | Self::Timeout => false,
         }
     }
@@ -410,5 +422,15 @@ mod tests {
             let json = serde_json::from_str::<Value>(&line).unwrap();
             prop_assert_eq!(json.to_string().len() + 1, line.len(), "{}", line);
         }
+    }
+
+    #[test]
+    fn an_epilogue_is_owed_that_somebody_ended_or_that_may_not_have_been_executed_whole() {
+        let owed: Vec<u8> =
+            (1..=64).filter(|signal| EpilogueResult::Signal(*signal).is_owed()).collect();
+        assert_eq!(owed, [1, 2, 3, 7, 9, 11, 15]);
+        assert!(EpilogueResult::NotStarted.is_owed());
+        let paid = [EpilogueResult::Ok, EpilogueResult::Exit(3), EpilogueResult::Timeout];
+        assert!(!paid.into_iter().any(EpilogueResult::is_owed));
     }
 }

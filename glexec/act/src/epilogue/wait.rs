@@ -156,30 +156,47 @@ pub(crate) fn watch(
 struct WayToExec<'r> {
     reader: &'r exec_status::StatusReader,
     pending: bool,
-    /// Whether its pipe has ended without a word.
-    silent: bool,
+    /// Its pipe has ended without a word, or could not be read.
+    silent: Option<Verdict>,
     /// Why nothing was executed.
     failed: Option<String>,
 }
 
 impl<'r> WayToExec<'r> {
     const fn new(reader: &'r exec_status::StatusReader) -> Self {
-        Self { reader, pending: true, silent: false, failed: None }
+        Self { reader, pending: true, silent: None, failed: None }
     }
 
     fn look(&mut self, ended: Option<Ending>) {
-        if self.pending {
-            let verdict = self.reader.verdict();
-            self.pending = verdict == Verdict::Pending && ended.is_none();
-            self.silent = matches!(verdict, Verdict::Ended | Verdict::Pending) && !self.pending;
-            if let Verdict::Failed(failure) = verdict {
-                self.failed = Some(failure.told());
+        if !self.pending {
+            return self.judge(ended);
+        }
+        let verdict = match ended {
+            Some(_) => self.reader.last_verdict(),
+            None => self.reader.verdict(),
+        };
+        self.pending = verdict == Verdict::Pending;
+        match verdict {
+            Verdict::Pending | Verdict::Executed => {}
+            Verdict::Ended | Verdict::Unknown => self.silent = Some(verdict),
+            Verdict::Failed(failure) => self.failed = Some(failure.told()),
+        }
+        self.judge(ended);
+    }
+
+    /// Who ended in silence has not run, however that was. Where the pipe could not be read, an exit
+    /// is a program's: it is believed.
+    fn judge(&mut self, ended: Option<Ending>) {
+        let why = match (self.silent, ended) {
+            (Some(_), Some(Ending::Killed { signal, .. })) => {
+                format!("signal {signal} ended its process before its exec")
             }
-        }
-        if let (true, Some(Ending::Killed { signal, .. })) = (self.silent, ended) {
-            let why = || format!("signal {signal} ended its process before its exec");
-            self.failed.get_or_insert_with(why);
-        }
+            (Some(Verdict::Ended), Some(Ending::Exited(code))) => {
+                format!("its process ended before its exec ({code}), without memory perhaps")
+            }
+            _ => return,
+        };
+        self.failed.get_or_insert(why);
     }
 }
 
@@ -188,7 +205,8 @@ pub(crate) fn end_of(ending: Option<Ending>, time: Time, doubt: Option<String>) 
     match (ending, time, doubt) {
         (Some(ending), Time::Enough, _) => {
             let result = EpilogueResult::from(ending);
-            End { result, owed: result.is_owed().then(|| "it was ended from outside".to_owned()) }
+            let why = || "it was ended from outside, or could not be executed whole".to_owned();
+            End { result, owed: result.is_owed().then(why) }
         }
         // Its time was not its own: what ended it is our signal, and it is owed.
         (_, time, Some(why)) => {

@@ -18,20 +18,17 @@ const SIZE: usize = 256 * 1024;
 #[repr(align(4096))]
 struct Memory(UnsafeCell<[MaybeUninit<u8>; SIZE]>);
 
-/// The program's allocator: `#[global_allocator] static MEMORY: Arena = Arena::new();`
-pub struct Arena {
-    memory: Memory,
-    taken: AtomicBool,
-}
+// SAFETY: it is touched by one thread alone, the first that has asked for any: see `used`.
+unsafe impl Sync for Memory {}
 
-impl std::fmt::Debug for Arena {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Arena")
-    }
-}
+static MEMORY: Memory = Memory(UnsafeCell::new([MaybeUninit::uninit(); SIZE]));
+/// Whether some thread has it.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
-// SAFETY: the memory is touched by one thread alone, the first that has asked for any: see `cut`.
-unsafe impl Sync for Arena {}
+/// The program's allocator: `#[global_allocator] static ARENA: Arena = Arena;`. Whoever has one, it is
+/// the same.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Arena;
 
 /// What of the piece has been given away, for the thread that has it.
 #[derive(Clone, Copy)]
@@ -49,57 +46,45 @@ thread_local! {
 }
 
 impl Arena {
-    /// One that has given nothing away.
-    #[must_use]
-    pub const fn new() -> Self {
-        let memory = Memory(UnsafeCell::new([MaybeUninit::uninit(); SIZE]));
-        Self { memory, taken: AtomicBool::new(false) }
-    }
-
-    /// How many bytes are gone; `None` for a thread that has nothing of it.
-    fn used(&self) -> Option<usize> {
-        match SHARE.get() {
-            Share::Used(used) => Some(used),
-            Share::None => None,
-            Share::Unknown => {
-                let taken = self.taken.swap(true, Ordering::Relaxed);
-                SHARE.set(if taken { Share::None } else { Share::Used(0) });
-                (!taken).then_some(0)
-            }
-        }
-    }
-
-    fn start(&self) -> usize {
-        self.memory.0.get().addr()
-    }
-
-    /// Where in the piece a pointer is that came from it.
-    fn offset(&self, pointer: *mut u8) -> Option<usize> {
-        pointer.addr().checked_sub(self.start()).filter(|offset| *offset < SIZE)
-    }
-
-    /// Cuts off room for this; null where there is none.
-    fn cut(&self, layout: Layout) -> *mut u8 {
-        let Some(used) = self.used() else { return std::ptr::null_mut() };
-        // The piece begins with a page, so an offset is aligned as its address is.
-        let align = layout.align();
-        if align > 4096 {
-            return std::ptr::null_mut();
-        }
-        let offset = used.wrapping_add(align - 1) & !(align - 1);
-        let end = offset.wrapping_add(layout.size());
-        if end > SIZE || end < offset {
-            return std::ptr::null_mut();
-        }
-        SHARE.set(Share::Used(end));
-        self.memory.0.get().cast::<u8>().wrapping_add(offset)
+    /// Whether something lies in it.
+    pub fn holds<T>(thing: &T) -> bool {
+        offset(std::ptr::from_ref(thing).addr()).is_some()
     }
 }
 
-impl Default for Arena {
-    fn default() -> Self {
-        Self::new()
+/// How many bytes are gone; `None` for a thread that has nothing of it.
+fn used() -> Option<usize> {
+    match SHARE.get() {
+        Share::Used(used) => Some(used),
+        Share::None => None,
+        Share::Unknown => {
+            let taken = TAKEN.swap(true, Ordering::Relaxed);
+            SHARE.set(if taken { Share::None } else { Share::Used(0) });
+            (!taken).then_some(0)
+        }
     }
+}
+
+/// Where in the piece an address is.
+fn offset(address: usize) -> Option<usize> {
+    address.checked_sub(MEMORY.0.get().addr()).filter(|offset| *offset < SIZE)
+}
+
+/// Cuts off room for this; null where there is none.
+fn cut(layout: Layout) -> *mut u8 {
+    let Some(used) = used() else { return std::ptr::null_mut() };
+    // The piece begins with a page, so an offset is aligned as its address is.
+    let align = layout.align();
+    if align > 4096 {
+        return std::ptr::null_mut();
+    }
+    let offset = used.wrapping_add(align - 1) & !(align - 1);
+    let end = offset.wrapping_add(layout.size());
+    if end > SIZE || end < offset {
+        return std::ptr::null_mut();
+    }
+    SHARE.set(Share::Used(end));
+    MEMORY.0.get().cast::<u8>().wrapping_add(offset)
 }
 
 // SAFETY: `cut` gives each byte away once, aligned, and never outside the piece; a byte is given
@@ -109,7 +94,7 @@ impl Default for Arena {
 unsafe impl GlobalAlloc for Arena {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let cut = self.cut(layout);
+        let cut = cut(layout);
         if !cut.is_null() {
             return cut;
         }
@@ -119,7 +104,7 @@ unsafe impl GlobalAlloc for Arena {
 
     #[inline(never)]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        match (self.offset(pointer), self.used()) {
+        match (offset(pointer.addr()), used()) {
             (Some(offset), Some(used)) if offset + layout.size() == used => {
                 SHARE.set(Share::Used(offset));
             }
@@ -131,11 +116,11 @@ unsafe impl GlobalAlloc for Arena {
 
     #[inline(never)]
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let Some(offset) = self.offset(pointer) else {
+        let Some(offset) = offset(pointer.addr()) else {
             // SAFETY: what is not of the piece came from System, with this layout.
             return unsafe { System.realloc(pointer, layout, size) };
         };
-        let is_last = self.used().is_some_and(|used| offset + layout.size() == used);
+        let is_last = used().is_some_and(|used| offset + layout.size() == used);
         if is_last && size <= SIZE - offset {
             SHARE.set(Share::Used(offset + size));
             return pointer;
