@@ -113,17 +113,21 @@ fn ended(pool: &Pool, way: &Way, job: JobId) {
     // What a kill interrupted is no run to its end, and can have looked around.
     let whole = |look: &Look| look.variable(RESULT) == Some("lost") || way.result != "lost";
     let first = pool.wait_until(LONG, || epilogues(pool, way.account).into_iter().find(whole));
-    let seen = ["GLEXEC_EPILOG_TARGET_RC", RESULT].map(|name| first.variable(name));
-    assert_eq!(seen, [Some(way.rc), Some(way.result)], "{what}");
+    let rc = first.variable("GLEXEC_EPILOG_TARGET_RC").unwrap_or_default();
+    // The starter kills one after the other. Where the wrapper is gone before the rest, glexec asks the
+    // payload to end, and may have seen that before it is killed itself.
+    let was_asked = way.result == "lost" && !way.stubborn && rc == "143";
+    assert!(rc == way.rc || was_asked, "{what}: {rc}");
+    assert_eq!(first.variable(RESULT), Some(way.result), "{what}");
     let attempt = first.variable(ATTEMPT).unwrap_or_default();
     let recorded = recorded(pool, &first);
-    let begin = format!("{} rc={}", way.account, way.rc);
+    let begin = format!("{} rc={rc}", way.account);
     let end = format!(" {} attempt={attempt}", way.result);
     let last = recorded.last().is_some_and(|line| line.starts_with(&begin) && line.ends_with(&end));
     assert!(last && (recorded.len() == 1 || attempt != "1"), "{what}: {recorded:#?}");
     // A starter that gives its hook one second (from 25.4 on) is at times gone before the hook has told
     // it of a job that was killed hard.
-    let told = |ad: &harness::Ad| ad.is("GlexecTargetRC", way.rc);
+    let told = |ad: &harness::Ad| ad.is("GlexecTargetRC", rc);
     let begin = Instant::now();
     while way.epilogue != Some("ok") && stays(pool) && !told(&pool.ad(job)) {
         if begin.elapsed() > Duration::from_secs(10) {
@@ -139,7 +143,7 @@ fn ended(pool: &Pool, way: &Way, job: JobId) {
         std::thread::sleep(Duration::from_millis(200));
     }
     // A job that was killed at once has them, too: the starter has its hook before its last update.
-    let ad = pool.wait_for(job, |ad| ad.is("GlexecTargetRC", way.rc), LONG);
+    let ad = pool.wait_for(job, |ad| ad.is("GlexecTargetRC", rc), LONG);
     let told = (ad.get("GlexecTargetUser"), ad.get("GlexecEpilogue"));
     assert_eq!(told, (Some(way.account), way.epilogue), "{what}: {:?}", all(&ad));
     // Who was killed along with its payload need not have seen it die.
