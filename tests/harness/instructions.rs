@@ -24,7 +24,7 @@ const FAILED: [u64; 2] = [u64::MAX; 2];
 
 /// What is counted at most: each instruction costs several microseconds, and of some peers there
 /// are many millions.
-pub const MOST: u64 = 2_000_000;
+pub const MOST: u64 = 1_000_000;
 
 /// What was counted of one launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
