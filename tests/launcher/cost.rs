@@ -3,8 +3,8 @@
 
 use harness::{ACTOR, GLEXEC, Site, flavour, instructions};
 
-/// What one launch may cost: a tenth more than it does today. Who needs more says why in the
-/// commit that raises it.
+/// What one launch may cost: a tenth more than it does today, and of page faults a third, since kernels
+/// differ in how many pages they map at a time. Who needs more says why in the commit that raises it.
 struct Budget {
     lines: &'static str,
     calls: usize,
@@ -15,13 +15,13 @@ struct Budget {
 /// Of the tests' build, whose code is less optimized than what is installed. Where glibc is linked in,
 /// it makes calls of its own.
 const BUDGETS: [Budget; 3] = [
-    Budget { lines: "linger = false", calls: 275, instructions: 401_000, faults: 174 },
-    Budget { lines: "", calls: 357, instructions: 432_000, faults: 190 },
+    Budget { lines: "linger = false", calls: 275, instructions: 401_000, faults: 208 },
+    Budget { lines: "", calls: 357, instructions: 432_000, faults: 225 },
     Budget {
         lines: "epilogue = \"/usr/libexec/site/epilogue\"",
         calls: 735,
         instructions: 852_000,
-        faults: 338,
+        faults: 405,
     },
 ];
 

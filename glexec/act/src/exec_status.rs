@@ -175,7 +175,7 @@ impl StatusReader {
         PollFd::new(self.pipe.as_fd(), PollFlags::empty())
     }
 
-    /// What there is to be known of a child that has ended.
+    /// The last that a child said, for a parent that knows the child to have ended.
     pub(super) fn last_verdict(&self) -> Verdict {
         let verdict = self.verdict();
         match (verdict == Verdict::Pending, self.at_exec.get()) {

@@ -14,7 +14,7 @@ use system::process;
 use system::secure_open;
 use system::text::escaped;
 
-/// Whoever may write to one of these has what is in the group in hand (cgroups(7)).
+/// Who may write to one of these files can move or freeze what is in the group (cgroups(7)).
 const FILES_V1: &[&str] = &["cgroup.procs", "tasks", "freezer.state"];
 /// The same of version 2 (the kernel's admin-guide/cgroup-v2.rst).
 const FILES_V2: &[&str] =

@@ -45,7 +45,7 @@ pub(super) struct Start<'a> {
 ///
 /// The caller's limits come back last, just before exec, so that no step here is bound by them;
 /// what exec reads is laid out first, so that exec needs no memory.
-/// Where there is a parent that waits for it, `writer` tells it.
+/// `writer` tells the parent that exec comes next; a process that nobody waits for has none.
 pub(super) fn become_payload(
     root: &Root,
     start: &Start<'_>,

@@ -1,4 +1,4 @@
-//! What tells whether accounts are more than what stands in the files.
+//! Reads nsswitch.conf(5), which tells whether a site has more accounts than the files name.
 
 use contract::Reason;
 use decide::refusal::Refusal;

@@ -152,7 +152,7 @@ pub(crate) fn watch(
     }
 }
 
-/// What is known of a child's way to its exec.
+/// How far the epilogue's process has come on its way to its exec, as its parent knows it.
 struct WayToExec<'r> {
     reader: &'r exec_status::StatusReader,
     pending: bool,
@@ -184,8 +184,8 @@ impl<'r> WayToExec<'r> {
         self.judge(ended);
     }
 
-    /// Who ended in silence has not run, however that was. Where the pipe could not be read, an exit
-    /// is a program's: it is believed.
+    /// Notes that a process which ended without a word has not run, whether it was killed or exited.
+    /// Where the parent could not read the pipe, it believes an exit to be the program's own.
     fn judge(&mut self, ended: Option<Ending>) {
         let why = match (self.silent, ended) {
             (Some(_), Some(Ending::Killed { signal, .. })) => {

@@ -30,7 +30,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arena;
 
-/// What of the piece has been given away, for the thread that has it.
+/// How much of the piece a thread has given away, where the piece is its own.
 #[derive(Clone, Copy)]
 enum Share {
     /// This thread has not asked yet.
@@ -65,7 +65,7 @@ fn used() -> Option<usize> {
     }
 }
 
-/// Where in the piece an address is.
+/// Gives the offset of an address from the start of the piece; `None` for one outside of it.
 fn offset(address: usize) -> Option<usize> {
     address.checked_sub(MEMORY.0.get().addr()).filter(|offset| *offset < SIZE)
 }
