@@ -31,6 +31,42 @@ fn call<'s>(site: &'s Site, script: &str) -> Call<'s> {
     site.glexec(["sh", "-c", &format!("cd {DIRECTORY} && {{ {script}\n}}")]).env("D", DIRECTORY)
 }
 
+#[test]
+fn who_has_a_directory_for_the_run_begins_there_or_not_at_all() {
+    let site = Site::with("hand_over = [\"D\"]\nworking_directory = \"caller\"");
+    let directory = "/home/pilot/execute/dir_1";
+    for path in ["/home/pilot/execute", directory] {
+        site.directory(path, (PILOT, PILOT), 0o700);
+    }
+    site.file(&format!("{directory}/tool"), "#!/bin/sh\npwd; echo x > made\n", 0o755);
+    site.own(&format!("{directory}/tool"), (PILOT, PILOT));
+    let call = |words: &[&str]| {
+        let call = site.glexec(words.iter().copied()).within(directory);
+        call.env("D", directory).with_status()
+    };
+    // One after the other is opened: whichever is closed is named.
+    for closed in ["/home/pilot", "/home/pilot/execute"] {
+        for words in [&["sh", "-c", "echo x > made"][..], &["./tool"], &["--check", "true"]] {
+            let ran = call(words).run();
+            ran.stopped(Reason::DirectoryClosed).exited(202);
+            assert!(ran.error().contains(&format!("may not enter {closed} ")), "{ran:#?}");
+        }
+        let ran =
+            call(&["true"]).env("D", &format!("{directory}//").replace("/dir", "//dir")).run();
+        ran.stopped(Reason::DirectoryClosed);
+        assert_eq!(owner(&site, directory), (PILOT, PILOT));
+        assert_eq!(names(&site, "/home/payload1"), Vec::<String>::new());
+        site.mode(closed, 0o711);
+    }
+    let ran = call(&["./tool"]).run();
+    assert_eq!(ran.exited(0).output().trim(), directory);
+    assert_eq!(owner(&site, &format!("{directory}/made")).0, PILOT);
+    // Where nothing is handed over the payload begins at home, as ever.
+    site.mode("/home/pilot", 0o700);
+    let ran = site.glexec(["pwd"]).within(directory).run();
+    assert_eq!(ran.exited(0).output().trim(), "/home/payload1");
+}
+
 /// The owner of a path, no link followed.
 fn owner(site: &Site, inside: &str) -> (u32, u32) {
     let meta =

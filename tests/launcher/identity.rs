@@ -224,6 +224,18 @@ fn the_payload_starts_at_home_or_where_the_caller_was_as_the_site_says() {
 }
 
 #[test]
+fn a_payload_that_may_begin_only_where_the_caller_was_does_not_begin_elsewhere() {
+    let site = Site::with("working_directory = \"caller-only\"");
+    let ran = site.glexec(["pwd", "-P"]).within("/tmp").run();
+    assert_eq!(ran.exited(0).output(), "/tmp\n");
+    for words in [&["pwd", "-P"][..], &["--check", "true"]] {
+        let ran = site.glexec(words.iter().copied()).within("/home/pilot").with_status().run();
+        ran.stopped(Reason::DirectoryClosed).exited(202);
+        assert!(ran.error().contains("may not enter /home/pilot "), "{ran:#?}");
+    }
+}
+
+#[test]
 fn a_relative_command_is_taken_from_the_callers_directory_and_a_name_from_the_sites_path() {
     let site = Site::new();
     site.file("/tmp/here", "#!/bin/sh\nexit 8\n", 0o755);

@@ -53,6 +53,19 @@ fn each_run_has_an_account_of_its_own_and_the_65th_is_refused_until_one_ends() {
 }
 
 #[test]
+fn no_payload_begins_in_the_home_that_it_shares_with_the_next_one() {
+    let begins = |rule: &str, from: &str| {
+        let site = pool(1, &format!("working_directory = \"{rule}\""));
+        site.directory("/nonexistent", (0, 0), 0o755);
+        site.directory("/nonexistent/home", (WORK + 1, WORK + 1), 0o700);
+        site.glexec(["pwd", "-P"]).within(from).run().exited(0).output()
+    };
+    assert_eq!(begins("caller", "/tmp"), "/tmp\n");
+    assert_eq!(begins("caller", "/home/pilot"), "/\n");
+    assert_eq!(begins("home", "/tmp"), "/nonexistent/home\n");
+}
+
+#[test]
 fn the_account_that_was_unused_longest_is_next() {
     let site = pool(3, "");
     let next = || site.glexec(["id", "-un"]).run().exited(0).output().trim().to_owned();

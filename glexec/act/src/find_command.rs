@@ -10,9 +10,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, stat};
 use nix::unistd::{AccessFlags, Gid, Uid, faccessat, getgroups, getresgid};
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
 use system::kernel;
 use system::process;
 use system::text::escaped;
@@ -33,8 +34,9 @@ pub enum LookupRights<'t> {
 pub struct Sought<'s> {
     /// The paths at which the command may be, in their order.
     pub commands: &'s [CString],
-    /// The directories in which the payload may begin, in their order.
-    pub directories: &'s [CString],
+    /// The directories in which the payload may begin, in their order; none where it begins in one
+    /// that is not the target's yet.
+    pub directories: Option<&'s [CString]>,
 }
 
 /// Finds the first command that the looker may execute, and how many of the directories come before
@@ -44,14 +46,15 @@ pub struct Sought<'s> {
 /// caller's real and root's saved ids it belongs to neither meanwhile.
 ///
 /// # Errors
-/// [`Reason::CommandNotFound`], [`Reason::CommandNotExecutable`]; [`Reason::Switch`].
+/// [`Reason::CommandNotFound`], [`Reason::CommandNotExecutable`], [`Reason::DirectoryClosed`];
+/// [`Reason::Switch`].
 pub fn find(
     root: &Root,
     looker: LookupRights<'_>,
     sought: Sought<'_>,
 ) -> Result<(Found, usize), Refusal> {
     let candidates = sought.commands;
-    let search = || Ok((search(candidates)?, closed(sought.directories)));
+    let search = || Ok((search(candidates)?, sought.directories.map_or(Some(0), closed)));
     let searched = match looker {
         LookupRights::Own => search(),
         LookupRights::Target(target) => as_target(root, target, search)?,
@@ -62,7 +65,7 @@ pub fn find(
             searched
         }
     };
-    searched.map_err(|trouble| match trouble {
+    let (found, closed) = searched.map_err(|trouble| match trouble {
         Some((path, errno)) => {
             let what = "the command may not be executed by the mapped account";
             Refusal::new(Reason::CommandNotExecutable, format!("{what}: {}", errno.desc()))
@@ -78,7 +81,61 @@ pub fn find(
             .detail(format!("{shown} and {} more places", candidates.len().saturating_sub(1)))
             .hint("give an absolute path that this account can reach")
         }
-    })
+    })?;
+    let only = || {
+        let first = sought.directories.unwrap_or_default().first();
+        first.map_or_else(|| "the caller's directory".to_owned(), |path| escaped(path.as_bytes()))
+    };
+    Ok((found, closed.ok_or_else(|| directory_closed(&only()))?))
+}
+
+/// That the target can get to what it is to have for the run: otherwise it would begin elsewhere, and
+/// leave there what it makes.
+///
+/// A directory that `caller` cannot enter either is for [`Reason::HandOver`] to refuse.
+///
+/// # Errors
+/// [`Reason::DirectoryClosed`], which names the directory; [`Reason::Switch`].
+pub fn ways_are_open(
+    root: &Root,
+    target: &Target,
+    caller: Uid,
+    given: &[Vec<u8>],
+) -> Result<(), Refusal> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    let barred = as_target(root, target, || given.iter().find_map(|path| barrier(path)))?;
+    let Some(barred) = barred else { return Ok(()) };
+    set_effective(caller);
+    let callers = enters(&barred, OFlag::O_NOFOLLOW);
+    set_effective(Uid::from_raw(0));
+    if callers.is_ok() { Err(directory_closed(&escaped(barred.as_bytes()))) } else { Ok(()) }
+}
+
+/// The first directory above this one that may not be entered. Where something on the way is not there
+/// or no directory, nothing is barred: handing over refuses it.
+fn barrier(path: &[u8]) -> Option<CString> {
+    let path: PathBuf = Path::new(OsStr::from_bytes(path)).components().collect();
+    if path.is_relative() || path.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    for directory in above {
+        let directory = CString::new(directory.as_os_str().as_bytes()).ok()?;
+        match enters(&directory, OFlag::O_NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return None,
+            Err(_) => return Some(directory),
+        }
+    }
+    None
+}
+
+fn directory_closed(path: &str) -> Refusal {
+    let what = format!("the mapped account may not enter {path}");
+    Refusal::new(Reason::DirectoryClosed, what).hint("open that directory to it (mode a+x)")
 }
 
 /// The first that may be executed, or the first that is there and may not.
@@ -96,15 +153,16 @@ fn search(candidates: &[CString]) -> Result<Found, Option<(&CStr, Errno)>> {
     Err(trouble)
 }
 
-/// How many of these come before one that may be entered. Where none may, the process that is to
-/// begin there says so.
-fn closed(directories: &[CString]) -> usize {
-    let enters = |path: &CString| {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        openat(AT_FDCWD, path.as_c_str(), flags, Mode::empty()).is_ok()
-            && faccessat(AT_FDCWD, path.as_c_str(), AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
-    };
-    directories.iter().position(enters).unwrap_or(0)
+/// How many of these come before one that may be entered; `None` where none may.
+fn closed(directories: &[CString]) -> Option<usize> {
+    directories.iter().position(|path| enters(path, OFlag::empty()).is_ok())
+}
+
+/// Whether this is a directory that may be entered; `follow`: `O_NOFOLLOW`, where a link is none.
+fn enters(path: &CStr, follow: OFlag) -> Result<(), Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, path, flags | follow, Mode::empty())?;
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
 /// Whether a path leads to a regular file that may be executed, and where it leads.

@@ -98,6 +98,9 @@ reasons! {
     State = "state", Internal;
     /// The caller has as many lingering runs as the site allows.
     TooManyRuns = "too-many-runs", Internal;
+    /// The target may not enter the directory in which the payload has to begin, or one above what is
+    /// handed over.
+    DirectoryClosed = "directory-closed", Internal;
     /// Every account of the pool is in use.
     NoFreeAccount = "no-free-account", Internal;
     /// There is no usable /proc.

@@ -256,13 +256,12 @@ pub fn given(config: &Config, environ: &Environ, as_itself: bool) -> Vec<Vec<u8>
 /// Whether the command is in a directory that is handed over: then the target cannot look for it
 /// yet, and will have what its owner has.
 pub fn within(given: &[Vec<u8>], candidates: &[CString]) -> bool {
-    let below = |path: &[u8]| {
-        given.iter().any(|directory| {
-            let directory = directory.strip_suffix(b"/").unwrap_or(directory);
-            path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
-        })
-    };
-    candidates.iter().any(|candidate| below(candidate.as_bytes()))
+    let below = |path: &Path| given.iter().any(|directory| is_at_or_below(directory, path));
+    candidates.iter().any(|path| below(Path::new(OsStr::from_bytes(path.as_bytes()))))
+}
+
+fn is_at_or_below(directory: &[u8], path: &Path) -> bool {
+    path.starts_with(OsStr::from_bytes(directory))
 }
 
 /// Compares the mapping with the ids of the deprecated verify mode.
@@ -332,29 +331,51 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
 }
 
 /// Whose home and shell the payload has.
-fn own_account<'a>(config: &Config, caller: &'a Caller, target: &'a Target) -> &'a Account {
+#[must_use]
+pub fn own_account<'a>(config: &Config, caller: &'a Caller, target: &'a Target) -> &'a Account {
     match caller.account() {
         Some(account) if config.log_only => account,
         Some(_) | None => target.account(),
     }
 }
 
-/// Where the payload begins: the first of these that it may enter. The last is `/`.
-pub fn directories(
-    config: &Config,
-    request: &Request,
-    caller: &Caller,
-    target: &Target,
-) -> Vec<CString> {
-    let from_caller = match config.working_directory {
-        WorkingDirectory::Caller => request.directory.as_deref().map(Path::as_os_str),
-        WorkingDirectory::Home => None,
-    };
-    let home = own_account(config, caller, target).home.as_os_str();
-    [from_caller, Some(home), Some(OsStr::new("/"))]
-        .into_iter()
-        .flatten()
-        .filter(|directory| directory.as_bytes().starts_with(b"/"))
-        .filter_map(|directory| CString::new(directory.as_bytes()).ok())
-        .collect()
+/// Where the payload begins.
+#[derive(Debug)]
+pub struct Begin {
+    /// In the first of these that it may enter.
+    pub directories: Vec<CString>,
+    /// In a directory that is handed over: that cannot be tried before the target has it.
+    pub within_given: bool,
+}
+
+impl Begin {
+    /// For a payload of this target; `of_pool`: one of a pool's accounts, whose home is the next
+    /// payload's, too.
+    ///
+    /// Who has a directory for the run begins there or not at all: elsewhere the payload would find
+    /// none of its files, and what it makes would be lost or somebody else's.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        request: &Request,
+        account: &Account,
+        of_pool: bool,
+        given: &[Vec<u8>],
+    ) -> Self {
+        let rule = config.working_directory;
+        let callers = request.directory.as_deref().filter(|_| rule != WorkingDirectory::Home);
+        let is_given = |path| given.iter().any(|directory| is_at_or_below(directory, path));
+        let within_given = callers.is_some_and(is_given);
+        let alone = within_given || rule == WorkingDirectory::CallerOnly;
+        let home = (rule == WorkingDirectory::Home || !of_pool).then_some(account.home.as_os_str());
+        let others = [home, Some(OsStr::new("/"))].into_iter().flatten().filter(|_| !alone);
+        let directories = callers
+            .map(Path::as_os_str)
+            .into_iter()
+            .chain(others)
+            .filter(|directory| directory.as_bytes().starts_with(b"/"))
+            .filter_map(|directory| CString::new(directory.as_bytes()).ok())
+            .collect();
+        Self { directories, within_given }
+    }
 }

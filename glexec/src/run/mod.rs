@@ -14,7 +14,7 @@ use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
 use contract::{Mode, Reason, Record, variables};
 use decide::config::{Config, EpilogueRule};
-use decide::plan::{Epilogue, Facts, Launch, Plan, Request};
+use decide::plan::{Begin, Epilogue, Facts, Launch, Plan, Request};
 use decide::policy::{Grant, Granted};
 use decide::refusal::{Refusal, powerless};
 use decide::reporter::{Level, Reporter as _};
@@ -179,11 +179,15 @@ impl Walk<'_> {
             _ if config.log_only => LookupRights::Own,
             _ => LookupRights::Target(&target),
         };
-        let mut directories = plan::directories(config, &request, &caller, &target);
-        // What is handed over may be entered later.
-        let looked_at = if given.is_empty() { directories.as_slice() } else { &[] };
+        let account = plan::own_account(config, &caller, &target);
+        let Begin { mut directories, within_given } =
+            Begin::new(config, &request, account, of_pool, &given);
+        let looked_at = (!within_given).then_some(directories.as_slice());
         let sought = Sought { commands: &candidates, directories: looked_at };
-        let (command, closed) = act::find_command::find(&self.root()?, looker, sought)?;
+        let root = self.root()?;
+        let (command, closed) = act::find_command::find(&root, looker, sought)?;
+        act::find_command::ways_are_open(&root, &target, caller.uid(), &given)?;
+        drop(root);
         directories.drain(..closed.min(directories.len()));
         let rule = config.epilogue.as_ref().filter(|_| config.linger && !config.log_only);
         let epilogue = rule.map(|rule| lookups.epilogue(|| self.root(), rule)).transpose()?;

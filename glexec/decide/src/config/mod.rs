@@ -90,8 +90,10 @@ words! {
     WorkingDirectory {
         /// The target's home.
         Home = "home",
-        /// Where the caller was, else home.
+        /// Where the caller was, else home; a pool account's home is shared, and `/` comes instead.
         Caller = "caller",
+        /// Where the caller was, or nowhere.
+        CallerOnly = "caller-only",
     }
 
     /// What the payload gets of the caller's terminal.
