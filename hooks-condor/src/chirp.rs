@@ -1,9 +1,9 @@
 //! `condor_chirp`: attributes for the job's ad, and what the payload needs for its own calls.
 
 use crate::dialect::{Ad, Attribute, KEY};
-use crate::hooks::{LONGEST_AD, complain, scratch};
-use crate::settings::{By, Settings, seconds};
-use crate::verdict;
+use crate::hooks::{self, LONGEST_AD, complain, scratch};
+use crate::settings::{Settings, seconds};
+use crate::verdict::{self, Way};
 use adapter::BoundedCommand;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::env::var_os;
@@ -42,29 +42,42 @@ impl Chirp {
     }
 
     /// Attributes into the job's ad; the job does not depend on it.
-    pub(crate) fn tell(&self, settings: &Settings, attributes: Vec<Attribute>) {
+    pub(crate) fn tell(&self, settings: &Settings, mut attributes: Vec<Attribute>) {
         let rule = &settings.attributes;
+        if !attributes.is_empty() {
+            // Before what it is said of, and behind what is taken back: the rules of the access point
+            // take no attribute for this run's that is another's.
+            attributes.splice(0..0, verdict::run_of(&self.before));
+        }
         let attributes = verdict::anew(attributes, &self.before, &rule.prefix);
-        let Some(program) = program(settings).filter(|_| rule.send) else { return };
+        let named = settings.programs.condor_chirp.as_deref();
+        let Some(program) = hooks::condor_program(named, "condor_chirp").filter(|_| rule.send)
+        else {
+            return;
+        };
         let until = Instant::now() + seconds(rule.time_limit);
         let environment = self.environment();
+        let mut ways = verdict::ways(rule.by, &self.before);
         for Attribute { name, value } in attributes {
-            let limit = until.saturating_duration_since(Instant::now());
             let name = format!("{}{name}", rule.prefix);
-            let tool = BoundedCommand {
-                program: &program,
-                words: vec![rule.by.word().into(), name.clone().into(), value.into()],
-                environment: environment.clone(),
-                ids: None,
-                limit,
-                end_it: true,
-            };
-            let told = !limit.is_zero() && tool.run().is_ok_and(|answer| answer.code == Some(0));
-            if !told {
-                let need = match rule.by {
-                    By::Delayed => "CHIRP_DELAYED_UPDATE_PREFIX must admit it",
-                    By::Direct => "the job needs WantIOProxy = true",
+            let told = |way: &Way| {
+                let limit = until.saturating_duration_since(Instant::now());
+                let tool = BoundedCommand {
+                    program: &program,
+                    words: vec![way.word().into(), name.clone().into(), value.clone().into()],
+                    environment: environment.clone(),
+                    ids: None,
+                    limit,
+                    end_it: true,
                 };
+                !limit.is_zero() && tool.run().is_ok_and(|answer| answer.code == Some(0))
+            };
+            // What has not worked once is not tried for the next one.
+            let failed = ways.iter().position(told).unwrap_or(ways.len());
+            let last = ways.last().copied();
+            ways = ways.split_off(failed);
+            if ways.is_empty() {
+                let need = last.map(Way::need).unwrap_or_default();
                 complain(&format!("the job's ad has no {name}: {need}"));
                 return;
             }
@@ -98,19 +111,6 @@ fn own_copy() -> Option<File> {
     let mut own = File::from(memfd_create("chirp", MFdFlags::MFD_CLOEXEC).ok()?);
     own.write_all(&text).ok()?;
     Some(own)
-}
-
-fn program(settings: &Settings) -> Option<PathBuf> {
-    if let Some(path) = &settings.programs.condor_chirp {
-        return Some(path.clone());
-    }
-    let bin = var_os("_CONDOR_BIN").map(PathBuf::from).filter(|bin| bin.is_absolute());
-    let beside = bin.iter().flat_map(|bin| {
-        ["condor_chirp", "../libexec/condor/condor_chirp", "../libexec/condor_chirp"]
-            .map(|name| bin.join(name))
-    });
-    let usual = ["/usr/libexec/condor/condor_chirp", "/usr/bin/condor_chirp"].map(PathBuf::from);
-    beside.chain(usual).find(|path| path.is_file())
 }
 
 /// condor_chirp's file, and where the payload can read it. HTCondor 25 has it beside the sandbox, in

@@ -169,6 +169,22 @@ pub(crate) fn rewritten(ad: &Ad, wrapper: &str, command: &str) -> Result<String,
     }
 }
 
+/// Whether the job's command is a file that this machine has, and not one that is sent: `Cmd` then
+/// names it as it is.
+pub(crate) fn runs_a_file_of_this_machine(ad: &Ad) -> bool {
+    let not_sent = |value: &str| value.eq_ignore_ascii_case("false");
+    let mut said = ad.values("TransferExecutable").peekable();
+    if said.peek().is_some() {
+        return said.all(not_sent);
+    }
+    let mut files = ad.texts("ShouldTransferFiles").peekable();
+    // With IF_NEEDED what was needed is here, and is found first.
+    let may_share = |text: Option<String>| {
+        text.is_some_and(|text| ["NO", "IF_NEEDED"].iter().any(|w| text.eq_ignore_ascii_case(w)))
+    };
+    files.peek().is_some() && files.all(may_share)
+}
+
 /// The variables of the job that are glexec's own: what it will be asked for when the job runs. An
 /// environment that cannot be read has none; the run meets it.
 pub(crate) fn own_of_glexec(ad: &Ad) -> Vec<(OsString, OsString)> {

@@ -15,6 +15,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 const NAME: &str = ".glexec.record";
+/// That the wrapper has run a job of this sandbox.
+const MARK: &str = ".glexec.run";
 /// A record is one line.
 const LONGEST: u64 = 4096;
 
@@ -124,6 +126,24 @@ pub(crate) fn take(path: &Path) -> Option<Record> {
     let _ = unlinkat(&at, NAME, UnlinkatFlags::NoRemoveDir);
     read.ok().filter(|_| mine)?;
     serde_json::from_str(&text).ok()
+}
+
+/// The wrapper marks the sandbox when it ends.
+///
+/// # Errors
+/// The sandbox is not the caller's, or full.
+pub(crate) fn mark(path: &Path) -> nix::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    match openat(directory(path)?, MARK, flags, Mode::S_IRUSR) {
+        // Whatever has this name is a mark.
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether it is marked; the mark goes, for it is no output of the job's.
+pub(crate) fn take_mark(path: &Path) -> bool {
+    directory(path).and_then(|at| unlinkat(&at, MARK, UnlinkatFlags::NoRemoveDir)).is_ok()
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(crate) struct Programs {
     pub(crate) glexec: PathBuf,
     /// None: looked for beside the daemons and where distributions have it.
     pub(crate) condor_chirp: Option<PathBuf>,
+    /// None: looked for in the same places.
+    pub(crate) condor_config_val: Option<PathBuf>,
     /// What a rewritten job runs.
     pub(crate) wrapper: PathBuf,
     /// What runs as the target where the sandbox is copied.
@@ -37,6 +39,7 @@ impl Default for Programs {
         Self {
             glexec: "/usr/sbin/glexec".into(),
             condor_chirp: None,
+            condor_config_val: None,
             wrapper: "/usr/libexec/glexec/glexec-condor-wrapper".into(),
             copy: "/usr/libexec/glexec/glexec-condor-copy".into(),
         }
@@ -74,6 +77,8 @@ pub(crate) struct Prepare {
     pub(crate) hold_on_initial_failure: bool,
     /// Whether the job's command becomes the wrapper with the command behind it.
     pub(crate) rewrite: bool,
+    /// Wrappers of the site's that run glexec's: a `USER_JOB_WRAPPER` may be one of these.
+    pub(crate) outer_wrappers: Vec<PathBuf>,
 }
 
 impl Default for Prepare {
@@ -84,6 +89,7 @@ impl Default for Prepare {
             retry_delay: 5,
             hold_on_initial_failure: true,
             rewrite: false,
+            outer_wrappers: Vec::new(),
         }
     }
 }
@@ -149,23 +155,16 @@ impl Default for Sandbox {
 /// Commands of `condor_chirp`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum By {
-    /// With the job's next update; needs CHIRP_DELAYED_UPDATE_PREFIX.
+    /// At once where the job has `WantRemoteUpdates` or `WantIOProxy`, else with its next update.
     #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// With the job's next update; needs `CHIRP_DELAYED_UPDATE_PREFIX`.
     #[serde(rename = "set_job_attr_delayed")]
     Delayed,
-    /// At once; needs WantIOProxy in the job.
+    /// At once; needs `WantRemoteUpdates = true` in the job.
     #[serde(rename = "set_job_attr")]
     Direct,
-}
-
-impl By {
-    /// As `condor_chirp` calls it.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Delayed => "set_job_attr_delayed",
-            Self::Direct => "set_job_attr",
-        }
-    }
 }
 
 impl Settings {
@@ -187,6 +186,10 @@ impl Settings {
             ("sandbox.directory", &self.sandbox.directory),
         ];
         paths.extend(programs.condor_chirp.as_ref().map(|path| ("programs.condor_chirp", path)));
+        let config_val = programs.condor_config_val.as_ref();
+        paths.extend(config_val.map(|path| ("programs.condor_config_val", path)));
+        let outer = &self.prepare.outer_wrappers;
+        paths.extend(outer.iter().map(|path| ("prepare.outer_wrappers", path)));
         if let Some((key, _)) = paths.iter().find(|(_, path)| !path.is_absolute()) {
             return Err(format!("{FILE}: {key} must be an absolute path"));
         }
@@ -240,6 +243,8 @@ mod tests {
             ("[attributes]\nprefix = \"\"", "attributes.prefix"),
             ("[prepare]\ntime_limit = 0", "time_limit"),
             ("[sandbox]\ndirectory = \"spool\"", "sandbox.directory"),
+            ("[programs]\ncondor_config_val = \"x\"", "programs.condor_config_val"),
+            ("[prepare]\nouter_wrappers = [\"/x\", \"y\"]", "prepare.outer_wrappers"),
             ("[sandbox]\nway = \"link\"", "link"),
             ("[exit]\nwait = 0", "exit.wait"),
         ] {
@@ -252,7 +257,9 @@ mod tests {
         let sample = include_str!("../../conf/condor/glexec-condor.toml");
         let written = parse(sample).unwrap();
         assert_eq!(format!("{written:?}"), format!("{:?}", parse("").unwrap()));
-        let all = sample.replace("\n#condor_chirp", "\ncondor_chirp");
-        assert!(parse(&all).unwrap().programs.condor_chirp.is_some());
+        let all = sample.replace("\n#condor_c", "\ncondor_c").replace("\n#outer", "\nouter");
+        let all = parse(&all).unwrap();
+        assert!(all.programs.condor_chirp.is_some() && all.programs.condor_config_val.is_some());
+        assert_eq!(all.prepare.outer_wrappers.len(), 1);
     }
 }

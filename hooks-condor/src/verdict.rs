@@ -2,7 +2,7 @@
 
 use crate::copy::CopyOutcome;
 use crate::dialect::{Ad, Attribute, Fate};
-use crate::settings::SignalExit;
+use crate::settings::{By, FILE, SignalExit};
 use adapter::{Held, Settlement};
 use contract::{
     ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, FOUND_NOT_EXECUTABLE, Fault,
@@ -101,7 +101,8 @@ fn nothing_ran(held: &Held) -> Option<String> {
 }
 
 /// Every attribute that there is.
-const ATTRIBUTES: [&str; 11] = [
+const ATTRIBUTES: [&str; 12] = [
+    "Run",
     "TargetUser",
     "TargetRC",
     "TargetSignal",
@@ -115,13 +116,60 @@ const ATTRIBUTES: [&str; 11] = [
     "Sandbox",
 ];
 
+/// Of which run of a job with this ad its attributes tell: one shadow is born for each.
+pub(crate) fn run_of(ad: &Ad) -> Option<Attribute> {
+    let born = ad.values("ShadowBday").next()?;
+    Some(Attribute::number("Run", born.parse().ok()?))
+}
+
+/// A command of `condor_chirp` (its manual page).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The queue has it at once.
+    Direct,
+    /// The queue has it with the job's next update: none comes where the job's output cannot be sent.
+    Delayed,
+}
+
+impl Way {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Direct => "set_job_attr",
+            Self::Delayed => "set_job_attr_delayed",
+        }
+    }
+
+    /// Without what it does not work.
+    pub(crate) const fn need(self) -> &'static str {
+        match self {
+            Self::Direct => "the job needs WantRemoteUpdates = true",
+            Self::Delayed => "CHIRP_DELAYED_UPDATE_PREFIX must admit it",
+        }
+    }
+}
+
+/// How a job with this ad is told, the best way first.
+pub(crate) fn ways(by: By, ad: &Ad) -> Vec<Way> {
+    let says = |name: &str| ad.values(name).all(|value| value.eq_ignore_ascii_case("true"));
+    let wants = |name: &str| ad.has(name) && says(name);
+    match by {
+        By::Direct => vec![Way::Direct],
+        // As the starter decides it: the first speaks for itself where it is there.
+        By::Auto if wants("WantRemoteUpdates") => vec![Way::Direct, Way::Delayed],
+        By::Auto if !ad.has("WantRemoteUpdates") && wants("WantIOProxy") => {
+            vec![Way::Direct, Way::Delayed]
+        }
+        By::Auto | By::Delayed => vec![Way::Delayed],
+    }
+}
+
 /// What a run tells, and what a run before it has told of itself alone: a job that was refused once
 /// and is done now would be held for ever.
 pub(crate) fn anew(told: Vec<Attribute>, ad: &Ad, prefix: &str) -> Vec<Attribute> {
     let is_told = |name: &str| told.iter().any(|attribute| attribute.name == name);
     let old = |name: &&str| !is_told(name) && ad.has(&format!("{prefix}{name}"));
     let stale: Vec<_> = ATTRIBUTES.into_iter().filter(old).map(Attribute::none).collect();
-    told.into_iter().chain(stale).collect()
+    stale.into_iter().chain(told).collect()
 }
 
 /// What a run tells the job's ad.
@@ -236,6 +284,15 @@ pub(crate) fn site_fault(node: &str, what: &str) -> Fate {
     )
 }
 
+/// A starter that would run the job by something else than glexec's wrapper.
+pub(crate) fn not_our_wrapper(node: &str, what: &str) -> Fate {
+    let sentence = format!(
+        "glexec on {node}: {what}; set `rewrite = true` in {FILE}, or let USER_JOB_WRAPPER be \
+         glexec-condor-wrapper in the configuration that is read last (202 wrapper)"
+    );
+    Fate::Hold(ADMIN_MUST_ACT, sentence)
+}
+
 /// A job that cannot be run by glexec alone: otherwise it must not run.
 pub(crate) fn not_by_glexec(node: &str, what: &str) -> Fate {
     let sentence = format!("glexec cannot run the job on {node}: {what} (201)");
@@ -253,6 +310,23 @@ pub(crate) fn pause(delay: Duration, n: u32, random: u32) -> Duration {
 mod tests {
     use super::*;
     use contract::ResourceUsage;
+
+    #[test]
+    fn the_queue_is_told_at_once_where_the_job_may() {
+        for (ad, direct) in [
+            ("", false),
+            ("WantRemoteUpdates = true\n", true),
+            ("WantIOProxy = true\n", true),
+            ("WantIOProxy = true\nWantRemoteUpdates = false\n", false),
+            ("WantRemoteUpdates = TRUE\nWantRemoteUpdates = false\n", false),
+        ] {
+            let ways = ways(By::Auto, &Ad::parse(ad));
+            assert_eq!(ways.first() == Some(&Way::Direct), direct, "{ad}");
+            assert_eq!(ways.last(), Some(&Way::Delayed), "{ad}");
+        }
+        assert_eq!(ways(By::Delayed, &Ad::parse("WantIOProxy = true\n")), [Way::Delayed]);
+        assert_eq!(ways(By::Direct, &Ad::default()), [Way::Direct]);
+    }
 
     const SEGV: Ending = Ending::Killed { signal: 11, core: false };
 
@@ -304,7 +378,7 @@ mod tests {
             "XTargetRC = 143\nxtargetsignal = 15\nXRefused = undefined\nTargetUser = \"a\"\n",
         );
         let told = || vec![Attribute::number("TargetRC", 0)];
-        assert_eq!(pairs(&anew(told(), &ad, "X")), ["TargetRC=0", "TargetSignal=undefined"]);
+        assert_eq!(pairs(&anew(told(), &ad, "X")), ["TargetSignal=undefined", "TargetRC=0"]);
         assert_eq!(pairs(&anew(told(), &Ad::default(), "X")), ["TargetRC=0"]);
         let all = [
             attributes(

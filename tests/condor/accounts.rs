@@ -160,7 +160,9 @@ fn has_too_many_runs(pool: &Pool) {
 /// The account is gone between rehearsal and run, as between two jobs that begin together. There
 /// is no rehearsal here, so that it always is.
 fn comes_again(pool: &Pool, config: &str) {
-    pool.reconfigure(&config.replace("/usr/libexec/glexec/glexec-condor-prepare", "/bin/true"));
+    let hook = "/usr/libexec/glexec/glexec-condor-prepare";
+    let one = config.replace(&format!("{hook}-transfer"), hook);
+    pool.reconfigure(&one.replace(hook, "/bin/true"));
     let occupant = occupied(pool);
     let id = submit(pool, "exit 7");
     let ad = pool.wait_for(id, |ad| ad.number("NumJobStarts") > Some(2) || ad.is_held(), LONG);

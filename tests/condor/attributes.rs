@@ -43,11 +43,14 @@ fn decides(pool: &Pool) {
 
     let ad = ran(pool, direct, ("exit 9", ""));
     assert_eq!((ad.number("ExitCode"), ad.get("SiteTargetRC")), (Some(9), None));
-    assert!(error(pool, &ad).contains("needs WantIOProxy = true"), "{}", error(pool, &ad));
+    assert!(error(pool, &ad).contains("needs WantRemoteUpdates"), "{}", error(pool, &ad));
 }
 
+/// Without the lines that let a job be told of more than HTCondor itself does.
 fn unadmitted(config: &str) -> String {
-    config.replace("CHIRP_DELAYED_UPDATE_PREFIX", "# CHIRP_DELAYED_UPDATE_PREFIX")
+    config
+        .replace("CHIRP_DELAYED_UPDATE_PREFIX", "# CHIRP_DELAYED_UPDATE_PREFIX")
+        .replace("    DEFAULT WantRemoteUpdates true\n", "")
 }
 
 #[test]
@@ -89,4 +92,42 @@ fn the_ad_is_the_last_runs() {
 #[test]
 fn the_ad_is_the_last_runs_with_a_pilot() {
     runs_twice(&HOOKED_PILOT.get());
+}
+
+/// The job's output cannot be sent: no update comes from its starter any more.
+fn outlive_the_output(pool: &Pool) {
+    let lines = "arguments = \"-c 'exit 7'\"\ntransfer_output_files = never-made";
+    let id = pool.submit("pilot", &job("payload1", lines));
+    let ad = done(pool, id);
+    assert!(ad.is_held(), "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(ad.number("HoldReasonCode"), Some(12), "{ad:?}");
+    assert_eq!(ad.number("GlexecTargetRC"), Some(7), "{:?}", all(&ad));
+    assert_eq!(ad.get("GlexecEpilogue"), Some("ok"), "{:?}", all(&ad));
+    let refused = pool.submit("pilot", &job("payload1", lines).replace("/bin/sh", "/etc/passwd"));
+    let ad = done(pool, refused);
+    assert!(ad.is_held(), "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(ad.number("GlexecRefusedCode"), Some(201), "{ad:?}");
+    let sentence = ad.get("GlexecRefusedSentence").unwrap_or_default();
+    assert!(sentence.contains("may not be executed"), "{:?}", all(&ad));
+}
+
+#[test]
+fn attributes_outlive_a_failed_transfer_of_the_output() {
+    outlive_the_output(&HOOKED_ROOT.get());
+}
+
+#[test]
+fn attributes_outlive_a_failed_transfer_of_the_output_with_a_pilot() {
+    outlive_the_output(&HOOKED_PILOT.get());
+}
+
+/// A job that was refused on one machine, and then runs on one that has no glexec.
+#[test]
+fn a_refusal_of_another_run_holds_no_job() {
+    let pool = Pool::root(include_str!("../../conf/condor/60-glexec-access-point.config"));
+    let refused = "+GlexecRefused = \"not-listed\"\n+GlexecRefusedCode = 203\n+GlexecRun = 1";
+    let lines = format!("arguments = \"-c 'exit 7'\"\n{refused}");
+    let ad = done(&pool, pool.submit("pilot", &job("payload1", &lines)));
+    assert!(ad.is_completed(), "{ad:?}\n{}", pool.diagnosis());
+    assert_eq!(ad.number("ExitCode"), Some(7), "{ad:?}");
 }

@@ -289,3 +289,29 @@ fn a_copy_of_a_run_long_dead_is_removed_with_the_next_and_a_living_one_is_not() 
     pool.wait_for(id, harness::Ad::is_removed, LONG);
     no_copy_stays(&pool);
 }
+
+/// A job on a shared file system begins where it was submitted, or not at all: its account's home is
+/// the next job's, too.
+#[test]
+fn a_job_whose_directory_is_closed_to_its_account_is_refused() {
+    let pool = ROOT.get();
+    let begun = |directory: &str| {
+        let text = job("payload1", "arguments = \"-c 'pwd; echo x > made; exit 7'\"")
+            .replace("should_transfer_files = YES\n", "should_transfer_files = NO\n")
+            .replace("when_to_transfer_output = ON_EXIT\n", "")
+            + &format!("initialdir = {directory}\n");
+        done(&pool, pool.submit("pilot", &text))
+    };
+    pool.directory("/srv/closed", (accounts::PILOT, accounts::PILOT), 0o700);
+    let ad = begun("/srv/closed");
+    assert!(ad.is_held(), "{ad:?}\n{}", pool.diagnosis());
+    let reason = ad.get("HoldReason").unwrap_or_default();
+    assert!(reason.contains("begin in /srv/closed, closed to its account"), "{reason}");
+    assert_eq!(ad.number("HoldReasonSubCode"), Some(202), "{ad:?}");
+    let listed = pool.shell("root", "ls /home/payload1/made");
+    assert!(!listed.status.success(), "it ran in the account's home");
+    pool.directory("/srv/closed", (accounts::PILOT, accounts::PILOT), 0o777);
+    let ad = begun("/srv/closed");
+    assert_eq!(ad.number("ExitCode"), Some(7), "{ad:?}\n{}", pool.diagnosis());
+    no_copy_stays(&pool);
+}

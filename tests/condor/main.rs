@@ -5,6 +5,7 @@ mod accounts;
 mod again;
 mod attributes;
 mod copied;
+mod glidein;
 mod hostile;
 mod jobs;
 mod kills;
@@ -32,8 +33,16 @@ static HOOKED_PILOT: SharedPool =
 /// after these. And a queue that looks after its jobs every second.
 const OURS: &str = "MACHINE_RESOURCE_SEATS = 5\nPERIODIC_EXPR_INTERVAL = 1\n";
 
-pub(crate) const ROOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec.config");
-pub(crate) const PILOTS_CONFIG: &str = include_str!("../../conf/condor/50-glexec-pilot.config");
+/// Machine and access point are one here.
+pub(crate) const ROOTS_CONFIG: &str = concat!(
+    include_str!("../../conf/condor/50-glexec.config"),
+    include_str!("../../conf/condor/60-glexec-access-point.config")
+);
+/// The same lines for the pilot's daemons and for those beside it.
+pub(crate) const PILOTS_CONFIG: &str = concat!(
+    include_str!("../../conf/condor/50-glexec-pilot.config"),
+    include_str!("../../conf/condor/60-glexec-access-point.config")
+);
 
 /// The site's epilogue: looks around for the tests, and calls ours as docs/htcondor.md says.
 const EPILOGUE: &str = "#!/bin/sh

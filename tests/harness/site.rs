@@ -24,7 +24,7 @@ pub const CONFIG: &str = "/etc/glexec.toml";
 /// Where the adapters are installed.
 pub const LIBEXEC: &str = "/usr/libexec/glexec";
 /// The adapters.
-const HOOKS: [&str; 15] = [
+const HOOKS: [&str; 16] = [
     "glexec-slurm-task",
     "glexec-slurm-prolog",
     "glexec-slurm-epilog",
@@ -37,6 +37,7 @@ const HOOKS: [&str; 15] = [
     "glexec-condor-wrapper",
     "glexec-condor-copy",
     "glexec-condor-prepare",
+    "glexec-condor-prepare-transfer",
     "glexec-condor-exit",
     "glexec-condor-exit-stay",
     "glexec-condor-record",

@@ -621,7 +621,9 @@ fn ask(row: &Row, site: &Site) -> Told {
     let prolog = ["UID", "GID"]
         .into_iter()
         .fold(prolog, |call, id| call.env(&format!("SLURM_JOB_{id}"), "42001"));
-    let prepare = site.shell(&format!("exec {LIBEXEC}/glexec-condor-prepare"));
+    // No starter calls it here, whose wrapper it would ask for.
+    site.file("/etc/glexec-condor.toml", "[prepare]\nrewrite = true\n", 0o644);
+    let prepare = site.shell(&format!("exec {LIBEXEC}/glexec-condor-prepare-transfer"));
     Told {
         run,
         log,

@@ -1,4 +1,4 @@
-//! PREPARE_JOB and PREPARE_JOB_BEFORE_TRANSFER: whether glexec would run the job.
+//! PREPARE_JOB: whether glexec would run the job.
 
 fn main() -> std::process::ExitCode {
     std::process::ExitCode::from(hooks_condor::prepare())

@@ -103,6 +103,7 @@ impl<'a> Task<'a> {
             let held = directory.try_clone()?;
             let held = Flock::lock(held, FlockArg::LockSharedNonblock).ok();
             unpack(directory.as_fd(), &mut BufReader::new(&self.line), Rules::default())?;
+            self.enter()?;
             Ok(held)
         });
         match unpacked {
@@ -114,14 +115,21 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Goes where the job begins: into the copy, or where HTCondor has put it. A job that began elsewhere
+    /// would find none of its files by their names, and leave its output where nobody looks for it.
+    fn enter(&self) -> io::Result<()> {
+        let begin = self.directory.as_os_str();
+        let begin = moved(begin, self.scratch, self.place).unwrap_or_else(|| begin.to_owned());
+        env::set_current_dir(&begin).map_err(|error| {
+            let begin = begin.to_string_lossy();
+            io::Error::other(format!(
+                "the job would begin in {begin}, closed to its account: {error}"
+            ))
+        })
+    }
+
     /// Runs the command until it ends.
     fn run(&self) -> Ending {
-        if let Some(directory) = moved(self.directory.as_os_str(), self.scratch, self.place) {
-            // The job finds its files by their names.
-            if let Err(error) = env::set_current_dir(&directory) {
-                complain(&format!("{}: {error}", directory.to_string_lossy()));
-            }
-        }
         let _ = SigSet::all().thread_block();
         let there = |word: &OsStr| moved(word, self.scratch, self.place);
         let or_same = |word: &OsString| there(word).unwrap_or_else(|| word.clone());

@@ -4,14 +4,16 @@ use super::{LONGEST_AD, complain, scratch};
 use crate::chirp::{self, Chirp};
 use crate::dialect::{self, Ad, Attribute};
 use crate::record::{self, Record};
-use crate::settings::{Settings, seconds};
+use crate::settings::{FILE, Settings, seconds};
 use crate::verdict;
-use adapter::settle;
+use adapter::{Log, Settlement, Urgency, settle};
 use contract::Ending;
 use nix::unistd::{Pid, getppid};
 use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
+
+const LOG: Log = Log::new("glexec-condor-exit");
 
 /// `JOB_EXIT`: what the job still owes is settled before its sandbox goes. Never a failure.
 pub fn exit() -> u8 {
@@ -46,6 +48,14 @@ fn settle_and_tell() {
     }
 }
 
+/// Whether there was a job, and nobody ended it: one that was refused before has no code, and one that
+/// was killed has perhaps not come as far as its wrapper.
+fn ended_by_itself() -> bool {
+    let code = ["_CONDOR_MAINJOB_EXIT_CODE", "_CONDOR_MAINJOB_EXIT_SIGNAL"];
+    let ended = code.iter().any(|name| std::env::var_os(name).is_some());
+    ended && std::env::args_os().nth(1).is_some_and(|word| word == "exit")
+}
+
 fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
     let keys = [dialect::key_word(scratch.as_os_str())];
     let settled = settle(&settings.programs.glexec, &keys, seconds(settings.exit.wait));
@@ -54,6 +64,7 @@ fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
         None
     });
     chirp::take_back();
+    let marked = record::take_mark(scratch);
     if settlement.is_none() {
         complain("glexec has not said what the job owes; a sweep will pay it");
     }
@@ -69,5 +80,16 @@ fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
         before = ad;
     }
     told.extend(verdict::settled(settlement).map(|word| Attribute::text("Epilogue", word)));
+    let is_nothing = settlement.is_some_and(|settled| settled == Settlement::default());
+    if !marked && told.is_empty() && is_nothing && ended_by_itself() {
+        let shown = dialect::short(scratch).display();
+        let sentence = format!(
+            "{shown}: the job has run without glexec, as the starter's user and with no epilogue: \
+             look at USER_JOB_WRAPPER, or set `rewrite = true` in {FILE}"
+        );
+        LOG.say(Urgency::Error, &sentence);
+        complain(&sentence);
+        told.push(Attribute::text("Result", "not-by-glexec"));
+    }
     Chirp::after_a_run(before).tell(settings, told);
 }

@@ -4,6 +4,7 @@ use super::{LONGEST_AD, node, scratch};
 use crate::copy;
 use crate::dialect::{self, Ad, Fate};
 use crate::settings::{Prepare, Settings, Way, seconds};
+use crate::starters_wrapper;
 use crate::unsupported::{self, Starter};
 use crate::verdict::{self, Admission};
 use adapter::rehearse;
@@ -17,18 +18,34 @@ use std::time::{Duration, Instant, SystemTime};
 /// A rehearsal reads files, and at most asks the account helper.
 const REHEARSAL: Duration = Duration::from_secs(20);
 
-/// `PREPARE_JOB` and `PREPARE_JOB_BEFORE_TRANSFER`: whether glexec would run the job. The starter
-/// reads stdout for attributes: nothing else is written there.
+/// When the starter asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// `PREPARE_JOB_BEFORE_TRANSFER`: the job's files are not here yet.
+    BeforeTransfer,
+    /// `PREPARE_JOB`: all is there, and the job comes next.
+    BeforeJob,
+}
+
+/// `PREPARE_JOB`: whether glexec would run the job. The starter reads stdout for attributes: nothing
+/// else is written there.
 pub fn prepare() -> u8 {
+    answer(When::BeforeJob)
+}
+
+/// `PREPARE_JOB_BEFORE_TRANSFER`: the same, before a plug-in of the job's fetches anything. The job's
+/// command is not here yet, so it is not rewritten.
+pub fn prepare_transfer() -> u8 {
+    answer(When::BeforeTransfer)
+}
+
+fn answer(when: When) -> u8 {
     let prepared = match (Settings::read(), read_ad(std::io::stdin().lock())) {
         (Err(sentence), _) => Err(verdict::site_fault(&node(), &sentence)),
         (_, None) => Err(verdict::not_by_glexec(&node(), "its ad cannot be read to its end")),
         (Ok(settings), Some(ad)) => match beside(&ad).or_else(|| admit(&settings, &ad)) {
             Some(fate) => Err(fate),
-            None if settings.prepare.rewrite => {
-                rewritten(&settings, &ad).map_err(|what| verdict::not_by_glexec(&node(), &what))
-            }
-            None => Ok(String::new()),
+            None => routed(&settings, &ad, when),
         },
     };
     // A starter that is too old to know HookStatusCode holds the job by the exit code.
@@ -36,6 +53,20 @@ pub fn prepare() -> u8 {
     match std::io::stdout().write_all(out.as_bytes()) {
         Ok(()) => code,
         Err(_) => ADMIN_MUST_ACT,
+    }
+}
+
+/// What makes the job go through glexec's wrapper; nothing where the starter's `USER_JOB_WRAPPER` does.
+fn routed(settings: &Settings, ad: &Ad, when: When) -> Result<String, Fate> {
+    if !settings.prepare.rewrite {
+        let ours = starters_wrapper::is_ours(settings).map(|()| String::new());
+        return ours.map_err(|what| verdict::not_our_wrapper(&node(), &what));
+    }
+    match when {
+        When::BeforeTransfer => Ok(String::new()),
+        When::BeforeJob => {
+            rewritten(settings, ad).map_err(|what| verdict::not_by_glexec(&node(), &what))
+        }
     }
 }
 
@@ -122,7 +153,9 @@ fn rewritten(settings: &Settings, ad: &Ad) -> Result<String, String> {
     let path = Path::new(&command);
     let sent = scratch().zip(path.file_name()).map(|(scratch, name)| scratch.join(name));
     let sent = sent.filter(|sent| sent.is_file());
-    let path = sent.or_else(|| (path.is_absolute() && path.is_file()).then(|| path.to_owned()));
+    // A file of this machine that has the name of one that should have been sent is another one.
+    let here = || dialect::runs_a_file_of_this_machine(ad) && path.is_absolute() && path.is_file();
+    let path = sent.or_else(|| here().then(|| path.to_owned()));
     let path = path.and_then(|path| path.into_os_string().into_string().ok());
     let path = path.ok_or_else(|| format!("its command {command:?} is not there"))?;
     dialect::rewritten(ad, wrapper, &path)
@@ -142,9 +175,16 @@ mod tests {
     #[test]
     fn a_command_that_is_not_there_is_not_rewritten() {
         let settings = Settings::default();
+        let own = "TransferExecutable = false\n";
         for ad in ["", "Cmd = 7\n", "Cmd = \"sub/x\"\n", "Cmd = \"/no/such\"\n"] {
-            assert!(rewritten(&settings, &Ad::parse(ad)).is_err(), "{ad}");
+            assert!(rewritten(&settings, &Ad::parse(&format!("{ad}{own}"))).is_err(), "{ad}");
         }
-        assert!(rewritten(&settings, &Ad::parse("Cmd = \"/bin/sh\"\n")).is_ok());
+        let ad = "Cmd = \"/bin/sh\"\n";
+        assert!(rewritten(&settings, &Ad::parse(&format!("{ad}{own}"))).is_ok());
+        let shared = "ShouldTransferFiles = \"NO\"\n";
+        assert!(rewritten(&settings, &Ad::parse(&format!("{ad}{shared}"))).is_ok());
+        // The job's own /bin/sh should have been sent.
+        let sent = "ShouldTransferFiles = \"YES\"\n";
+        assert!(rewritten(&settings, &Ad::parse(&format!("{ad}{sent}"))).is_err());
     }
 }

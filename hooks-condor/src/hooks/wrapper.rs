@@ -18,14 +18,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 /// `USER_JOB_WRAPPER`: runs the command by glexec and ends as it ended.
-pub fn wrapper(words: Vec<OsString>) -> ! {
+pub fn wrapper(mut words: Vec<OsString>) -> ! {
     let settings = Settings::read().unwrap_or_else(|sentence| {
         not_run(&format!("{}: {sentence}; tell the site (202)", node()));
-        end_as(Ending::Exited(ADMIN_MUST_ACT))
+        end(Ending::Exited(ADMIN_MUST_ACT))
     });
+    // A job that was rewritten, where USER_JOB_WRAPPER is this program, too.
+    let own = words.iter().take_while(|word| *word == settings.programs.wrapper.as_os_str());
+    words.drain(..own.count());
     if words.is_empty() {
         complain("usage: glexec-condor-wrapper COMMAND [ARG...]");
-        end_as(Ending::Exited(CALLER_MUST_ACT));
+        end(Ending::Exited(CALLER_MUST_ACT));
     }
     // Now: while it runs the sandbox is the payload's.
     let chirp = Chirp::before_a_run();
@@ -44,9 +47,17 @@ pub fn wrapper(words: Vec<OsString>) -> ! {
             let reason = Attribute::text("Refused", "not-started");
             let told = vec![reason, Attribute::number("RefusedCode", ADMIN_MUST_ACT.into())];
             chirp.tell(&settings, told);
-            end_as(Ending::Exited(ADMIN_MUST_ACT))
+            end(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
+}
+
+/// The job ends. That it went through this program the hook after it is told by a mark.
+fn end(ending: Ending) -> ! {
+    if let Some(error) = scratch().and_then(|scratch| record::mark(&scratch).err()) {
+        complain(&format!("the hook after the job will miss this run: {error}"));
+    }
+    end_as(ending)
 }
 
 /// The sandbox sets out, where the site has it copied.
@@ -54,7 +65,7 @@ fn copying(settings: &Settings) -> Option<SandboxCopy> {
     let scratch = scratch().filter(|_| settings.sandbox.way == Way::Copy)?;
     let copied = SandboxCopy::begin(settings, &scratch).unwrap_or_else(|sentence| {
         not_run(&format!("{}: {sentence} (202)", node()));
-        end_as(Ending::Exited(ADMIN_MUST_ACT))
+        end(Ending::Exited(ADMIN_MUST_ACT))
     });
     Some(copied)
 }
@@ -84,23 +95,23 @@ fn held<'a>(
 
 /// glexec has ended: everybody is told, and the job ends.
 fn ended(settings: &Settings, held: &Held, chirp: &Chirp, outcome: Option<&CopyOutcome>) -> ! {
-    let end = verdict::job(held, settings.wrapper.signal_exit, outcome);
+    let job_end = verdict::job(held, settings.wrapper.signal_exit, outcome);
     // The stream has said it all; what is left would be taken for the job's output.
     scratch().and_then(|scratch| record::take(&scratch));
     chirp.tell(settings, verdict::attributes(held, outcome));
-    match &end.not_run {
+    match &job_end.not_run {
         Some(why) => not_run(&format!("glexec on {}: {why}", node())),
         // With a file of the payload's the job would go back to the queue, again and again.
         None => forget_failure(),
     }
-    if let Some(sentence) = &end.sentence {
+    if let Some(sentence) = &job_end.sentence {
         complain(sentence);
     }
     match outcome {
         Some(CopyOutcome::Back(left)) if !left.is_nothing() => complain(&left.to_string()),
         _ => {}
     }
-    end_as(end.ending)
+    end(job_end.ending)
 }
 
 /// Where the payload did not run the starter is told by its own file, so that the job goes back

@@ -1,0 +1,5 @@
+//! PREPARE_JOB_BEFORE_TRANSFER: whether glexec would run the job.
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(hooks_condor::prepare_transfer())
+}
