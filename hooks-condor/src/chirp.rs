@@ -36,6 +36,11 @@ impl Chirp {
         Self { before: job_ad(), own: own_copy() }
     }
 
+    /// The job's ad, as it was then.
+    pub(crate) const fn ad(&self) -> &Ad {
+        &self.before
+    }
+
     /// With the files as they are, for a job that had this ad.
     pub(crate) fn after_a_run(before: Ad) -> Self {
         Self { before, own: None }

@@ -194,6 +194,30 @@ pub(crate) fn own_of_glexec(ad: &Ad) -> Vec<(OsString, OsString)> {
     own.map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value))).collect()
 }
 
+/// The names of the variables that are the job's own, with blanks between them: what its ad sets, and its
+/// proxy where it has one. A starter may give a job its own environment besides, a pilot's with all
+/// that is the pilot's alone.
+pub(crate) fn jobs_own(ad: &Ad) -> OsString {
+    let text = ad.text("Environment").unwrap_or_default();
+    let all = crate::legacy::parse(text.as_bytes()).unwrap_or_default();
+    let mut names: Vec<Vec<u8>> = all.into_keys().collect();
+    // The older syntax: entries with one byte between them.
+    let delimiter = ad.text("EnvDelim").and_then(|text| text.bytes().next()).unwrap_or(b';');
+    let old = ad.text("Env").unwrap_or_default();
+    let old = old.as_bytes().split(|byte| *byte == delimiter);
+    names.extend(
+        old.filter_map(|entry| entry.split(|byte| *byte == b'=').next().map(<[u8]>::to_vec)),
+    );
+    if ad.has("x509userproxy") {
+        names.push(b"X509_USER_PROXY".to_vec());
+    }
+    // The starter's word, which no list of the site's can have: other variables of python's lead it to
+    // files.
+    names.push(b"PYTHON_CPU_COUNT".to_vec());
+    names.retain(|name| !name.is_empty() && !name.contains(&b' '));
+    OsString::from_vec(names.join(&b' '))
+}
+
 /// The `KEY=VALUE` by which glexec finds the runs of this job.
 pub(crate) fn key_word(scratch: &OsStr) -> OsString {
     let mut word = OsString::from(format!("{KEY}="));
@@ -248,6 +272,20 @@ mod tests {
         assert!(own_of_glexec(&Ad::parse("Environment = \"'open\"\n")).is_empty());
     }
     use proptest::prelude::*;
+
+    #[test]
+    fn the_jobs_own_variables_are_named_in_either_syntax() {
+        for (ad, names) in [
+            ("Environment = \"A=1 'B=a b' LD_PRELOAD=/x\"\n", "A B LD_PRELOAD PYTHON_CPU_COUNT"),
+            ("Env = \"A=1;B=2\"\n", "A B PYTHON_CPU_COUNT"),
+            ("Env = \"A=1|B=;\"\nEnvDelim = \"|\"\n", "A B PYTHON_CPU_COUNT"),
+            ("x509userproxy = \"/home/other/p\"\n", "X509_USER_PROXY PYTHON_CPU_COUNT"),
+            ("Environment = \"'open\"\n", "PYTHON_CPU_COUNT"),
+            ("", "PYTHON_CPU_COUNT"),
+        ] {
+            assert_eq!(jobs_own(&Ad::parse(ad)), *names, "{ad}");
+        }
+    }
 
     #[test]
     fn the_starters_own_is_known_and_the_jobs_is_not() {

@@ -45,8 +45,9 @@ fn a_jobs_environment_brings_no_code_of_its_own_to_the_pilot() {
     let id = pool.submit("pilot", &text);
     let ad = done(&pool, id);
     assert_eq!(ad.number("ExitCode"), Some(7), "{ad:?}\n{}", pool.diagnosis());
-    // The loader of a program that is not static would complain.
-    assert_eq!(pool.read(&format!("/home/pilot/err.{id}")), "");
+    // The loader of a program that is not static complains: the payload's own, and no other.
+    let said = pool.read(&format!("/home/pilot/err.{id}"));
+    assert_eq!(said.matches("evil.so").count(), 1, "{said}");
 }
 
 fn is_held(pool: &Pool, ad: &Ad, words: &str) {

@@ -1,6 +1,6 @@
 //! What becomes of jobs whose wrapper and hooks are glexec's, with the files of conf/condor.
 
-use crate::{HOOKED_PILOT, HOOKED_ROOT, PILOTS_CONFIG, with_hooks};
+use crate::{HOOKED_PILOT, HOOKED_ROOT, PILOTS_CONFIG, ROOTS_CONFIG, with_hooks};
 use harness::{Ad, JobId, Pool};
 use std::time::Duration;
 
@@ -95,4 +95,33 @@ fn deaths_by_signals_are_in_the_ad() {
 #[test]
 fn deaths_by_signals_are_in_the_ad_with_a_pilot() {
     signals(&HOOKED_PILOT.get());
+}
+
+/// What the submitter wrote reaches the payload, as without glexec; what only the starter knows does not.
+fn has_its_own_environment(pool: &Pool) {
+    let script = "echo $FOO; echo $PATH; echo $LD_LIBRARY_PATH; echo $OMP_NUM_THREADS; \
+                  echo $PYTHON_CPU_COUNT; echo ${SITE_SECRET-none}; echo $HOME; env | grep -c INHERIT";
+    let text = job("payload1", &format!("arguments = \"-c '{script}'\"")).replace(
+        "environment = \"",
+        "environment = \"FOO='a b' PATH=/opt/mine:/usr/bin:/bin LD_LIBRARY_PATH=/opt/mine HOME=/evil ",
+    );
+    let id = pool.submit("pilot", &text);
+    let ad = done(pool, id);
+    let said = pool.read(&format!("/home/pilot/out.{id}"));
+    let want =
+        ["a b", "/opt/mine:/usr/bin:/bin", "/opt/mine", "1", "1", "none", "/home/payload1", "0"];
+    assert_eq!(said.lines().collect::<Vec<_>>(), want, "{ad:?}\n{}", pool.diagnosis());
+}
+
+/// Beside what a job brings, what a pilot's start-up may have put there.
+const STARTERS: &str = "STARTER_JOB_ENVIRONMENT = \"SITE_SECRET=x\"\n";
+
+#[test]
+fn a_jobs_own_environment_is_its_payloads() {
+    has_its_own_environment(&with_hooks(Pool::root(&format!("{ROOTS_CONFIG}{STARTERS}"))));
+}
+
+#[test]
+fn a_jobs_own_environment_is_its_payloads_with_a_pilot() {
+    has_its_own_environment(&with_hooks(Pool::pilot(&format!("{PILOTS_CONFIG}{STARTERS}"))));
 }

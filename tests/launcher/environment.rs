@@ -296,3 +296,34 @@ fn the_environment_does_not_change_what_glexec_itself_does() {
     let plain = site.program([GLEXEC, "actor", "exit", "3"]).run();
     assert_eq!(plain.log.len(), 2 * lines, "the log is as long without them: {:#?}", plain.log);
 }
+
+#[test]
+fn a_jobs_own_variables_are_the_payloads_and_never_the_epilogues() {
+    let own = "job_environment = \"all\"\nepilogue_environment = \"own\"";
+    let site = Site::with_epilogue(own);
+    let mine = ["LD_LIBRARY_PATH=/sw/lib", "PYTHONPATH=/sw", "BASH_ENV=/sw/rc"];
+    let call = |site: &Site, names: &str| {
+        let call = site.glexec(["actor", "look"]).env("PILOT_SECRET", "x").env("HOME", "/evil");
+        let call = mine.iter().fold(call, |call, entry| call.raw_env(*entry));
+        call.env("GLEXEC_JOB_ENVIRONMENT", names).run().look().environment
+    };
+    let static_glexec = harness::flavour() == "musl";
+    let kept = |entry: &&&str| static_glexec || !entry.starts_with("LD_");
+    let mine_kept: Vec<&str> = mine.iter().filter(kept).copied().collect();
+    let names = "LD_LIBRARY_PATH PYTHONPATH BASH_ENV HOME";
+    assert_eq!(sorted(call(&site, names)), with_plain(&mine_kept));
+    let every = call(&site, "*");
+    assert!(every.contains(&"PILOT_SECRET=x".to_owned()), "{every:?}");
+    assert!(every.contains(&"HOME=/home/payload1".to_owned()), "{every:?}");
+    for saw in site.epilogues() {
+        let beside = besides_what_it_is_told(&saw);
+        assert!(!beside.iter().any(|entry| entry.contains("/sw") || entry.contains("SECRET")));
+    }
+    // The caller says what is the job's; the site says whether that counts.
+    site.settings("");
+    assert_eq!(sorted(call(&site, names)), with_plain(&[]));
+    let site = Site::with_epilogue("job_environment = \"all\"");
+    let ran = site.glexec(["true"]).with_status().run();
+    ran.stopped(contract::Reason::ConfigMalformed);
+    assert!(ran.log.iter().any(|line| line.contains("epilogue_environment")), "{ran:#?}");
+}

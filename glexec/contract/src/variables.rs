@@ -10,6 +10,9 @@ pub const TARGET_USER: &str = "GLEXEC_TARGET_USER";
 pub const ID: &str = "GLEXEC_ID";
 /// The payload's TMPDIR; an absolute path.
 pub const TMPDIR: &str = "GLEXEC_TMPDIR";
+/// Which of the caller's variables are the job's own: names with blanks between them, or `*` for all.
+/// The payload gets those where the site says `job_environment = "all"`, and never this one.
+pub const JOB_ENVIRONMENT: &str = "GLEXEC_JOB_ENVIRONMENT";
 /// The caller's credential, for gLExec 0.9.
 pub const CLIENT_CERT: &str = "GLEXEC_CLIENT_CERT";
 /// Where gLExec 0.9 leaves the payload's credential.

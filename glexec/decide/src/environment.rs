@@ -1,9 +1,9 @@
 //! What of the caller's environment a payload may see.
 
-use super::config::{Config, Kept};
+use super::config::{Config, JobEnvironment, Kept};
 use super::facts::Account;
 use super::names::never_kept;
-use contract::variables::{EPILOGUE_PREFIX, PREFIX, TMPDIR};
+use contract::variables::{EPILOGUE_PREFIX, JOB_ENVIRONMENT, PREFIX, TMPDIR};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -89,31 +89,71 @@ pub fn of_account(account: &Account) -> Vec<CString> {
     .collect()
 }
 
-const OURS: [&[u8]; 6] = [b"HOME", b"USER", b"LOGNAME", b"SHELL", b"PATH", b"TMPDIR"];
+/// Nobody else's is the payload's; nor PATH, unless it is the job's own.
+const TARGETS: [&[u8]; 5] = [b"HOME", b"USER", b"LOGNAME", b"SHELL", b"TMPDIR"];
 
-/// The payload's environment: allowed names of the caller's, then the target's own.
+/// What the caller says is the job's own.
+///
+/// The caller chooses the payload's command and its words, so it gains nothing by what it tells the
+/// payload's loader or shell. It would by telling it to what is not the payload: so such variables
+/// need an epilogue that has none of them.
+enum JobsOwn<'e> {
+    All,
+    /// In their order.
+    Named(Vec<&'e [u8]>),
+}
+
+impl<'e> JobsOwn<'e> {
+    fn read(environ: &'e Environ, rule: JobEnvironment) -> Self {
+        let said = environ.get(JOB_ENVIRONMENT).filter(|_| rule == JobEnvironment::All);
+        match said {
+            Some(b"*") => Self::All,
+            said => {
+                let mut names: Vec<_> = said.unwrap_or_default().split(|b| *b == b' ').collect();
+                names.sort_unstable();
+                Self::Named(names)
+            }
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.binary_search(&name).is_ok(),
+        }
+    }
+}
+
+/// The payload's environment: what of the caller's is allowed or the job's own, then the target's.
 pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CString> {
+    let own = JobsOwn::read(environ, config.job_environment);
     let kept = environ.entries.iter().filter(|variable| {
         let (name, value) = (variable.name(), variable.value());
-        !OURS.contains(&name) && is_allowed(name, &config.preserve) && is_harmless(name, value)
+        if TARGETS.contains(&name)
+            || name == JOB_ENVIRONMENT.as_bytes()
+            || name.starts_with(EPILOGUE_PREFIX.as_bytes())
+        {
+            return false;
+        }
+        let listed = || name != b"PATH" && is_allowed(name, &config.preserve);
+        own.has(name) || (listed() && is_harmless(name, value))
     });
     let mut out: Vec<CString> = kept.map(|variable| variable.entry.clone()).collect();
     out.extend(of_account(account));
-    out.extend(entry(b"PATH", config.path.as_bytes()));
+    if !out.iter().any(|entry| entry.as_bytes().starts_with(b"PATH=")) {
+        out.extend(entry(b"PATH", config.path.as_bytes()));
+    }
     let tmpdir = environ.get(TMPDIR).filter(|dir| dir.starts_with(b"/"));
     out.extend(tmpdir.and_then(|dir| entry(b"TMPDIR", dir)));
     out
 }
 
 fn is_allowed(name: &[u8], preserve: &[Kept]) -> bool {
-    if name.starts_with(EPILOGUE_PREFIX.as_bytes()) || never_kept(name) {
-        return false;
-    }
-    name.starts_with(PREFIX.as_bytes())
-        || preserve.iter().any(|kept| match kept {
-            Kept::Name(listed) => listed.as_bytes() == name,
-            Kept::Prefix(prefix) => name.starts_with(prefix.as_bytes()),
-        })
+    let is_listed = |kept: &Kept| match kept {
+        Kept::Name(listed) => listed.as_bytes() == name,
+        Kept::Prefix(prefix) => name.starts_with(prefix.as_bytes()),
+    };
+    !never_kept(name) && (name.starts_with(PREFIX.as_bytes()) || preserve.iter().any(is_listed))
 }
 
 /// Values that a shell, a formatter or a path lookup of the payload would be fooled by
@@ -141,8 +181,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn composed(raw: &[&str], preserve: &str) -> Vec<String> {
+        with_rule(raw, &format!("preserve_env_variables = [{preserve}]"))
+    }
+
+    fn with_rule(raw: &[&str], lines: &str) -> Vec<String> {
         let raw = raw.iter().map(|e| CString::new(*e).unwrap()).collect();
-        let text = format!("[glexec]\npreserve_env_variables = [{preserve}]\n");
+        let text = format!("[glexec]\n{lines}\n");
         let config = Config::parse(text.as_bytes(), Syntax::Toml).unwrap();
         let account = Account {
             name: "p1".to_owned(),
@@ -155,7 +199,7 @@ mod tests {
         out.into_iter().map(|e| e.into_string().unwrap()).collect()
     }
 
-    const TARGETS: [&str; 5] = [
+    const OF_TARGET: [&str; 5] = [
         "HOME=/home/p1",
         "USER=p1",
         "LOGNAME=p1",
@@ -180,7 +224,7 @@ mod tests {
             "A=2",
         ];
         let mut want = vec!["A=1", "GLEXEC_X=3"];
-        want.extend(TARGETS);
+        want.extend(OF_TARGET);
         assert_eq!(composed(&hostile, "\"A\", \"HOME\""), want);
     }
 
@@ -196,16 +240,47 @@ mod tests {
         ];
         let names = "\"FOO\",\"LANG\",\"TERM\",\"TZ\",\"LC_*\",\"COLORTERM\"";
         let mut want = vec!["COLORTERM=truecolor"];
-        want.extend(TARGETS);
+        want.extend(OF_TARGET);
         assert_eq!(composed(&raw, names), want);
         for zone in ["/tmp/evil", "Europe/../../../tmp/evil", "%s"] {
-            assert_eq!(composed(&[&format!("TZ={zone}")], names), TARGETS, "{zone}");
+            assert_eq!(composed(&[&format!("TZ={zone}")], names), OF_TARGET, "{zone}");
         }
         let fine = composed(&["TZ=Europe/Amsterdam", "LANG=C.UTF-8"], names);
         assert_eq!(
             fine.get(..2),
             Some(&["TZ=Europe/Amsterdam".to_owned(), "LANG=C.UTF-8".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn what_is_the_jobs_own_passes_as_it_is_where_the_site_says_so() {
+        let all = "job_environment = \"all\"";
+        let raw = [
+            "LD_LIBRARY_PATH=/sw",
+            "F=() { :;}",
+            "PATH=/sw/bin",
+            "HOME=/evil",
+            "USER=evil",
+            "TMPDIR=/evil",
+            "GLEXEC_EPILOG_TARGET_RC=0",
+            "OTHER=1",
+            "GLEXEC_NOTE=1",
+        ];
+        let with = |names: &str, lines: &str| {
+            let named = format!("GLEXEC_JOB_ENVIRONMENT={names}");
+            with_rule(&[&raw[..], &[named.as_str()]].concat(), lines)
+        };
+        let [home, user, logname, shell, path] = OF_TARGET;
+        let of_target = [home, user, logname, shell];
+        let own = ["LD_LIBRARY_PATH=/sw", "F=() { :;}", "PATH=/sw/bin"];
+        let named = with("F HOME LD_LIBRARY_PATH PATH USER TMPDIR GLEXEC_EPILOG_TARGET_RC", all);
+        assert_eq!(named, [&own[..], &["GLEXEC_NOTE=1"], &of_target].concat());
+        let every = with("*", all);
+        assert_eq!(every, [&own[..], &["OTHER=1", "GLEXEC_NOTE=1"], &of_target].concat());
+        for (names, lines) in [("*", ""), ("*", "job_environment = \"listed\""), ("", all)] {
+            let want = [&["GLEXEC_NOTE=1"][..], &of_target, &[path]].concat();
+            assert_eq!(with(names, lines), want, "{names:?} {lines}");
+        }
     }
 
     #[test]
@@ -224,7 +299,7 @@ mod tests {
         fn no_variable_outside_the_allow_list_ever_survives(raw in prop::collection::vec("[ -~]{0,12}", 0..20)) {
             let raw: Vec<&str> = raw.iter().map(String::as_str).collect();
             for entry in composed(&raw, "\"KEPT_*\"") {
-                let ours = TARGETS.contains(&entry.as_str());
+                let ours = OF_TARGET.contains(&entry.as_str());
                 prop_assert!(ours || entry.starts_with("GLEXEC_") || entry.starts_with("KEPT_") || entry.starts_with("TMPDIR=/"));
             }
         }

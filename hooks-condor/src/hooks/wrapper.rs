@@ -36,6 +36,8 @@ pub fn wrapper(mut words: Vec<OsString>) -> ! {
     let copied = copying(&settings);
     let mut hold = held(&settings, words, copied.as_ref());
     hold.set.extend(lent.map(|copy| (chirp::VARIABLE.into(), copy.into())));
+    // Whatever the job itself says of it.
+    hold.set.push((variables::JOB_ENVIRONMENT.into(), dialect::jobs_own(chirp.ad())));
     let run = hold.run();
     let outcome = copied.map(SandboxCopy::end);
     chirp::take_back();

@@ -5,8 +5,8 @@ use super::reading::File;
 use super::words::{self, line_of};
 use super::{
     AccountSource, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput,
-    EpilogueRule, LogDestination, LogRule, Mapping, Means, PoolRow, StateRule, StaticRow,
-    Stragglers, Terminal, WorkingDirectory,
+    EpilogueRule, JobEnvironment, LogDestination, LogRule, Mapping, Means, PoolRow, StateRule,
+    StaticRow, Stragglers, Terminal, WorkingDirectory,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub(super) fn config(file: File<'_>) -> Result<Config, Bad> {
         user_white_list: glexec.each("user_white_list", words::listed)?,
         group_white_list: glexec.each("group_white_list", words::listed)?,
         preserve: glexec.each("preserve_env_variables", words::kept)?,
+        job_environment: glexec.must("job_environment", JobEnvironment::of)?,
         epilogue: epilogue(glexec)?,
         log: log(glexec)?,
         path: glexec.must("path", words::search_path)?,
@@ -69,6 +70,11 @@ fn fits_together(config: &Config, file: &File<'_>) -> Result<(), Bad> {
     }
     if config.epilogue.is_some() && config.log_only {
         return bad("epilogue", "there is no root to run it with `log_only = true`");
+    }
+    let is_apart = config.epilogue.as_ref().is_none_or(EpilogueRule::is_apart);
+    if config.job_environment == JobEnvironment::All && !is_apart {
+        let why = "with \"all\" the epilogue needs `epilogue_environment = \"own\"`: what a job tells its own loader must not reach it";
+        return bad("job_environment", why);
     }
     if config.linger {
         return Ok(());

@@ -3,8 +3,8 @@
 
 use super::words::nearest;
 use super::{
-    AccountSource, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, LogDestination,
-    Stragglers, Terminal, WorkingDirectory,
+    AccountSource, EpilogueEnvironment, EpilogueFailure, EpilogueOutput, JobEnvironment,
+    LogDestination, Stragglers, Terminal, WorkingDirectory,
 };
 use std::fmt;
 
@@ -191,6 +191,7 @@ suspend_with_caller: Flag => Is("false"), Yes,
 state_sync: Flag => Is("false"), Yes, "fsync what is written into the state directory";
 account_source: OneOf(AccountSource::WORDS) => Is("auto"), Yes, "where accounts are looked up";
 payload_cgroup: OneOf(&["never", "auto"]) => Is("never"), Yes, "a control group for the payload";
+job_environment: OneOf(JobEnvironment::WORDS) => Is("listed"), Yes, "what the payload gets of a job's own environment";
 epilogue_environment: OneOf(EpilogueEnvironment::WORDS) => Is("payload"), Yes, "whose variables the epilogue gets";
 epilogue_failure: OneOf(EpilogueFailure::WORDS) => Is("fail"), Yes, "what comes of an epilogue that fails";
 epilogue_output: OneOf(EpilogueOutput::WORDS) => Is("null"), Yes, "where the epilogue's output goes";

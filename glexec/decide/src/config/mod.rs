@@ -96,6 +96,14 @@ words! {
         CallerOnly = "caller-only",
     }
 
+    /// What the payload gets of the environment that a job brings along.
+    JobEnvironment {
+        /// What `preserve_env_variables` lists.
+        Listed = "listed",
+        /// All that its caller says is the job's own.
+        All = "all",
+    }
+
     /// What the payload gets of the caller's terminal.
     Terminal {
         /// A session without it.
@@ -288,6 +296,8 @@ pub struct Config {
     pub group_white_list: Vec<Listed>,
     /// What the payload keeps of its caller's environment.
     pub preserve: Vec<Kept>,
+    /// And of what the caller says is the job's own.
+    pub job_environment: JobEnvironment,
     /// What runs after the payload.
     pub epilogue: Option<EpilogueRule>,
     /// Where lines go.

@@ -39,6 +39,7 @@ fn defaults() -> Config {
         user_white_list: vec![],
         group_white_list: vec![],
         preserve: vec![],
+        job_environment: JobEnvironment::Listed,
         epilogue: None,
         log: LogRule {
             destination: LogDestination::Syslog,
