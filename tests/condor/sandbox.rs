@@ -112,3 +112,24 @@ fn a_payload_writes_into_its_ad() {
 fn a_payload_writes_into_its_ad_with_a_pilot() {
     chirps(&HOOKED_PILOT.get(), "/home/pilot");
 }
+
+/// A directory and a second name of a file in it, as git and conda make them.
+fn links_come_back(pool: &Pool) {
+    let script = "mkdir o; echo z > o/z; ln o/z hl; exit 22";
+    let lines = format!("arguments = \"-c '{script}'\"\ntransfer_output_files = o, hl");
+    let ad = done(pool, pool.submit("pilot", &job("payload1", &lines)));
+    assert_eq!(ad.number("ExitCode"), Some(22), "{ad:?}\n{}", pool.diagnosis());
+    for name in ["o/z", "hl"] {
+        assert_eq!(pool.read(&format!("/home/pilot/{name}")), "z\n", "{name}");
+    }
+}
+
+#[test]
+fn files_with_two_names_come_back() {
+    links_come_back(&HOOKED_ROOT.get());
+}
+
+#[test]
+fn files_with_two_names_come_back_with_a_pilot() {
+    links_come_back(&HOOKED_PILOT.get());
+}

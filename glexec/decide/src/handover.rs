@@ -22,6 +22,8 @@ pub struct Seen {
     pub uid: u32,
     /// How many names it has.
     pub links: u32,
+    /// Whether all of them are known to be in the directory.
+    pub all_inside: bool,
     /// For a link: whether it leads out of the directory.
     pub leaves: bool,
 }
@@ -47,23 +49,28 @@ pub enum Disposition {
 }
 
 impl Seen {
-    /// Whether nothing else can be reached by it: a directory has a name for itself and one for
-    /// each below it.
-    const fn is_single(&self) -> bool {
-        matches!(self.kind, Kind::Directory) || self.links == 1
+    /// Whether nothing outside changes with it: a directory has a name for itself and one for each
+    /// below it.
+    const fn is_here_alone(&self) -> bool {
+        matches!(self.kind, Kind::Directory) || self.links == 1 || self.all_inside
     }
 
-    /// On the way to the target: plain entries of the caller's, each with one name.
+    /// Whether this giver's entry changes hands only where all its names are in the directory.
+    pub const fn asks_for_its_names(&self, giver: u32) -> bool {
+        self.uid == giver && !self.is_here_alone()
+    }
+
+    /// On the way to the target: plain entries of the caller's, each with no name outside.
     pub const fn give(&self, pair: Pair) -> Disposition {
         let plain = !matches!(self.kind, Kind::Other);
-        if plain && self.uid == pair.caller && self.is_single() {
+        if plain && self.uid == pair.caller && self.is_here_alone() {
             Disposition::Pass
         } else {
             Disposition::Stay
         }
     }
 
-    /// On the way back: plain entries of the target's. What would lead the caller, or whoever
+    /// On the way back: plain entries of the target's, each with no name outside. What would lead the caller, or whoever
     /// works for it, somewhere else or make it wait, is taken out; so is what others have put
     /// there, whom the target has let in, and a directory of theirs with all that is in it.
     pub const fn back(&self, pair: Pair) -> Disposition {
@@ -77,7 +84,7 @@ impl Seen {
             let stays = harmless || self.uid == pair.caller || self.uid == 0;
             return if stays { Disposition::Stay } else { Disposition::Quarantine };
         }
-        if harmless && self.is_single() { Disposition::Pass } else { Disposition::Quarantine }
+        if harmless && self.is_here_alone() { Disposition::Pass } else { Disposition::Quarantine }
     }
 }
 
@@ -156,7 +163,7 @@ mod tests {
     const PAIR: Pair = Pair { caller: 1, target: 2 };
 
     fn seen(kind: Kind, uid: u32, links: u32) -> Seen {
-        Seen { kind, uid, links, leaves: false }
+        Seen { kind, uid, links, all_inside: false, leaves: false }
     }
 
     #[test]
@@ -184,6 +191,14 @@ mod tests {
         ] {
             let entry = seen(kind, uid, links);
             assert_eq!((entry.give(PAIR), entry.back(PAIR)), (forth, back), "{entry:?}");
+        }
+        for (kind, back) in [(Regular, Pass), (Link, Pass), (Other, Quarantine)] {
+            let entry = seen(kind, 2, 2);
+            assert!(entry.asks_for_its_names(2) && !entry.asks_for_its_names(1));
+            assert!(!seen(kind, 2, 1).asks_for_its_names(2));
+            assert_eq!(Seen { all_inside: true, ..entry }.back(PAIR), back, "{kind:?}");
+            let forth = if kind == Other { Stay } else { Pass };
+            assert_eq!(Seen { all_inside: true, uid: 1, ..entry }.give(PAIR), forth, "{kind:?}");
         }
         for (uid, fate) in [(2, Quarantine), (3, Quarantine), (1, Stay), (0, Stay)] {
             let out = Seen { leaves: true, ..seen(Link, uid, 1) };

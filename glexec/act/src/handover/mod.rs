@@ -1,6 +1,7 @@
 //! Gives directories of the caller's to the target for a run, and back afterwards. That they go
 //! back is owed like an epilogue: what could not be given back stays written down.
 
+mod links;
 mod lock;
 mod lost;
 mod transfer;
@@ -17,6 +18,7 @@ use decide::handover::{Disposition, Kind, Pair};
 use decide::plan::{Linger, Plan};
 use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter};
+use links::Links;
 pub use lost::{Returned, return_directories};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -102,9 +104,10 @@ impl HandOver {
         pass(root, &self.directory, to)
             .map_err(|e| format!("{} cannot be {changed} ({})", escaped(path), e.desc()))?;
         let mut walk = Walk::new(&self.directory, path, Way::Forth).map_err(told)?;
+        let mut links = Links::new(self, pair, Way::Forth);
         while let Some(step) = walk.next() {
-            let Entry { file, seen, name } = match step {
-                Step::Entry(entry) => entry,
+            let Entry { file, seen, name, .. } = match step {
+                Step::Entry(entry) => links.judged(entry),
                 Step::Left(..) => continue,
                 Step::Trouble(trouble) => return Err(told(trouble)),
             };
@@ -136,6 +139,7 @@ impl HandOver {
                 return tally;
             }
         };
+        let mut links = Links::new(self, pair, Way::Back);
         let changed = "given back";
         while let Some(step) = walk.next() {
             let done = match step {
@@ -144,7 +148,8 @@ impl HandOver {
                 }
                 Step::Left(_, _, false) => Ok(()),
                 Step::Entry(entry) => {
-                    let done = entry_back(root, &mut walk, quarantine, entry, (pair, to));
+                    let by = (&mut walk, &mut links);
+                    let done = entry_back(root, by, quarantine, entry, (pair, to));
                     done.map(|taken| tally.count(taken))
                 }
                 Step::Trouble(trouble) => Err(trouble),
@@ -167,20 +172,20 @@ impl HandOver {
 /// what it is then is looked at anew.
 fn entry_back(
     root: &Root,
-    walk: &mut Walk<'_>,
+    (walk, links): (&mut Walk<'_>, &mut Links<'_>),
     quarantine: &Quarantine,
     entry: Entry,
     between: (Pair, (u32, u32)),
 ) -> Result<Option<TakenOut>, Trouble> {
     let name = entry.name.clone();
-    let mut done = one_back(root, walk, quarantine, entry, between);
+    let mut done = one_back(root, walk, quarantine, links.judged(entry), between);
     for _ in 0..PATIENCE {
         match &done {
             Err(trouble) if trouble.is_of_another_kind() => {}
             Ok(_) | Err(_) => break,
         }
         done = match walk.again(&name)? {
-            Some(entry) => one_back(root, walk, quarantine, entry, between),
+            Some(entry) => one_back(root, walk, quarantine, links.judged(entry), between),
             None => Ok(None),
         };
     }
@@ -196,7 +201,7 @@ fn one_back(
     entry: Entry,
     (pair, to): (Pair, (u32, u32)),
 ) -> Result<Option<TakenOut>, Trouble> {
-    let Entry { file, seen, name } = entry;
+    let Entry { file, seen, name, .. } = entry;
     match seen.back(pair) {
         Disposition::Stay => return Ok(None),
         Disposition::Pass if seen.kind == Kind::Directory => {

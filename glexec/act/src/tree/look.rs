@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::quarantine::is_gone;
-use super::{Floor, PATIENCE, Way};
+use super::{Floor, Identity, PATIENCE, Way};
 use decide::handover::{Kind, Seen, leaves};
 use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
@@ -44,7 +44,7 @@ pub(crate) fn look(
     name: &CStr,
     depth: usize,
     own: &[u8],
-) -> Result<Option<(OwnedFd, Seen)>, Errno> {
+) -> Result<Option<(OwnedFd, Seen, Identity)>, Errno> {
     // Whoever exchanges names all the time must not make an error of it.
     for _ in 0..PATIENCE {
         match look_once(floor, name, depth, own) {
@@ -60,7 +60,7 @@ pub(crate) fn look_once(
     name: &CStr,
     depth: usize,
     own: &[u8],
-) -> Result<Option<(OwnedFd, Seen)>, Errno> {
+) -> Result<Option<(OwnedFd, Seen, Identity)>, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV);
     let file = match openat2(&floor.listed, name, how) {
@@ -75,7 +75,8 @@ pub(crate) fn look_once(
         Kind::Link => leaves(readlinkat(&file, c"")?.as_bytes(), depth, own),
         Kind::Directory | Kind::Regular | Kind::Other => false,
     };
-    Ok(Some((file, Seen { kind, uid: status.uid, links: status.links, leaves })))
+    let seen = Seen { kind, uid: status.uid, links: status.links, all_inside: false, leaves };
+    Ok(Some((file, seen, (status.device, status.inode))))
 }
 
 /// Whether a name leads onto another mount.

@@ -50,7 +50,12 @@ pub(crate) struct Entry {
     pub(crate) file: OwnedFd,
     pub(crate) seen: Seen,
     pub(crate) name: CString,
+    /// What all its names have in common.
+    pub(crate) identity: Identity,
 }
+
+/// Device and inode.
+pub(crate) type Identity = ((u32, u32), u64);
 
 /// What failed, and where.
 #[derive(Debug)]
@@ -193,7 +198,9 @@ impl<'h> Walk<'h> {
                 continue;
             }
             match look(floor, &name, depth, self.own) {
-                Ok(Some((file, seen))) => return Some(Step::Entry(Entry { file, seen, name })),
+                Ok(Some((file, seen, identity))) => {
+                    return Some(Step::Entry(Entry { file, seen, name, identity }));
+                }
                 Ok(None) => {}
                 Err(errno) => return Some(Step::Trouble(self.trouble(&name, "looked at", errno))),
             }
@@ -208,7 +215,8 @@ impl<'h> Walk<'h> {
         let Some(floor) = self.levels.last() else { return Ok(None) };
         let looked = look(floor, name, self.levels.len().saturating_sub(1), self.own)
             .map_err(|e| self.trouble(name, "looked at", e))?;
-        Ok(looked.map(|(file, seen)| Entry { file, seen, name: name.to_owned() }))
+        let entry = |(file, seen, identity)| Entry { file, seen, name: name.to_owned(), identity };
+        Ok(looked.map(entry))
     }
 
     /// Goes through this directory next; false where it is too deep.
