@@ -40,6 +40,10 @@ pub(crate) fn asks(ad: &Ad, starter: &Starter<'_>) -> Option<String> {
     if let Some(name) = CONTAINERS.into_iter().find(wanted) {
         return Some(format!("{name}: containers are not run by glexec"));
     }
+    if wanted(&"InteractiveJob") {
+        let what = "an interactive job is a shell of condor_ssh_to_job's, which no wrapper sees";
+        return Some(what.to_owned());
+    }
     if ad.values("JobUniverse").any(|universe| !UNIVERSES.contains(&universe)) {
         return Some("its universe is not run by glexec".to_owned());
     }
@@ -104,6 +108,7 @@ mod tests {
             "ToolDaemonCmd = \"x\"",
             "ManifestDir = \"../x\"",
             "WantDocker = true",
+            "InteractiveJob = true",
             "WantDocker = false\nwantcontainer = 1 == 1",
             "JobUniverse = 13",
             "StarterUserLog = \"/home/pilot/x\"",
@@ -152,7 +157,7 @@ mod tests {
             asks(&Ad::parse(text), &Starter { is_roots: true, sandbox, domain: None })
         };
         assert_eq!(roots("ShouldTransferFiles = \"NO\"\nTransferOutput = \"/x\"\n"), None);
-        for bad in ["PreCmd = \"x\"\n", "ContainerImage = \"x.sif\"\n"] {
+        for bad in ["PreCmd = \"x\"\n", "ContainerImage = \"x.sif\"\n", "InteractiveJob = true\n"] {
             assert!(roots(bad).is_some(), "{bad}");
         }
     }

@@ -142,3 +142,35 @@ fn a_job_that_has_run_without_glexec_all_the_same_is_told_of() {
     assert!(done(&pool, id).is_held());
     assert_eq!(pool.log().iter().filter(|line| told(line)).count(), quiet);
 }
+
+/// What the old set-up of glideinWMS called, word for word but for its fixed text: a shell with an inline
+/// command and a script in the glidein's directory, closed and open.
+#[test]
+fn the_self_tests_of_a_start_up_work_where_its_directory_is_open() {
+    let pool = glidein(EXPORTS, ("rewrite = false", "rewrite = true"));
+    let glexec = |directory: &str, words: &str| {
+        let script = format!(
+            "cd {directory} && printf '#!/bin/sh\\nid -un\\n' >t.sh && chmod a+x t.sh && \
+             GLEXEC_TARGET_USER=payload1 /usr/sbin/glexec {words}"
+        );
+        let told = pool.shell("pilot", &script);
+        (told.status.code(), String::from_utf8_lossy(&told.stdout).into_owned())
+    };
+    let shell = "\"$(readlink -f /bin/sh)\" -c 'id -un && echo Hello'";
+    let ours = (harness::accounts::PILOT, harness::accounts::PILOT);
+    for (mode, script_runs) in [(0o700, false), (0o711, true)] {
+        pool.directory("/home/pilot/work", ours, mode);
+        let ran = glexec("/home/pilot/work", shell);
+        assert_eq!(ran, (Some(0), "payload1\nHello\n".to_owned()), "{mode:o}");
+        let ran = glexec("/home/pilot/work", "/home/pilot/work/t.sh");
+        assert_eq!(ran.0, Some(if script_runs { 0 } else { 201 }), "{mode:o}: {ran:?}");
+    }
+    let selftest = "CONDOR_CONFIG=/home/pilot/condor/condor_config \
+                    /usr/libexec/glexec/glexec-condor-selftest /usr/sbin/glexec /home/pilot/work";
+    let told = pool.shell("pilot", selftest);
+    let said = String::from_utf8_lossy(&told.stdout);
+    assert!(
+        told.status.success() && said.contains("note: GLEXEC_JOB = True has no effect"),
+        "{said}"
+    );
+}

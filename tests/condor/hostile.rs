@@ -117,6 +117,7 @@ fn a_job_gets_nothing_from_its_starter_beside_its_run() {
         "transfer_plugins = xyz=beside\ntransfer_input_files = xyz://a/b",
         "transfer_input_files = beside\ntool_daemon_cmd = beside",
         "+StarterUserLog = \"/home/pilot/new\"",
+        "+InteractiveJob = true",
         "transfer_output_files = /home/pilot/secret",
         "transfer_output_files = ../../../secret",
         "transfer_input_files = file:///home/pilot/secret",
@@ -141,6 +142,8 @@ fn a_job_gets_nothing_from_its_starter_beside_its_run() {
     let lines = "transfer_output_files = /etc/hosts\narguments = \"-c 'exit 7'\"";
     let ad = done(&pool, pool.submit("pilot", &job("payload1", lines)));
     assert_eq!(ad.number("ExitCode"), Some(7), "an owner's own: {ad:?}");
+    let shell = pool.submit("pilot", &job("payload1", "+InteractiveJob = true"));
+    is_held(&pool, &done(&pool, shell), "an interactive job is a shell of condor_ssh_to_job's");
 }
 
 /// Without a wrapper of the pool's the starter names no file for its failures; the job may.
