@@ -5,6 +5,7 @@ mod accounts;
 mod again;
 mod attributes;
 mod copied;
+mod fidelity;
 mod glidein;
 mod hostile;
 mod jobs;

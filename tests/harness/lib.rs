@@ -26,6 +26,7 @@ mod ad;
 mod call;
 mod caller;
 mod cluster;
+pub mod fidelity;
 mod fuse;
 pub mod instructions;
 mod look;

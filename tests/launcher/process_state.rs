@@ -282,3 +282,30 @@ fn the_account_helper_starts_in_the_same_state_whatever_its_caller_has_set() {
     let found = differences(&clean, &told(limited(site.glexec(["true"]).hostile())), &may);
     assert!(found.is_empty(), "{found}");
 }
+
+/// At glexec's exec the kernel lowers it to 8 MiB, for a setuid program.
+#[test]
+fn a_caller_has_the_stack_that_it_says() {
+    const MIB: u64 = 1 << 20;
+    let site = Site::new();
+    let stack = |hard: u64, said: Option<&str>| {
+        let call =
+            site.glexec(["actor", "look"]).limited(Limit::Hard(Resource::RLIMIT_STACK, hard));
+        let call = match said {
+            Some(said) => call.env("GLEXEC_STACK_LIMIT", said),
+            None => call,
+        };
+        let look = call.run().look();
+        assert!(look.variable("GLEXEC_STACK_LIMIT").is_none());
+        look.limits["STACK"]
+    };
+    for (said, soft) in [
+        (None, 8 * MIB),
+        (Some("67108864"), 64 * MIB),
+        (Some("unlimited"), 128 * MIB),
+        (Some("4194304"), 4 * MIB),
+        (Some("none"), 8 * MIB),
+    ] {
+        assert_eq!(stack(128 * MIB, said), (soft, 128 * MIB), "{said:?}");
+    }
+}

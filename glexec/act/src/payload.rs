@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, chdir, getppid, read, setpgid, setsid, write};
 use std::time::Duration;
-use system::kernel::{self, Block, Side};
+use system::kernel::{self, Block, Limit, Side};
 use system::process;
 use system::text::{cut, one_line};
 
@@ -147,7 +147,9 @@ fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
         fcntl(kernel::borrow(*fd), flags).map_err(Failure::at(Step::Descriptors))?;
     }
     for (resource, limit) in &restore.limits {
-        kernel::limit(*resource, Some(*limit)).map_err(Failure::at(Step::Limits))?;
+        let said = plan.stack.filter(|_| *resource == libc::RLIMIT_STACK);
+        let limit = Limit { soft: said.unwrap_or(limit.soft).min(limit.hard), ..*limit };
+        kernel::limit(*resource, Some(limit)).map_err(Failure::at(Step::Limits))?;
     }
     if let Some(slack) = restore.timer_slack {
         kernel::control(libc::PR_SET_TIMERSLACK, slack).map_err(Failure::at(Step::Settings))?;

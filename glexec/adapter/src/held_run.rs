@@ -4,11 +4,12 @@
 
 use contract::{
     ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Invocation, Mode, Outcome, Record,
-    order_line,
+    order_line, variables,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, pipe2, read, write};
@@ -97,7 +98,7 @@ impl Hold<'_> {
         for name in &self.unset {
             command.env_remove(name);
         }
-        let child = command.args(invocation.build()).envs(self.set).spawn()?;
+        let child = command.args(invocation.build()).envs(stack()).envs(self.set).spawn()?;
         drop((control_of_glexec, status_of_glexec));
         let pid = system::wait_signals::pid_of(&child);
         let stream = Stream { status: Some(status), ..Stream::default() };
@@ -107,6 +108,16 @@ impl Hold<'_> {
         watch.follow(&signals)?;
         Ok(Held { records: watch.stream.records, ..watch.held })
     }
+}
+
+/// This process's stack limit, where the kernel would lower it at glexec's exec.
+fn stack() -> Option<(&'static str, String)> {
+    /// `_STK_LIM` (linux/resource.h).
+    const MOST: rlim_t = 8 << 20;
+    let (soft, _) = getrlimit(Resource::RLIMIT_STACK).ok().filter(|(soft, _)| *soft > MOST)?;
+    let said =
+        if soft == RLIM_INFINITY { variables::UNLIMITED.to_owned() } else { soft.to_string() };
+    Some((variables::STACK_LIMIT, said))
 }
 
 /// Asks glexec, as whoever this process is and with these variables, what a run would do: its

@@ -13,6 +13,12 @@ pub const TMPDIR: &str = "GLEXEC_TMPDIR";
 /// Which of the caller's variables are the job's own: names with blanks between them, or `*` for all.
 /// The payload gets those where the site says `job_environment = "all"`, and never this one.
 pub const JOB_ENVIRONMENT: &str = "GLEXEC_JOB_ENVIRONMENT";
+/// The payload's soft limit of the stack: bytes, or `unlimited`; as far as the hard limit goes. At the
+/// exec of a setuid program the kernel lowers what is above 8 MiB (`begin_new_exec` in fs/exec.c), so a
+/// caller that wants its own back says it. The payload does not get it.
+pub const STACK_LIMIT: &str = "GLEXEC_STACK_LIMIT";
+/// Its word for no limit.
+pub const UNLIMITED: &str = "unlimited";
 /// The caller's credential, for gLExec 0.9.
 pub const CLIENT_CERT: &str = "GLEXEC_CLIENT_CERT";
 /// Where gLExec 0.9 leaves the payload's credential.

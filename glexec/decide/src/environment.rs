@@ -3,7 +3,9 @@
 use super::config::{Config, JobEnvironment, Kept};
 use super::facts::Account;
 use super::names::never_kept;
-use contract::variables::{EPILOGUE_PREFIX, JOB_ENVIRONMENT, PREFIX, TMPDIR};
+use contract::variables::{
+    EPILOGUE_PREFIX, JOB_ENVIRONMENT, PREFIX, STACK_LIMIT, TMPDIR, UNLIMITED,
+};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -130,7 +132,7 @@ pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CSt
     let kept = environ.entries.iter().filter(|variable| {
         let (name, value) = (variable.name(), variable.value());
         if TARGETS.contains(&name)
-            || name == JOB_ENVIRONMENT.as_bytes()
+            || [JOB_ENVIRONMENT.as_bytes(), STACK_LIMIT.as_bytes()].contains(&name)
             || name.starts_with(EPILOGUE_PREFIX.as_bytes())
         {
             return false;
@@ -146,6 +148,12 @@ pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CSt
     let tmpdir = environ.get(TMPDIR).filter(|dir| dir.starts_with(b"/"));
     out.extend(tmpdir.and_then(|dir| entry(b"TMPDIR", dir)));
     out
+}
+
+/// What the caller says of the payload's stack, in bytes; what is no number says nothing.
+pub fn stack_limit(environ: &Environ) -> Option<u64> {
+    let said = std::str::from_utf8(environ.get(STACK_LIMIT)?).ok()?;
+    if said == UNLIMITED { Some(u64::MAX) } else { said.parse().ok() }
 }
 
 fn is_allowed(name: &[u8], preserve: &[Kept]) -> bool {
@@ -281,6 +289,19 @@ mod tests {
             let want = [&["GLEXEC_NOTE=1"][..], &of_target, &[path]].concat();
             assert_eq!(with(names, lines), want, "{names:?} {lines}");
         }
+    }
+
+    #[test]
+    fn a_stack_is_a_number_or_unlimited() {
+        let said = |text: &str| {
+            let entry = CString::new(format!("GLEXEC_STACK_LIMIT={text}")).unwrap();
+            stack_limit(&Environ::read(vec![entry]))
+        };
+        assert_eq!([said("unlimited"), said("16777216")], [Some(u64::MAX), Some(1 << 24)]);
+        for odd in ["", "-1", "8M", "99999999999999999999", "Unlimited"] {
+            assert_eq!(said(odd), None, "{odd}");
+        }
+        assert!(!composed(&["GLEXEC_STACK_LIMIT=1"], "").iter().any(|e| e.contains("STACK")));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::config::{
     WorkingDirectory,
 };
 use super::entry::{Bytes, Entry, Handed, Place, VERSION};
-use super::environment::{Environ, compose};
+use super::environment::{Environ, compose, stack_limit};
 use super::epilogue_environment::{self, EpilogueIdentity};
 use super::facts::{Account, Caller, CallerDirectory};
 use super::refusal::Refusal;
@@ -113,6 +113,8 @@ pub struct Plan {
     pub environment: Vec<CString>,
     /// Tried in order, as the target; the last is `/`.
     pub directories: Vec<CString>,
+    /// Its soft limit of the stack, in bytes, where the caller says one; `u64::MAX` for none.
+    pub stack: Option<u64>,
     /// How it is started.
     pub launch: Launch,
     /// Whether the payload gets a session of its own.
@@ -316,6 +318,7 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
         of_pool,
         environment: compose(&request.environ, config, account),
         directories,
+        stack: stack_limit(&request.environ),
         argv: words.filter_map(|w| CString::new(w.into_vec()).ok()).collect(),
         command,
         launch,
