@@ -45,11 +45,9 @@ pub(crate) const PILOTS_CONFIG: &str = concat!(
     include_str!("../../conf/condor/60-glexec-access-point.config")
 );
 
-/// The site's epilogue: looks around for the tests, and calls ours as docs/htcondor.md says.
-const EPILOGUE: &str = "#!/bin/sh
-/usr/libexec/glexec/glexec-condor-record
-exec /usr/local/bin/actor look-into
-";
+/// The site's epilogue as docs/htcondor.md has it, and then it looks around for the tests.
+const EPILOGUE: &str =
+    concat!(include_str!("../../conf/condor/epilogue"), "exec /usr/local/bin/actor look-into\n");
 
 fn with_glexec(pool: Pool) -> Pool {
     pool.install_glexec("epilogue = \"/usr/libexec/site/epilogue\"");
