@@ -36,6 +36,9 @@ impl Variables {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) id: u32,
+    /// The first job of a heterogeneous one, where this is a component of it: tasks of every component
+    /// have its number.
+    pub(crate) leader: Option<u32>,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// This node's name; on the controller the controller has none.
@@ -54,10 +57,34 @@ impl Job {
         let node = variables.text("SLURMD_NODENAME").filter(|name| is_plain(name));
         Ok(Self {
             id: number("SLURM_JOB_ID")?,
+            leader: variables.number("SLURM_HET_JOB_ID"),
             uid: number("SLURM_JOB_UID")?,
             gid: number("SLURM_JOB_GID")?,
             node: node.map(str::to_owned),
         })
+    }
+
+    /// The numbers that its tasks have in `SLURM_JOB_ID`.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
+        let leader = self.leader.filter(|leader| *leader != self.id);
+        std::iter::once(self.id).chain(leader)
+    }
+}
+
+/// What `scontrol show config` says: `Key = value`, a line each.
+#[derive(Debug, Default)]
+pub(crate) struct Configuration(Vec<(String, String)>);
+
+impl Configuration {
+    pub(crate) fn read(text: &str) -> Self {
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        Self(lines.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
+    }
+
+    /// A key's value; empty and Slurm's literal `(null)` are `None`.
+    pub(crate) fn value(&self, key: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.as_str()).filter(|v| !v.is_empty() && *v != "(null)")
     }
 }
 
@@ -80,6 +107,17 @@ pub(crate) fn is_scratch(name: &str) -> bool {
     // With a dot first earlier versions of the prolog put them aside.
     let name = name.strip_prefix('.').unwrap_or(name);
     name.len() <= 64 && name.contains('.') && name.split('.').all(number)
+}
+
+/// The note that says when a job began: clock ticks since that boot.
+pub(crate) fn began(ticks: u64, boot: &str) -> String {
+    format!("{ticks} {boot}\n")
+}
+
+/// What such a note says; `None` where it is another boot's.
+pub(crate) fn began_in(line: &str, boot: &str) -> Option<u64> {
+    let (ticks, of) = line.trim().split_once(' ')?;
+    (of == boot).then(|| ticks.parse().ok()).flatten()
 }
 
 /// The name of a task's note: step and task, as far as they can be told. Epilogue and TaskEpilog
@@ -291,10 +329,39 @@ mod tests {
             ("SLURM_JOB_GID", "100"),
             ("SLURMD_NODENAME", "../../etc"),
         ]);
-        assert_eq!(Job::of(&good).unwrap(), Job { id: 7, uid: 1000, gid: 100, node: None });
+        assert_eq!(
+            Job::of(&good).unwrap(),
+            Job { id: 7, leader: None, uid: 1000, gid: 100, node: None }
+        );
         assert!(
             Job::of(&variables(&[("SLURM_JOB_ID", "7")])).unwrap_err().contains("SLURM_JOB_UID")
         );
+    }
+
+    #[test]
+    fn a_components_tasks_have_two_numbers() {
+        let job = |leader: Option<u32>| Job { id: 8, leader, uid: 1, gid: 1, node: None };
+        let numbers = |leader| job(leader).numbers().collect::<Vec<_>>();
+        assert_eq!(numbers(None), [8]);
+        assert_eq!(numbers(Some(8)), [8]);
+        assert_eq!(numbers(Some(7)), [8, 7]);
+    }
+
+    #[test]
+    fn when_a_job_began_is_said_by_a_note_of_this_boot_only() {
+        assert_eq!(began_in(began(42, "b").trim(), "b"), Some(42));
+        for (line, boot) in [("42 a", "b"), ("42", "b"), ("x b", "b"), ("", "b")] {
+            assert_eq!(began_in(line, boot), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn slurms_configuration_is_read_by_lines() {
+        let text = "Configuration data as of x\nKillWait                = 30 sec\nProlog                  = (null)\nA = b=c\n";
+        let all = Configuration::read(text);
+        assert_eq!(all.value("KillWait"), Some("30 sec"));
+        assert_eq!(all.value("A"), Some("b=c"));
+        assert_eq!((all.value("Prolog"), all.value("None")), (None, None));
     }
 
     #[test]

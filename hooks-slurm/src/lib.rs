@@ -3,11 +3,13 @@
 //! there.
 //!
 //! `dialect` knows Slurm's words, `verdict` decides, `settings` is the site's file, `store` and
-//! `places` are what is kept on the node, `groups` is what Slurm leaves of its own; `hooks` puts them together, one function for each hook.
+//! `places` are what is kept on the node, `groups` is what Slurm leaves of its own, `membership` says
+//! of which job a process is; `hooks` puts them together, one function for each hook.
 
 mod dialect;
 mod groups;
 mod hooks;
+mod membership;
 mod places;
 mod settings;
 mod store;

@@ -172,6 +172,17 @@ pub(crate) struct Settlement {
     pub(crate) fault: Option<String>,
     /// Lines for the log.
     pub(crate) notes: Vec<String>,
+    /// Whether a run lives.
+    pub(crate) live: bool,
+}
+
+impl Settlement {
+    /// With what another sweep found; the first fault stays.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.fault = self.fault.take().or(more.fault);
+        self.notes.extend(more.notes);
+        self.live |= more.live;
+    }
 }
 
 /// From the rows of a sweep of one job.
@@ -185,7 +196,8 @@ pub(crate) fn settlement(rows: &[Swept]) -> Settlement {
                 settlement.fault.get_or_insert(format!("an epilogue is owed: {detail}"));
                 settlement.notes.push(note);
             }
-            "paid" | "live" | "later" => settlement.notes.push(note),
+            "live" => settlement.live = true,
+            "paid" | "later" => settlement.notes.push(note),
             // Not this job's: whoever looks at `glexec-admin ps` sees it.
             _ => {}
         }
@@ -297,6 +309,7 @@ mod tests {
             assert_eq!(settlement(&rows(&row(result))).fault.is_some(), fault, "{result}");
         }
         assert_eq!(settlement(&rows(&row("odd"))).notes.len(), 0);
+        assert!(settlement(&rows(&row("live"))).live && !settlement(&rows(&row("paid"))).live);
         assert_eq!(settlement(&rows("[]")), Settlement::default());
     }
 

@@ -1,7 +1,9 @@
 //! A Slurm cluster of its own in a [`Site`]: real munged, slurmctld and slurmd, in a network
 //! namespace with nothing but loopback, under a host name of their own.
 
-use crate::{Look, Ran, Site};
+use crate::{Look, Ran, Site, procfs};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +19,8 @@ pub struct Shape {
     pub kill_wait: u32,
     /// One node or more.
     pub nodes: usize,
+    /// Whether each node keeps what glexec and the hooks keep for itself, as on a machine of its own.
+    pub apart: bool,
     /// slurmdbd with a MariaDB of its own.
     pub accounting: bool,
     /// Whether slurm.conf names the hooks.
@@ -37,6 +41,7 @@ impl Default for Shape {
             proctrack: "linuxproc",
             kill_wait: 2,
             nodes: 1,
+            apart: false,
             accounting: false,
             hooked: true,
             slurm: String::new(),
@@ -139,6 +144,9 @@ fn glexec_lines() -> String {
         "user_white_list = [\"pilot\"]\nkill_grace = 1\nepilogue = \"/usr/libexec/site/epilogue\"";
     format!("{own}\n{}", without(GLEXEC_FRAGMENT, &["epilogue"]))
 }
+
+/// Where glexec and the hooks keep what is a node's own.
+const KEPT: &str = "/var/lib/glexec /var/lib/glexec-slurm /var/lib/scratch /run/glexec-slurm";
 
 /// A holder of namespaces: says its pid, and stays.
 const ANCHOR: &str = "echo $1 >/proc/sys/kernel/hostname && ip link set lo up && \
@@ -282,8 +290,13 @@ impl Cluster {
     /// Starts the slurmd of a node.
     pub fn start_slurmd(&self, n: usize) {
         let node = self.node(n);
-        self.root(&format!("slurmd -N {node} >/var/log/slurm/slurmd.start 2>&1 </dev/null"))
-            .exited(0);
+        let slurmd = format!("slurmd -N {node} >/var/log/slurm/slurmd.start 2>&1 </dev/null");
+        let own = format!(
+            "for d in {KEPT}; do mkdir -p /var/of/{node}/$d $d; mount --bind /var/of/{node}/$d $d; done
+             chmod 700 /var/lib/glexec; exec {slurmd}"
+        );
+        let apart = format!("unshare --mount sh -ec '{own}'");
+        self.root(if self.shape.apart { &apart } else { &slurmd }).exited(0);
     }
 
     fn start_accounting(&self) {
@@ -480,6 +493,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // Nodes that are apart have mount namespaces of their own, and the network is the cluster's.
+        let ours = procfs::namespace(self.anchor, "net");
+        if self.shape.apart && ours.is_some() {
+            let inside = |pid: &i32| procfs::namespace(*pid, "net") == ours;
+            for pid in procfs::pids().into_iter().filter(inside) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
         self.site.end_all();
         // The kernel's control groups are the host's: nothing of ours stays in them.
         for n in 0..self.shape.nodes {

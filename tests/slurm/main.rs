@@ -4,5 +4,6 @@
 mod codes;
 mod faults;
 mod kills;
+mod membership;
 mod places;
 mod spoofing;

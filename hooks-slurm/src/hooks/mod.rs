@@ -2,15 +2,21 @@
 //! nodes, and of the controller. Here is what several of them do.
 
 mod controller;
-mod node;
+mod epilog;
+mod prolog;
+mod record;
+mod runs;
 mod tasks;
 
 pub use controller::epilog_ctld;
-pub use node::{epilog, prolog, record};
+pub use epilog::epilog;
+pub use prolog::prolog;
+pub use record::record;
 pub use tasks::{task, task_epilog, task_prolog};
 
 use crate::dialect::{self, Job, Variables};
-use crate::settings::Programs;
+use crate::settings::{GLEXEC_ADMIN, Programs, Settings};
+use crate::verdict::Checked;
 use adapter::{Answer, BoundedCommand, Log, Urgency};
 use std::ffi::OsString;
 use std::fs;
@@ -22,11 +28,23 @@ use std::time::Duration;
 const CONTROLLER: Duration = Duration::from_secs(10);
 /// The note that names the job's scratch directory.
 const SCRATCH: &str = "scratch";
+/// The note that says when the job began on this node.
+const BEGAN: &str = "began";
+/// Modes of the directories in which records, notes and scratch directories are.
+const RECORDS: u32 = 0o700;
+const NOTES: u32 = 0o755;
+const SCRATCHES: u32 = 0o711;
 /// A note is one line.
 const LONGEST_NOTE: u64 = 4096;
 
 fn variables() -> Variables {
     std::env::vars_os().collect()
+}
+
+/// Which boot of the machine this is.
+fn boot() -> Option<String> {
+    let text = system::process::read_text("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|boot| !boot.is_empty())
 }
 
 fn complain(text: &str) {
@@ -96,4 +114,31 @@ impl Desk<'_> {
         }
         1
     }
+}
+
+/// The job and the site's file, or what the hook ends with: called by hand, or by something that
+/// is not Slurm, it has nothing to say of the node.
+fn begun(log: Log) -> Result<(Log, Job, Settings), u8> {
+    let job = Job::of(&variables()).map_err(|sentence| {
+        log.say(Urgency::Error, &sentence);
+        complain(&sentence);
+        0
+    })?;
+    match Settings::read() {
+        Ok(settings) => Ok((log, job, settings)),
+        Err(sentence) => Err(Desk { log, job: &job }.unfit(&Programs::default(), true, &sentence)),
+    }
+}
+
+/// `None` where the time was up first: the job's user can delay what runs as that user, so that is
+/// no fault of the node's.
+fn check(user: Option<u32>, limit: Duration) -> Result<Option<Checked>, String> {
+    let mut words: Vec<OsString> = vec!["check".into(), "--json".into()];
+    words.extend(user.map(|uid| format!("--as={uid}").into()));
+    let answer = ask(Path::new(GLEXEC_ADMIN), words, (limit, true))?;
+    if answer.late {
+        return Ok(None);
+    }
+    let checked = serde_json::from_str(&answer.stdout);
+    checked.map(Some).map_err(|_| said(Path::new(GLEXEC_ADMIN), &answer))
 }

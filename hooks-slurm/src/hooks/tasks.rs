@@ -2,6 +2,7 @@
 
 use super::{SCRATCH, complain, noted, variables};
 use crate::dialect::{self, Variables};
+use crate::membership;
 use crate::settings::{GLEXEC, Settings, seconds};
 use crate::verdict::{self, Admission};
 use adapter::{BoundedCommand, Hold, end_as, rehearse};
@@ -92,7 +93,7 @@ fn admit(settings: &Settings, variables: &Variables, out: &mut String) -> u8 {
         .iter()
         .filter_map(|(name, value)| dialect::export(name, value))
         .for_each(|line| *out += &line);
-    let job: Option<u32> = variables.number("SLURM_JOB_ID");
+    let job = job_of_task(variables);
     if let (Some(scratch), Some(job)) = (&settings.scratch, job) {
         let notes = dialect::notes_of(Uid::current().as_raw(), job);
         let name = noted(&settings.records.notes.join(notes).join(SCRATCH));
@@ -113,11 +114,16 @@ fn admit(settings: &Settings, variables: &Variables, out: &mut String) -> u8 {
     }
 }
 
+/// The job whose notes are this task's: of a heterogeneous one the component, which no variable names.
+fn job_of_task(variables: &Variables) -> Option<u32> {
+    membership::of_this_task().or_else(|| variables.number("SLURM_JOB_ID"))
+}
+
 /// TaskEpilog: one line on the job's stderr with what the payload did, from the epilogue's note.
 pub fn task_epilog() -> u8 {
     let Ok(settings) = Settings::read() else { return 0 };
     let variables = variables();
-    let Some(job) = variables.number("SLURM_JOB_ID") else { return 0 };
+    let Some(job) = job_of_task(&variables) else { return 0 };
     let (step, task) = (variables.text("SLURM_STEP_ID"), variables.text("SLURM_PROCID"));
     let directory = dialect::notes_of(Uid::current().as_raw(), job);
     let line = noted(&settings.records.notes.join(directory).join(dialect::note_name(step, task)));
