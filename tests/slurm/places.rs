@@ -51,6 +51,37 @@ fn a_task_on_a_terminal_of_slurms_reads_what_is_typed() {
 }
 
 #[test]
+fn a_payload_starts_where_its_task_does() {
+    let cluster = Cluster::start(Shape::default());
+    let site = cluster.site();
+    let pilot = (accounts::PILOT, accounts::PILOT);
+    site.mode("/home/pilot", 0o755);
+    for (name, mode) in [("open", 0o755), ("closed", 0o700)] {
+        let directory = format!("/home/pilot/{name}");
+        site.directory(&directory, pilot, mode);
+        site.file(&format!("{directory}/payload"), "#!/bin/sh\npwd; id -un; exit 5\n", 0o755);
+        site.file(&format!("{directory}/data"), "of the job\n", 0o644);
+    }
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    let there = "/home/pilot/open\npayload1\n";
+    let ran = cluster.by("pilot", &format!("cd open && srun -n1 {task} ./payload"));
+    assert_eq!((ran.code(), ran.output().as_str()), (5, there), "{}", ran.error());
+    let ran = cluster.by("pilot", &format!("cd open && srun -n1 -o out.%j {task} cat data"));
+    ran.exited(0);
+    // What Slurm opens it opens as the submitter.
+    let written = cluster.root("head -1 /home/pilot/open/out.*; stat -c %U /home/pilot/open/out.*");
+    assert_eq!(written.output(), "of the job\npilot\n");
+    let id = cluster.sbatch("-D /home/pilot/open", &format!("exec {task} ./payload"));
+    assert_eq!(cluster.ended(id).exit_code(), "5:0");
+    assert!(cluster.printed(id).starts_with(there), "{}", cluster.printed(id));
+    // Where the target may not enter: nothing of what is there is run, and the payload is at home.
+    let ran = cluster.by("pilot", &format!("cd closed && srun -n1 {task} ./payload"));
+    assert_eq!(ran.code(), 201, "{} {}", ran.output(), ran.error());
+    let ran = cluster.by("pilot", &format!("cd closed && srun -n1 {task} pwd"));
+    assert_eq!((ran.code(), ran.output().as_str()), (0, "/home/payload1\n"), "{}", ran.error());
+}
+
+#[test]
 fn the_target_has_a_directory_of_its_own_until_the_job_ends() {
     let hooks = "[scratch]\nbase = \"/var/lib/scratch\"\n".to_owned();
     let cluster = Cluster::start(Shape { hooks, ..Shape::default() });
