@@ -1,7 +1,7 @@
 //! A Slurm cluster of its own in a [`Site`]: real munged, slurmctld and slurmd, in a network
 //! namespace with nothing but loopback, under a host name of their own.
 
-use crate::{Look, Ran, Site, procfs};
+use crate::{Call, Look, Ran, Running, Site, procfs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::cell::Cell;
@@ -330,6 +330,10 @@ impl Cluster {
     }
 
     fn enter(&self, user: Option<&str>, script: &str) -> Ran {
+        self.call(user, script).run()
+    }
+
+    fn call(&self, user: Option<&str>, script: &str) -> Call<'_> {
         let home = user.map_or_else(|| "/root".to_owned(), |user| format!("/home/{user}"));
         let mut words: Vec<String> =
             ["/usr/bin/nsenter", "-t", &self.anchor.to_string(), "-n", "-u"]
@@ -353,7 +357,6 @@ impl Cluster {
             .env("SLURM_CONF", "/etc/slurm/slurm.conf")
             .by("root")
             .within_time(Duration::from_secs(120))
-            .run()
     }
 
     /// Runs a script as root beside the daemons.
@@ -364,6 +367,11 @@ impl Cluster {
     /// Runs a script as somebody, in their home.
     pub fn by(&self, user: &str, script: &str) -> Ran {
         self.enter(Some(user), script)
+    }
+
+    /// Starts a script as somebody, in their home, on a terminal.
+    pub fn on_terminal(&self, user: &str, script: &str) -> Running<'_> {
+        self.call(Some(user), script).on_terminal().start()
     }
 
     /// Submits a batch script of `pilot`'s with these options; gives its number.

@@ -1,7 +1,8 @@
 //! What a task brings along: descriptors, a directory of its own; and a supervisor that leaves.
 
-use harness::{Cluster, LIBEXEC, Shape, accounts};
+use harness::{Cluster, LIBEXEC, Running, Shape, accounts};
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -140,6 +141,62 @@ fn with_pool_accounts_nothing_of_the_account_outlives_the_job() {
         assert_eq!(cluster.site().processes_of(accounts::WORK + n), []);
     }
     assert_eq!(cluster.epilogues_of(id).len(), 1);
+}
+
+fn types(running: &Running<'_>, text: &[u8]) {
+    let terminal = running.terminal.as_ref().unwrap().try_clone().unwrap();
+    fs::File::from(terminal).write_all(text).unwrap();
+}
+
+/// A shell of the target's on a terminal of Slurm's does what one of the user's does.
+fn an_interactive_shell(proctrack: &'static str, step: &str) {
+    let glexec = "terminal = \"share\"".to_owned();
+    let cluster = Cluster::start(Shape { proctrack, glexec, ..Shape::default() });
+    // Terminals that users may open, whatever the host's /dev/pts is.
+    cluster
+        .root("mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts")
+        .exited(0);
+    let shell = format!("{step} {LIBEXEC}/glexec-slurm-task bash --norc --noprofile -i");
+    let running = cluster.on_terminal("pilot", &shell);
+    let state = |wanted: &str| {
+        let what = format!("the shell's job is {wanted}");
+        cluster.wait_until(&what, Duration::from_secs(30), || {
+            let own = cluster.site().processes_of(accounts::PAYLOAD1);
+            own.iter().any(|p| p.name == "sleep" && wanted.contains(p.state))
+        });
+    };
+    running.says("$ ");
+    types(&running, b"echo who-$(id -un)\n");
+    running.says("who-payload1");
+    types(&running, b"sleep 1000\n");
+    state("SD");
+    types(&running, b"\x1a");
+    running.says("Stopped");
+    types(&running, b"fg\n");
+    state("SD");
+    types(&running, b"\x03");
+    types(&running, b"echo interrupted-$?\n");
+    running.says("interrupted-130");
+    // A window that changes its size.
+    let resize = "stty rows 44 cols 111 </proc/$(pgrep -o -x srun)/fd/0";
+    cluster.root(resize).exited(0);
+    types(&running, b"until [ \"$(stty size)\" = '44 111' ]; do sleep 0.05; done; echo re-sized\n");
+    running.says("\nre-sized");
+    types(&running, b"exit 7\n");
+    running.wait().exited(7);
+    let codes = cluster.site().epilogues();
+    assert!(codes.len() == 1 && codes[0].variable("GLEXEC_EPILOG_TARGET_RC") == Some("7"));
+}
+
+#[test]
+fn an_interactive_shell_has_job_control_and_the_size_of_its_window() {
+    an_interactive_shell("linuxproc", "srun --pty");
+    an_interactive_shell("cgroup", "srun --pty");
+}
+
+#[test]
+fn an_interactive_shell_in_an_allocation_of_sallocs_has_them_too() {
+    an_interactive_shell("linuxproc", "salloc -Q -n1 srun --pty");
 }
 
 /// Control groups of one name, for the time of a test: in the freezer, where proctrack/cgroup puts
