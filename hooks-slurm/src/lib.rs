@@ -2,11 +2,12 @@
 //! payload did. docs/slurm.md is the site's guide, and shared facts about Slurm's hooks are named
 //! there.
 //!
-//! `dialect` knows Slurm's words, `verdict` decides, `settings` is the site's file, `store` and
+//! `dialect` knows Slurm's words, `verdict` and `findings` decide, `settings` is the site's file, `store` and
 //! `places` are what is kept on the node, `groups` is what Slurm leaves of its own, `membership` says
 //! of which job a process is; `hooks` puts them together, one function for each hook.
 
 mod dialect;
+mod findings;
 mod groups;
 mod hooks;
 mod membership;
@@ -15,4 +16,4 @@ mod settings;
 mod store;
 mod verdict;
 
-pub use hooks::{epilog, epilog_ctld, prolog, record, task, task_epilog, task_prolog};
+pub use hooks::{check_site, epilog, epilog_ctld, prolog, record, task, task_epilog, task_prolog};

@@ -1,7 +1,7 @@
 //! A Slurm cluster of its own in a [`Site`]: real munged, slurmctld and slurmd, in a network
 //! namespace with nothing but loopback, under a host name of their own.
 
-use crate::{Call, Look, Ran, Running, Site, procfs};
+use crate::{Call, LIBEXEC, Look, Ran, Running, Site, procfs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::cell::Cell;
@@ -225,6 +225,11 @@ impl Cluster {
         }
         for n in 0..self.shape.nodes {
             site.directory(&format!("/var/spool/slurmd.{}", self.node(n)), (0, 0), 0o755);
+        }
+        for hook in ["prolog", "epilog"] {
+            let directory = format!("/etc/slurm/{hook}.d");
+            site.directory(&directory, (0, 0), 0o755);
+            site.link(&format!("{LIBEXEC}/glexec-slurm-{hook}"), &format!("{directory}/50-glexec"));
         }
     }
 

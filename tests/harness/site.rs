@@ -239,6 +239,11 @@ impl Site {
         self.tree().directory(inside, owner, mode);
     }
 
+    /// Makes a symbolic link, instead of whatever has its name.
+    pub fn link(&self, target: &str, inside: &str) {
+        self.tree().link(target, inside);
+    }
+
     /// Gives a file or directory to somebody.
     pub fn own(&self, inside: &str, owner: (u32, u32)) {
         self.tree().own(inside, owner);

@@ -6,4 +6,5 @@ mod faults;
 mod kills;
 mod membership;
 mod places;
+mod setup;
 mod spoofing;

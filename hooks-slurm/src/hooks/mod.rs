@@ -6,12 +6,15 @@ mod epilog;
 mod prolog;
 mod record;
 mod runs;
+mod site_check;
+mod slurm_conf;
 mod tasks;
 
 pub use controller::epilog_ctld;
 pub use epilog::epilog;
 pub use prolog::prolog;
 pub use record::record;
+pub use site_check::check_site;
 pub use tasks::{task, task_epilog, task_prolog};
 
 use crate::dialect::{self, Job, Variables};
