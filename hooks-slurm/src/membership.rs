@@ -71,6 +71,30 @@ pub(crate) fn of_this_task() -> Option<u32> {
     above.iter().find_map(|ancestor| ancestor.stepd)
 }
 
+/// Whether a slurmstepd has started this process itself: to whom it sends a task's signals.
+pub(crate) fn is_the_task() -> bool {
+    stepd(nix::unistd::getppid()).is_ok_and(|job| job.is_some())
+}
+
+/// Processes of this user's and of that name, as the kernel cuts it, in the job's control group, that
+/// no slurmstepd has above them any more: whoever started them is gone.
+///
+/// # Errors
+/// Where the kernel does not say which processes there are.
+pub(crate) fn orphans(job: u32, name: &str) -> Result<Vec<Pid>, Errno> {
+    let own = Uid::current();
+    let is_one = |pid: &Pid| {
+        let named =
+            process::read_text(&format!("/proc/{pid}/comm")).is_ok_and(|n| n.trim() == name);
+        named
+            && process::uids_of(*pid).is_ok_and(|ids| ids.is_some_and(|ids| ids.contains(&own)))
+            && by_group(*pid) == Ok(Some(Some(job)))
+            && lineage(*pid, Reapers::Roots)
+                .is_ok_and(|above| above.iter().all(|ancestor| ancestor.stepd.is_none()))
+    };
+    Ok(process::all()?.into_iter().filter(is_one).collect())
+}
+
 /// Whether this process descends from that one.
 pub(crate) fn is_above_us(pid: i32) -> bool {
     ancestors(Pid::this()).is_ok_and(|above| above.iter().any(|(above, _)| above.as_raw() == pid))

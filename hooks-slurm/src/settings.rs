@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) task: Task,
     pub(crate) prolog: Prolog,
     pub(crate) task_prolog: TaskProlog,
+    pub(crate) task_epilog: TaskEpilog,
     pub(crate) epilog: Epilog,
     pub(crate) scratch: Option<Scratch>,
     pub(crate) records: Records,
@@ -89,6 +90,19 @@ pub(crate) struct TaskProlog {
     pub(crate) veto: bool,
     /// Variables for the task.
     pub(crate) export: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TaskEpilog {
+    /// Seconds that wrappers are given whose shell is gone, before Slurm kills what is left of a step.
+    pub(crate) wait: u32,
+}
+
+impl Default for TaskEpilog {
+    fn default() -> Self {
+        Self { wait: 30 }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -157,6 +157,23 @@ fn target_rc_is_written_into_the_accounting() {
 }
 
 #[test]
+fn every_element_of_an_array_has_its_derived_code_whatever_its_script_returns() {
+    let cluster = with_accounting("linuxproc");
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    let script = format!("{task} sh -c \"exit $((40+SLURM_ARRAY_TASK_ID))\"; exit 0");
+    let array = cluster.sbatch("--array=1-3", &script);
+    let told = || {
+        let ask = "sacct -X -n -P -o jobid,exitcode,derivedexitcode,admincomment";
+        cluster.root(&format!("{ask} -j {array}")).output()
+    };
+    for n in 1..=3 {
+        let code = 40 + n;
+        let line = format!("{array}_{n}|0:0|{code}:0|glexec: -.0 payload1 rc={code};");
+        cluster.wait_until(&line, Duration::from_secs(60), || told().contains(&line));
+    }
+}
+
+#[test]
 fn a_signal_is_an_exit_code_where_the_site_says_so() {
     let hooks = "[task]\nsignal_exit = \"128\"\n".to_owned();
     let cluster = Cluster::start(Shape { hooks, ..Shape::default() });

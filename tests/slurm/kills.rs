@@ -261,6 +261,50 @@ fn clean(cluster: &Cluster) {
     }
 }
 
+/// The batch script is a shell with the wrapper as its one command: Slurm sends TERM to the shell only.
+fn a_bare_wrapper(task_epilog: bool) -> (Cluster, u32) {
+    let slurm = if task_epilog { "" } else { "TaskEpilog=/bin/true\n" };
+    let cluster = Cluster::start(Shape {
+        proctrack: "cgroup",
+        kill_wait: 20,
+        slurm: slurm.to_owned(),
+        ..Shape::default()
+    });
+    // It takes its time: who is killed at once does not come to its end.
+    let payload = ENDS_AT_TERM.replace("exit", "sleep 0.5; exit");
+    let script = format!("{LIBEXEC}/glexec-slurm-task sh -c \"{payload}\"");
+    let job = cluster.sbatch("", &script);
+    cluster.says(job, "ready");
+    scancel(&cluster, job);
+    cluster.ended(job);
+    (cluster, job)
+}
+
+#[test]
+fn a_bare_wrappers_payload_has_term_and_its_time_where_there_is_a_task_epilog() {
+    let (cluster, job) = a_bare_wrapper(true);
+    let looks = cluster.epilogues_of(job);
+    assert_eq!(once_a_run(&looks), [("55".to_owned(), "exited".to_owned())]);
+    let printed = cluster.printed(job);
+    assert!(!printed.contains("without TERM"), "{printed}");
+    assert!(printed.contains("glexec: payload of payload1: exit code 55"), "{printed}");
+    clean(&cluster);
+}
+
+#[test]
+fn who_would_be_killed_without_term_is_told() {
+    let (cluster, job) = a_bare_wrapper(false);
+    let printed = cluster.printed(job);
+    assert!(printed.contains("kills this run without TERM; put exec or srun"), "{printed}");
+    // Nobody is who does as it says, or whom TERM reaches.
+    let task = format!("{LIBEXEC}/glexec-slurm-task true");
+    for script in [format!("exec {task}"), format!("srun -n1 {task}")] {
+        let job = cluster.sbatch("", &script);
+        assert_eq!(cluster.ended(job).exit_code(), "0:0");
+        assert_eq!(cluster.printed(job), "");
+    }
+}
+
 #[test]
 fn with_linuxproc() {
     all_cases("linuxproc");

@@ -1,17 +1,17 @@
 //! What runs as the submitter: the task wrapper, TaskProlog, TaskEpilog.
 
-use super::{SCRATCH, complain, noted, variables};
-use crate::dialect::{self, Variables};
+use super::{SCRATCH, complain, noted, slurm_conf, variables};
+use crate::dialect::{self, Configuration, Variables};
 use crate::membership;
 use crate::settings::{GLEXEC, Settings, seconds};
 use crate::verdict::{self, Admission};
 use adapter::{BoundedCommand, Hold, end_as, rehearse};
 use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A rehearsal of one's own reads files, and at most asks the account helper.
 const REHEARSAL: Duration = Duration::from_secs(20);
@@ -28,6 +28,11 @@ pub fn task(words: Vec<OsString>) -> ! {
         end_as(Ending::Exited(CALLER_MUST_ACT));
     }
     let variables = variables();
+    if is_out_of_reach(&variables) {
+        complain(
+            "not started by Slurm itself, but by a shell or another program: on scancel, or at the time limit, Slurm kills this run without TERM; put exec or srun in front of this command, or tell the site of TaskEpilog",
+        );
+    }
     let named = settings.task.keep_descriptors.iter();
     let keep = named.filter_map(|name| variables.number(name)).filter(|fd| *fd > 2).collect();
     let hold = Hold {
@@ -54,6 +59,23 @@ pub fn task(words: Vec<OsString>) -> ! {
             end_as(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
+}
+
+/// Whether Slurm would kill this wrapper without TERM: with control groups it sends other signals than
+/// KILL to processes that slurmstepd has started itself, and kills all others when those have ended.
+/// A TaskEpilog of ours gives them time before that.
+fn is_out_of_reach(variables: &Variables) -> bool {
+    const FILE: &str = "/etc/slurm/slurm.conf";
+    const OURS: &str = "glexec-slurm-task-epilog";
+    let grouped = matches!(membership::by_group(Pid::this()), Ok(Some(Some(_))));
+    if !grouped || membership::is_the_task() {
+        return false;
+    }
+    let file = variables.text("SLURM_CONF").unwrap_or(FILE);
+    let slurm = Configuration::read(&format!("SLURM_CONF = {file}"));
+    // What the file says is good enough for a warning. Where it cannot be read, that is given.
+    let lines = slurm_conf::lines(&slurm, ["TaskEpilog"]).unwrap_or_default();
+    !lines.last().is_some_and(|line| line.value.ends_with(OURS))
 }
 
 /// glexec was killed and this process was not (the OOM killer, somebody by hand): what is left of
@@ -114,6 +136,19 @@ fn admit(settings: &Settings, variables: &Variables, out: &mut String) -> u8 {
     }
 }
 
+/// Slurm kills what is left of a step's control group after this hook. A wrapper whose shell has died,
+/// of TERM for one, ends its run as it should be ended, and needs time for it.
+fn wait_for_orphans(job: u32, limit: Duration) {
+    const NAP: Duration = Duration::from_millis(50);
+    /// As the kernel cuts it: TASK_COMM_LEN of linux/sched.h.
+    const WRAPPER: &str = "glexec-slurm-ta";
+    let until = Instant::now() + limit;
+    let left = || membership::orphans(job, WRAPPER).is_ok_and(|orphans| !orphans.is_empty());
+    while Instant::now() < until && left() {
+        std::thread::sleep(NAP);
+    }
+}
+
 /// The job whose notes are this task's: of a heterogeneous one the component, which no variable names.
 fn job_of_task(variables: &Variables) -> Option<u32> {
     membership::of_this_task().or_else(|| variables.number("SLURM_JOB_ID"))
@@ -124,6 +159,7 @@ pub fn task_epilog() -> u8 {
     let Ok(settings) = Settings::read() else { return 0 };
     let variables = variables();
     let Some(job) = job_of_task(&variables) else { return 0 };
+    wait_for_orphans(job, seconds(settings.task_epilog.wait));
     let (step, task) = (variables.text("SLURM_STEP_ID"), variables.text("SLURM_PROCID"));
     let directory = dialect::notes_of(Uid::current().as_raw(), job);
     let line = noted(&settings.records.notes.join(directory).join(dialect::note_name(step, task)));
