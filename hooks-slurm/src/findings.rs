@@ -1,6 +1,6 @@
 //! What is wrong with a site's set-up, from what Slurm, glexec and the hooks' own file say. Pure.
 
-use crate::dialect::Configuration;
+use crate::configuration::Configuration;
 use crate::settings::{FILE, Settings};
 use std::collections::BTreeMap;
 use std::fmt;

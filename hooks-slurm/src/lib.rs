@@ -2,10 +2,12 @@
 //! payload did. docs/slurm.md is the site's guide, and shared facts about Slurm's hooks are named
 //! there.
 //!
-//! `dialect` knows Slurm's words, `verdict` and `findings` decide, `settings` is the site's file, `store` and
-//! `places` are what is kept on the node, `groups` is what Slurm leaves of its own, `membership` says
-//! of which job a process is; `hooks` puts them together, one function for each hook.
+//! `dialect` and `configuration` know Slurm's words, `verdict` and `findings` decide, `settings` is the
+//! site's file, `store` and `places` are what is kept on the node, `groups` is what Slurm leaves of its
+//! own, `membership` says of which job a process is; `hooks` puts them together, one function for each
+//! hook.
 
+mod configuration;
 mod dialect;
 mod findings;
 mod groups;

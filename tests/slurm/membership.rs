@@ -106,6 +106,35 @@ fn an_orphan_that_may_be_of_the_job_is_waited_for_as_long_as_the_site_says() {
 }
 
 #[test]
+fn what_another_sweep_pays_of_the_job_is_waited_for() {
+    let cluster = Cluster::start(Shape::default());
+    cluster.site().epilogue(
+        "#!/bin/sh
+touch /tmp/begun
+while ! [ -e /tmp/end ]; do sleep 0.05; done
+exec /usr/libexec/glexec/glexec-slurm-record\n",
+    );
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    let job = cluster.sbatch("", &format!("{task} sh -c 'echo ready; sleep 1000'; {WAITS}"));
+    cluster.says(job, "ready");
+    // The wrapper, which would settle, and glexec are gone, and the timer's sweep is at the debt.
+    let ours = |name: &'static str| {
+        let all = cluster.site().processes().into_iter().filter_map(harness::Process::of);
+        all.filter(move |process| process.name == name).map(|process| format!(" {}", process.pid))
+    };
+    let both: String = ours("glexec-slurm-ta").chain(ours("glexec")).collect();
+    cluster.root(&format!("kill -9{both}")).exited(0);
+    cluster.root("setsid glexec-admin sweep --now >/dev/null 2>&1 </dev/null &").exited(0);
+    let begun = || cluster.site().path("/tmp/begun").exists();
+    cluster.wait_until("the epilogue runs", Duration::from_secs(20), begun);
+    // Longer than a sweep waits for another one by itself.
+    cluster.root("(sleep 5; touch /tmp/end) >/dev/null 2>&1 </dev/null & touch /tmp/go").exited(0);
+    cluster.ended(job);
+    let own = collected(&cluster, job);
+    assert!(own.len() == 1 && own[0].contains("rc=137"), "{own:?}\n{}", cluster.logs());
+}
+
+#[test]
 fn the_record_of_a_run_is_kept_for_the_job_that_it_was_in() {
     let cluster = Cluster::start(Shape::default());
     let task = format!("{LIBEXEC}/glexec-slurm-task");

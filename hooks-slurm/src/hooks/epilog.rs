@@ -52,9 +52,12 @@ fn settle(settings: &Settings, desk: &Desk<'_>, until: Instant) -> Option<String
         let waited = runs::wait(settings, desk, until).inspect_err(|sentence| {
             desk.say(Urgency::Warning, sentence);
         });
-        // Which runs are the job's could not be told: whoever names it is waited for.
-        let wait = waited.is_err().then_some(settings.epilog.wait);
-        settlement = settle_job(desk, until, wait);
+        match waited {
+            Ok(false) => {}
+            Ok(true) => settlement = settle_job(desk, until, None),
+            // Which runs are the job's could not be told: whoever names it is waited for.
+            Err(_) => settlement = settle_job(desk, until, Some(settings.epilog.wait)),
+        }
     }
     let fault = settlement.fault?;
     // What is wrong, by name, where the configuration or the epilogue is it.

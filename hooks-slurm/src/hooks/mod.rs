@@ -18,6 +18,7 @@ pub use site_check::check_site;
 pub use tasks::{task, task_epilog, task_prolog};
 
 use crate::dialect::{self, Job, Variables};
+use crate::places::Base;
 use crate::settings::{GLEXEC_ADMIN, Programs, Settings};
 use crate::verdict::Checked;
 use adapter::{Answer, BoundedCommand, Log, Urgency};
@@ -48,6 +49,13 @@ fn variables() -> Variables {
 fn boot() -> Option<String> {
     let text = system::process::read_text("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned()).filter(|boot| !boot.is_empty())
+}
+
+/// When a job began on this node, by the Prolog's note.
+fn began(settings: &Settings, uid: u32, job: u32) -> Option<u64> {
+    let base = Base::open(&settings.records.notes, NOTES).ok()?;
+    let line = base.read(&dialect::notes_of(uid, job), BEGAN).ok()??;
+    dialect::began_in(&line, &boot()?)
 }
 
 fn complain(text: &str) {

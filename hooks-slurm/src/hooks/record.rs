@@ -1,6 +1,6 @@
 //! The epilogue's record: what a payload did, kept until its job's end.
 
-use super::{BEGAN, NOTES, boot, complain, variables};
+use super::{NOTES, began, complain, variables};
 use crate::dialect::{self, Record};
 use crate::membership::{self, Membership, Reapers};
 use crate::places::Base;
@@ -48,11 +48,7 @@ fn job_of(settings: &Settings, record: &Record) -> Option<u32> {
     if !membership::is_above_us(record.glexec_pid) {
         return Some(record.job);
     }
-    let notes = dialect::notes_of(record.caller_uid, record.job);
-    let line = Base::open(&settings.records.notes, NOTES)
-        .ok()
-        .and_then(|base| base.read(&notes, BEGAN).ok().flatten());
-    let began = line.zip(boot()).and_then(|(line, boot)| dialect::began_in(&line, &boot));
+    let began = began(settings, record.caller_uid, record.job);
     match membership::of(Pid::from_raw(record.glexec_pid), began, Reapers::Roots) {
         Ok(Some(Membership::Of(job))) => Some(job),
         Ok(Some(Membership::Older)) => None,

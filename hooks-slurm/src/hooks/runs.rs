@@ -1,17 +1,18 @@
 //! The runs that still live at a job's end: which of them are the job's, and waiting for those.
 
-use super::{BEGAN, CONTROLLER, Desk, NOTES, ask, boot, said};
-use crate::dialect::{self, Configuration, Job};
+use super::{CONTROLLER, Desk, ask, began, said};
+use crate::configuration::Configuration;
+use crate::dialect::Job;
 use crate::membership::{self, Membership, Reapers};
-use crate::places::Base;
 use crate::settings::{GLEXEC_ADMIN, Settings, seconds};
 use adapter::Urgency;
 use nix::unistd::Pid;
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use system::process;
+use system::{Birth, process};
 
 /// One row of `glexec-admin ps --json`.
 #[derive(Debug, Deserialize)]
@@ -34,29 +35,32 @@ impl Run {
     }
 }
 
-/// Waits until no run of the job lives, or the site's time for it is up. A run that says it is the
-/// job's and is not, for certain, is not waited for; one of which that cannot be told is.
+/// Waits until no run of the job lives, or the site's time for it is up; `false` where none did. A run
+/// that says it is the job's and is not, for certain, is not waited for; one of which that cannot be
+/// told is.
 ///
 /// # Errors
 /// One sentence where glexec-admin does not tell which runs live.
-pub(super) fn wait(settings: &Settings, desk: &Desk<'_>, until: Instant) -> Result<(), String> {
+pub(super) fn wait(settings: &Settings, desk: &Desk<'_>, until: Instant) -> Result<bool, String> {
     let until = until.min(Instant::now() + seconds(settings.epilog.wait));
     let mut judge = Judge::new(settings, desk);
+    let mut any = false;
     loop {
         let runs = living(desk.job.uid, until)?;
-        let waited: Vec<Pid> = runs.iter().filter_map(|run| judge.waits_for(run)).collect();
+        let waited: Vec<Waited> = runs.iter().filter_map(|run| judge.waits_for(run)).collect();
         if waited.is_empty() {
-            return Ok(());
+            return Ok(any);
         }
+        any = true;
         if !one_ends(&waited, until) {
-            let pids: Vec<String> = waited.iter().map(Pid::to_string).collect();
+            let whom: Vec<String> = waited.iter().map(Waited::to_string).collect();
             let text = format!(
-                "not waited for any longer, with [epilog] wait = {}: glexec of pid {}",
+                "not waited for any longer, with [epilog] wait = {}: {}",
                 settings.epilog.wait,
-                pids.join(", ")
+                whom.join(", ")
             );
             desk.say(Urgency::Notice, &text);
-            return Ok(());
+            return Ok(any);
         }
     }
 }
@@ -72,20 +76,45 @@ fn living(uid: u32, until: Instant) -> Result<Vec<Run>, String> {
     Ok(all.into_iter().filter(is_mine).collect())
 }
 
-/// Sleeps until one of these processes is gone; `false` where the time is up first.
-fn one_ends(pids: &[Pid], until: Instant) -> bool {
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Waited {
+    /// A run's glexec.
+    Glexec(Pid),
+    /// Whoever pays what a run owes whose glexec is gone.
+    Sweep,
+}
+
+impl fmt::Display for Waited {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Glexec(pid) => write!(to, "glexec of pid {pid}"),
+            Self::Sweep => to.write_str("another sweep"),
+        }
+    }
+}
+
+/// Sleeps until one of these has ended, or may have; `false` where the time is up first.
+fn one_ends(waited: &[Waited], until: Instant) -> bool {
     const NAP: Duration = Duration::from_millis(50);
-    let birth = |pid: &Pid| process::birth(*pid).ok().flatten();
-    let births: Vec<_> = pids.iter().map(birth).collect();
-    loop {
-        if births.iter().any(Option::is_none) || pids.iter().map(birth).ne(births.iter().copied()) {
+    /// How often it is looked whether a sweep has let go.
+    const LOOK: Duration = Duration::from_millis(200);
+    let births = || {
+        let pids = waited.iter().filter_map(|one| match one {
+            Waited::Glexec(pid) => Some(*pid),
+            Waited::Sweep => None,
+        });
+        pids.map(|pid| process::birth(pid).ok().flatten())
+    };
+    let were: Vec<Option<Birth>> = births().collect();
+    let sweeps = were.len() < waited.len();
+    while Instant::now() < until {
+        std::thread::sleep(if sweeps { LOOK } else { NAP });
+        if sweeps || births().zip(&were).any(|(is, was)| is.is_none() || is != *was) {
             return true;
         }
-        if Instant::now() >= until {
-            return false;
-        }
-        std::thread::sleep(NAP);
     }
+    false
 }
 
 /// Tells the job's runs from others.
@@ -100,32 +129,30 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn new(settings: &'a Settings, desk: &'a Desk<'a>) -> Self {
-        let notes = dialect::notes_of(desk.job.uid, desk.job.id);
-        let line = Base::open(&settings.records.notes, NOTES)
-            .ok()
-            .and_then(|base| base.read(&notes, BEGAN).ok().flatten());
-        let began = line.zip(boot()).and_then(|(line, boot)| dialect::began_in(&line, &boot));
+        let began = began(settings, desk.job.uid, desk.job.id);
         Self { settings, desk, began, grouped: None, told: BTreeSet::new() }
     }
 
-    /// The glexec of a run that is to be waited for.
-    fn waits_for(&mut self, run: &Run) -> Option<Pid> {
+    /// What of a run is to be waited for.
+    fn waits_for(&mut self, run: &Run) -> Option<Waited> {
         let pid = Pid::from_raw(run.pid?);
         let names = run.names(self.desk.job);
         let waits = match membership::of(pid, self.began, Reapers::OfThisHook) {
             // It has ended, and a sweep is at what it left.
-            Ok(None) => return None,
+            Ok(None) => return names.then_some(Waited::Sweep),
             Ok(Some(Membership::Of(job))) => job == self.desk.job.id,
             Ok(Some(Membership::Older)) => false,
             Ok(Some(Membership::Unknown)) => names && !self.is_in_no_group(run, pid),
             Err(_) => names,
         };
-        if names && !waits && self.told.insert(run.name.clone()) {
+        // Tasks of all components of a heterogeneous job name the first one: that is no lie.
+        let lies = names && !waits && self.desk.job.leader.is_none();
+        if lies && self.told.insert(run.name.clone()) {
             let text =
                 format!("not waited for: glexec of pid {pid} names this job and is not of it");
             self.desk.say(Urgency::Notice, &text);
         }
-        waits.then_some(pid)
+        waits.then_some(Waited::Glexec(pid))
     }
 
     /// Whether Slurm has every process of a job in a control group, and the run's payload, which

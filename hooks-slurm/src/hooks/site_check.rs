@@ -2,7 +2,7 @@
 
 use super::slurm_conf::{self, Value};
 use super::{CONTROLLER, ask, check, said};
-use crate::dialect::Configuration;
+use crate::configuration::Configuration;
 use crate::findings::{self, Finding, Hook, Program};
 use crate::places::Base;
 use crate::settings::{FILE, GLEXEC_ADMIN, Programs, Settings};

@@ -1,7 +1,7 @@
 //! slurm.conf as a file: which lines name hooks. What is in force scontrol says; which lines are not,
 //! only the file shows.
 
-use crate::dialect::Configuration;
+use crate::configuration::Configuration;
 use crate::findings::Line;
 use std::fs;
 use std::path::{Path, PathBuf};

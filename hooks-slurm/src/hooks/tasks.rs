@@ -1,7 +1,8 @@
 //! What runs as the submitter: the task wrapper, TaskProlog, TaskEpilog.
 
 use super::{SCRATCH, complain, noted, slurm_conf, variables};
-use crate::dialect::{self, Configuration, Variables};
+use crate::configuration::Configuration;
+use crate::dialect::{self, Variables};
 use crate::membership;
 use crate::settings::{GLEXEC, Settings, seconds};
 use crate::verdict::{self, Admission};
