@@ -158,6 +158,12 @@ fn times(
     };
     let owes = glexec.get("epilogue").is_some_and(|value| value != "none");
     let epilogue = if owes { epilogue } else { 0 };
+    if owes && u64::from(epilog.wait) <= epilogue {
+        all.push(Finding::Warning(format!(
+            "{FILE}: [epilog] wait = {} is not more than epilogue_timeout = {epilogue} of {GLEXEC_FILE}: where an epilogue takes longer, its record comes too late for its job; raise the one or lower the other",
+            epilog.wait
+        )));
+    }
     let survives = glexec.get("supervisor_cgroup").is_some_and(|value| value != "none")
         && slurm.value("ProctrackType") == Some("proctrack/cgroup");
     if let Some(wait) = slurm.seconds("KillWait").filter(|w| *w <= grace + epilogue && !survives) {
@@ -226,17 +232,17 @@ fn words(
 mod tests {
     use super::*;
 
-    const SLURM: &str = "KillWait = 400 sec
+    const SLURM: &str = "KillWait = 30 sec
 ProctrackType = proctrack/cgroup
 PrologEpilogTimeout = 300
 SchedulerParameters = nohold_on_prolog_fail
-UnkillableStepTimeout = 400 sec
+UnkillableStepTimeout = 60 sec
 ";
 
     fn glexec(change: (&str, &str)) -> BTreeMap<String, String> {
         let all = [
             ("kill_grace", "10"),
-            ("epilogue_timeout", "300"),
+            ("epilogue_timeout", "15"),
             ("epilogue", "\"/x\""),
             ("linger", "true"),
             ("keep_descriptors", "true"),
@@ -258,9 +264,9 @@ UnkillableStepTimeout = 400 sec
         let (fine, settings) = (glexec(("x", "")), Settings::default());
         assert_eq!(found(SLURM, &fine, &settings), "");
         for (line, other, part) in [
-            ("KillWait = 400", "KillWait = 310", "WARNING  slurm.conf: KillWait = 310 "),
+            ("KillWait = 30", "KillWait = 25", "WARNING  slurm.conf: KillWait = 25 "),
             ("Timeout = 300", "Timeout = 150", "ERROR    slurm.conf: PrologEpilogTimeout = 150 "),
-            ("StepTimeout = 400", "StepTimeout = 300", "UnkillableStepTimeout = 300"),
+            ("StepTimeout = 60", "StepTimeout = 15", "UnkillableStepTimeout = 15"),
             ("proctrack/cgroup", "proctrack/none", "ProctrackType = proctrack/none"),
             ("nohold_on_prolog_fail", "x", "nohold_on_prolog_fail"),
         ] {
@@ -281,8 +287,14 @@ UnkillableStepTimeout = 400 sec
     fn what_cannot_happen_is_not_told() {
         let settings = Settings::default();
         // No epilogue takes any time, no KILL reaches a glexec that has left, no limit is no limit.
-        let short = SLURM.replace("400", "20").replace("= 300", "= 65534");
+        let short = SLURM
+            .replace("30 sec", "20 sec")
+            .replace("60 sec", "5 sec")
+            .replace("= 300", "= 65534");
         assert_eq!(found(&short, &glexec(("epilogue", "none")), &settings), "");
+        let long =
+            found(&SLURM.replace(" sec", "0"), &glexec(("epilogue_timeout", "60")), &settings);
+        assert!(long.contains("[epilog] wait = 60") && long.lines().count() == 1, "{long}");
         let left = glexec(("supervisor_cgroup", "\"/glexec\""));
         assert!(!found(&short, &left, &settings).contains("KillWait"));
         // Since 25.05 each has a limit of its own.

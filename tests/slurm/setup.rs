@@ -13,14 +13,20 @@ fn check(cluster: &Cluster) -> (i32, String) {
 }
 
 /// Numbers that fit: what is left is for a test to break.
-const FITS: &str = "KillWait=400\nUnkillableStepTimeout=400\n";
+const FITS: &str = "KillWait=40\nUnkillableStepTimeout=60\n";
+const SHORT: &str = "epilogue_timeout = 20";
 
 #[test]
 fn a_sites_own_prolog_and_epilog_run_beside_glexecs() {
     // The site's epilog, as a pattern; and what a site without glexec has.
     let own_lines = "Prolog=/etc/site/prolog\nepilog = /etc/site/epilog.d/*  # ours\n";
     let slurm = format!("{FITS}{own_lines}");
-    let cluster = Cluster::start(Shape { hooked: false, slurm, ..Shape::default() });
+    let cluster = Cluster::start(Shape {
+        hooked: false,
+        slurm,
+        glexec: SHORT.to_owned(),
+        ..Shape::default()
+    });
     let site = cluster.site();
     for directory in ["/etc/site", "/etc/site/epilog.d", "/opt/glexec"] {
         site.directory(directory, (0, 0), 0o755);
@@ -58,7 +64,11 @@ fn a_sites_own_prolog_and_epilog_run_beside_glexecs() {
 
 #[test]
 fn a_check_names_what_would_fail_and_what_to_do() {
-    let cluster = Cluster::start(Shape { slurm: FITS.to_owned(), ..Shape::default() });
+    let cluster = Cluster::start(Shape {
+        slurm: FITS.to_owned(),
+        glexec: SHORT.to_owned(),
+        ..Shape::default()
+    });
     assert_eq!(check(&cluster), (0, String::new()));
     let conf = "/etc/slurm/slurm.conf";
     // Each is broken, found, and mended again.
@@ -112,6 +122,12 @@ fn a_check_names_what_would_fail_and_what_to_do() {
             "ERROR    slurm.conf: PrologEpilogTimeout = 300 is not more than [epilog] time_limit = 290",
         ),
         (
+            "echo '[epilog]\nwait = 20' >/etc/glexec-slurm.toml",
+            "rm /etc/glexec-slurm.toml",
+            0,
+            "WARNING  /etc/glexec-slurm.toml: [epilog] wait = 20 is not more than epilogue_timeout",
+        ),
+        (
             "echo '[accounting]\nspool = \"/var/spool/no\"' >/etc/glexec-slurm.toml",
             "rm /etc/glexec-slurm.toml",
             0,
@@ -124,16 +140,16 @@ fn a_check_names_what_would_fail_and_what_to_do() {
             "ERROR    /home/pilot: must be root's",
         ),
         (
-            "sed -i s/KillWait=400/KillWait=30/ SLURM; scontrol reconfigure",
-            "sed -i s/KillWait=30/KillWait=400/ SLURM; scontrol reconfigure",
+            "sed -i s/KillWait=40/KillWait=21/ SLURM; scontrol reconfigure",
+            "sed -i s/KillWait=21/KillWait=40/ SLURM; scontrol reconfigure",
             0,
-            "WARNING  slurm.conf: KillWait = 30 is not more than kill_grace = 1",
+            "WARNING  slurm.conf: KillWait = 21 is not more than kill_grace = 1 and epilogue_timeout = 20",
         ),
         (
-            "sed -i s/Timeout=400/Timeout=60/ SLURM; scontrol reconfigure",
-            "sed -i s/Timeout=60/Timeout=400/ SLURM; scontrol reconfigure",
+            "sed -i s/Timeout=60/Timeout=20/ SLURM; scontrol reconfigure",
+            "sed -i s/Timeout=20/Timeout=60/ SLURM; scontrol reconfigure",
             0,
-            "WARNING  slurm.conf: UnkillableStepTimeout = 60 is not more than epilogue_timeout = 300",
+            "WARNING  slurm.conf: UnkillableStepTimeout = 20 is not more than epilogue_timeout = 20",
         ),
         (
             "chmod 666 /etc/glexec.toml",
