@@ -106,6 +106,33 @@ fn an_orphan_that_may_be_of_the_job_is_waited_for_as_long_as_the_site_says() {
 }
 
 #[test]
+fn a_run_of_the_job_that_does_not_say_so_is_waited_for() {
+    let cluster = Cluster::start(Shape {
+        proctrack: "cgroup",
+        kill_wait: 1,
+        hooks: "[task_epilog]\nwait = 0\n".to_owned(),
+        ..Shape::default()
+    });
+    cluster.site().epilogue(
+        "#!/bin/sh
+touch /tmp/begun
+while ! [ -e /tmp/end ]; do sleep 0.05; done
+echo over >>/var/lib/site/own\n",
+    );
+    let task = format!("env -u SLURM_JOB_ID {LIBEXEC}/glexec-slurm-task");
+    // The shell dies of TERM, and glexec, which is in the job's group, outlives it.
+    let job = cluster.sbatch("", &format!("{task} sh -c 'echo ready; exec sleep 1000'; true"));
+    cluster.says(job, "ready");
+    cluster.root(&format!("scancel {job}")).exited(0);
+    let begun = || cluster.site().path("/tmp/begun").exists();
+    cluster.wait_until("the epilogue runs", Duration::from_secs(20), begun);
+    cluster.root("(sleep 4; touch /tmp/end) >/dev/null 2>&1 </dev/null &").exited(0);
+    cluster.ended(job);
+    let over = cluster.site().read("/var/lib/site/own");
+    assert_eq!((over.as_str(), living(&cluster)), ("over\n", 0), "{}", cluster.logs());
+}
+
+#[test]
 fn what_another_sweep_pays_of_the_job_is_waited_for() {
     let cluster = Cluster::start(Shape::default());
     cluster.site().epilogue(
