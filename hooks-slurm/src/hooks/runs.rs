@@ -4,7 +4,7 @@ use super::{CONTROLLER, Desk, ask, began, said};
 use crate::configuration::Configuration;
 use crate::dialect::Job;
 use crate::membership::{self, Membership, Reapers};
-use crate::settings::{GLEXEC_ADMIN, Settings, seconds};
+use crate::settings::{GLEXEC, GLEXEC_ADMIN, Settings, seconds};
 use adapter::Urgency;
 use nix::unistd::Pid;
 use serde::Deserialize;
@@ -76,12 +76,20 @@ fn living(uid: u32, until: Instant) -> Result<Vec<Run>, String> {
     Ok(all.into_iter().filter(is_mine).collect())
 }
 
+/// Whether this is a glexec, by the file that it runs: its names are its caller's to choose.
+fn is_glexec(pid: Pid) -> bool {
+    let file = nix::fcntl::readlink(format!("/proc/{pid}/exe").as_str()).unwrap_or_default();
+    let file = file.to_string_lossy();
+    // It may have been replaced since.
+    file.strip_suffix(" (deleted)").unwrap_or(&file) == GLEXEC
+}
+
 /// What is waited for.
 #[derive(Debug, Clone, Copy)]
 enum Waited {
     /// A run's glexec.
     Glexec(Pid),
-    /// Whoever pays what a run owes whose glexec is gone.
+    /// Whoever else has the run's entry: a sweep that pays what it owes, whose glexec is gone.
     Sweep,
 }
 
@@ -89,7 +97,7 @@ impl fmt::Display for Waited {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Glexec(pid) => write!(to, "glexec of pid {pid}"),
-            Self::Sweep => to.write_str("another sweep"),
+            Self::Sweep => to.write_str("a sweep, or a run that cannot be seen from here"),
         }
     }
 }
@@ -137,6 +145,10 @@ impl<'a> Judge<'a> {
     fn waits_for(&mut self, run: &Run) -> Option<Waited> {
         let pid = Pid::from_raw(run.pid?);
         let names = run.names(self.desk.job);
+        if !is_glexec(pid) {
+            // Another process has its number, or it is of another pid namespace.
+            return names.then_some(Waited::Sweep);
+        }
         let waits = match membership::of(pid, self.began, Reapers::OfThisHook) {
             // It has ended, and a sweep is at what it left.
             Ok(None) => return names.then_some(Waited::Sweep),
