@@ -143,6 +143,10 @@ fn wait_for_orphans(job: u32, limit: Duration) {
     const NAP: Duration = Duration::from_millis(50);
     /// As the kernel cuts it: TASK_COMM_LEN of linux/sched.h.
     const WRAPPER: &str = "glexec-slurm-ta";
+    // slurmstepd, and this hook with it, is in the job's group. Without one Slurm signals everybody.
+    if membership::by_group(Pid::this()) != Ok(Some(Some(job))) {
+        return;
+    }
     let until = Instant::now() + limit;
     let left = || membership::orphans(job, WRAPPER).is_ok_and(|orphans| !orphans.is_empty());
     while Instant::now() < until && left() {
