@@ -183,6 +183,10 @@ fn grouped(lines: &str) -> Option<u32> {
     let paths = lines.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     paths.into_iter().find_map(|path| {
         let names: Vec<&str> = path.split('/').collect();
+        // What systemd gives a user's own manager to divide, the user may name like Slurm's.
+        if names.contains(&"user.slice") {
+            return None;
+        }
         names.windows(3).find_map(|names| {
             let [tree, middle, last] = names else { return None };
             let first = *tree == "slurm" || tree.starts_with("slurm_");
@@ -221,6 +225,8 @@ mod tests {
             ("0::/system.slice/n1_slurmstepd.scope/job_5/step_0\n", Some(5)),
             ("0::/system.slice/slurmd.service\n", None),
             ("0::/user.slice/job_5/step_0\n", None),
+            ("0::/user.slice/user-7.slice/user@7.service/slurmstepd.scope/job_5/x\n", None),
+            ("1:name=systemd:/user.slice/user-7.slice/slurm/uid_7/job_5\n", None),
             ("6:freezer:/slurm/uid_7/job_x\n6:cpu:/slurm/job_3\n", None),
             ("", None),
         ] {
