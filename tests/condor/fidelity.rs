@@ -34,7 +34,11 @@ fn looked(pool: &Pool) -> (Findings, Ad) {
     let look: Look = serde_json::from_str(&pool.read(&format!("/home/pilot/out.{id}"))).unwrap();
     let sandbox = look.variable("_CONDOR_SCRATCH_DIR").unwrap_or("nowhere").to_owned();
     let nested = sandbox.strip_suffix("/scratch").unwrap_or(&sandbox).to_owned();
+    let starter = look.variable("CONDOR_STARTER_PID").unwrap_or("none").to_owned();
     let tidy = |text: &str| {
+        if text == starter {
+            return "PID".to_owned();
+        }
         let text = text.replace(&sandbox, "SANDBOX").replace(&nested, "ABOVE");
         if text.starts_with("_CONDOR_ANCESTOR_") {
             return "_CONDOR_ANCESTOR_N".to_owned();
@@ -93,12 +97,13 @@ fn found(pool: &Pool) -> Findings {
     found
 }
 
+/// Of every version.
 const REASONS: &[Why] = &[
     (
         "GLEXEC_TMPDIR",
         "the wrapper's word for TMPDIR, which the kernel takes from a setuid program",
     ),
-    ("HOME", "the target's; HTCondor 23.9 sets none"),
+    ("HOME", "the target's; HTCondor sets none, or from 25 on the submitter's"),
     ("USER", "the target's; HTCondor sets none"),
     ("LOGNAME", "the target's; HTCondor sets none"),
     ("SHELL", "the target's; HTCondor sets none"),
@@ -106,24 +111,36 @@ const REASONS: &[Why] = &[
     ("_CONDOR_WRAPPER_ERROR_FILE", "HTCondor sets it with any USER_JOB_WRAPPER"),
 ];
 
-fn of_version(pool: &Pool, whose: &str) -> String {
-    let told = pool.shell("root", "condor_version");
+/// And of 25.
+const REASONS_OF_25: &[Why] = &[
+    (
+        "signals blocked, ignored",
+        "HTCondor 25 leaves INT as its daemons were started with; glexec gives its payload every \
+         signal as it is by default",
+    ),
+    ("death by INT", "the same"),
+    (
+        "_CONDOR_CHIRP_CONFIG",
+        "the directory beside the sandbox is not handed over: a copy is lent for the run",
+    ),
+];
+
+fn side_by_side(whose: &str, native: &Pool, ours: &Pool) {
+    let told = ours.shell("root", "condor_version");
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
     let version = text.split_whitespace().nth(1).unwrap_or_default();
+    let more = if version.starts_with("25.") { REASONS_OF_25 } else { &[] };
+    let table = found(native).beside(&found(ours), &[REASONS, more].concat());
     let short: Vec<&str> = version.split('.').take(2).collect();
-    format!("HTCondor {}, {whose}", short.join("."))
+    documented(&format!("HTCondor {}, {whose}", short.join(".")), &table);
 }
 
 #[test]
 fn a_job_is_as_it_is_natively() {
-    let (native, ours) = (ROOT.get(), HOOKED_ROOT.get());
-    let table = found(&native).beside(&found(&ours), REASONS);
-    documented(&of_version(&ours, "root's daemons"), &table);
+    side_by_side("root's daemons", &ROOT.get(), &HOOKED_ROOT.get());
 }
 
 #[test]
 fn a_job_is_as_it_is_natively_with_a_pilot() {
-    let (native, ours) = (PILOT.get(), HOOKED_PILOT.get());
-    let table = found(&native).beside(&found(&ours), REASONS);
-    documented(&of_version(&ours, "a pilot's daemons"), &table);
+    side_by_side("a pilot's daemons", &PILOT.get(), &HOOKED_PILOT.get());
 }
