@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every crate of glexec's and which of the others it may stand on.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("contract", &[]),
     ("system", &[]),
     ("decide", &["contract", "system"]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("adapter", &["contract", "system"]),
     ("admin", &["act", "adapter", "contract", "decide", "observe", "recovery", "report", "system"]),
     ("accounts", &[]),
+    ("credential", &[]),
 ];
 
 /// The folder of every crate that is shipped: the workspace's default members.
