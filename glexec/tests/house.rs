@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("adapter", &["contract", "system"]),
     ("admin", &["act", "adapter", "contract", "decide", "observe", "recovery", "report", "system"]),
     ("accounts", &[]),
-    ("credential", &[]),
+    ("credential", &["system"]),
 ];
 
 /// The folder of every crate that is shipped: the workspace's default members.

@@ -2,5 +2,22 @@
 //! to. The library of glexec-credential, which runs with nothing of root's.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod authorities;
+mod certificate;
+pub mod credential_file;
+mod der;
+mod inspect;
 pub mod map_file;
+mod question;
+mod refused;
+pub mod signing_policy;
+pub mod subject;
+mod verify;
 pub mod wildcard;
+
+pub use answer::answer;
+pub use authorities::Authorities;
+pub use question::{About, MapFile, Question};
+pub use refused::{Refused, Whose};
+pub use verify::{Rules, Verified, verify};

@@ -205,3 +205,20 @@ fn no_nul(file: &[u8]) -> Result<(), Unusable> {
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     Err(Unusable { line, why: "has a NUL in it" })
 }
+
+/// Which of the two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MapFileKind {
+    Map,
+    Ban,
+}
+
+impl MapFileKind {
+    /// What comes of a line that cannot be understood.
+    pub(crate) fn broken(self, sentence: &str) -> (&'static str, String) {
+        match self {
+            Self::Map => ("warning", format!("{sentence} and is passed over")),
+            Self::Ban => ("error", format!("{sentence}, and every run ends with 202")),
+        }
+    }
+}

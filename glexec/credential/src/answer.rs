@@ -1,0 +1,93 @@
+//! What glexec-credential answers: lines `key=value`, which glexec judges again.
+
+use crate::map_file::{self, Mapped};
+use crate::question::{About, MapFile, Question};
+use crate::refused::{Refused, Whose};
+use crate::{credential_file, verify};
+use system::text::one_line;
+
+/// So many lines of a file that cannot be understood are told at every run.
+const MOST_NOTES: usize = 3;
+
+/// An answer as text.
+///
+/// - `subject=` the text of the user's own name, `until=` seconds since 1970;
+/// - `account=` once for each, or `pool=`, or neither;
+/// - `note=` for the log;
+/// - or `refused=callers`, `sites` or `banned`, with `clause=` and `detail=`.
+#[must_use]
+pub fn answer(question: &Question) -> String {
+    match found(question) {
+        Ok(text) => text,
+        Err(Refused { whose, clause, detail }) => {
+            let whose = match whose {
+                Whose::Callers => "callers",
+                Whose::Sites => "sites",
+                Whose::Banned => "banned",
+            };
+            format!("refused={whose}\n{}{}", line("clause", &clause), line("detail", &detail))
+        }
+    }
+}
+
+fn line(key: &str, value: &str) -> String {
+    format!("{key}={}\n", one_line(value))
+}
+
+fn found(question: &Question) -> Result<String, Refused> {
+    let (subject, until) = match &question.about {
+        About::Credential(owner) => {
+            let pem = credential_file::read(std::io::stdin().lock(), *owner)?;
+            let verified = verify(&pem, question.rules, &question.authorities()?)?;
+            (verified.subject, Some(verified.until))
+        }
+        About::Subject(subject) => (subject.clone(), None),
+        About::Files => return Ok(crate::inspect::inspect(question)),
+    };
+    if let Some(ban) = &question.ban {
+        is_not_banned(ban, &subject)?;
+    }
+    let mut text = line("subject", &subject);
+    text += &until.map(|until| format!("until={until}\n")).unwrap_or_default();
+    if let Some(map) = &question.map {
+        text += &mapped(map, &subject)?;
+    }
+    Ok(text)
+}
+
+fn is_not_banned(ban: &MapFile, subject: &str) -> Result<(), Refused> {
+    let path = &ban.path;
+    match map_file::banned(&ban.read()?, subject.as_bytes()) {
+        Ok(None) => Ok(()),
+        Ok(Some(line)) => Err(Refused {
+            whose: Whose::Banned,
+            clause: "refused".to_owned(),
+            detail: format!("{path}:{line}: {subject} is banned"),
+        }),
+        Err(map_file::Unusable { line, why }) => Err(Refused::site(format!(
+            "{path}:{line}: the line {why}, and whom it bans cannot be told; mend it"
+        ))),
+    }
+}
+
+fn mapped(map: &MapFile, subject: &str) -> Result<String, Refused> {
+    let path = &map.path;
+    let found = map_file::look_up(&map.read()?, subject.as_bytes());
+    let found = found.map_err(|map_file::Unusable { line, why }| {
+        Refused::site(format!("{path}:{line}: the line {why}; mend it"))
+    })?;
+    let mut text = match &found.mapped {
+        None => String::new(),
+        Some((_, Mapped::Accounts(accounts))) => {
+            accounts.iter().map(|account| line("account", account)).collect()
+        }
+        Some((_, Mapped::Pool(pool))) => line("pool", pool),
+    };
+    for (number, why) in found.broken.iter().take(MOST_NOTES) {
+        text += &line("note", &format!("{path}:{number}: the line {why} and is passed over"));
+    }
+    if let Some(more) = found.broken.len().checked_sub(MOST_NOTES).filter(|more| *more > 0) {
+        text += &line("note", &format!("{path}: {more} more lines are passed over"));
+    }
+    Ok(text)
+}

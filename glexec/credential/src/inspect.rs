@@ -1,0 +1,100 @@
+//! What an administrator should know of the files that map by credential: `glexec-admin check`.
+
+use crate::map_file::{Entry, MapFileKind, lines};
+use crate::question::{MapFile, Question};
+use std::collections::BTreeMap;
+use system::text::one_line;
+
+/// So many findings of one file are told.
+const MOST: usize = 20;
+
+/// Findings as lines `error=` and `warning=`, and one `seen=` for each file.
+pub(crate) fn inspect(question: &Question) -> String {
+    let mut text = String::new();
+    for (file, kind) in [(&question.map, MapFileKind::Map), (&question.ban, MapFileKind::Ban)] {
+        if let Some(file) = file {
+            text += &of_map(file, kind);
+        }
+    }
+    if question.authorities.is_some() {
+        let findings = question.authorities().map(|authorities| authorities.inspect());
+        text += &told(findings.unwrap_or_default());
+    }
+    text
+}
+
+/// One finding: `error`, `warning` or `seen`, and the sentence.
+pub(crate) type Finding = (&'static str, String);
+
+fn told(findings: Vec<Finding>) -> String {
+    let more = findings.len().saturating_sub(MOST);
+    let (seen, bad): (Vec<_>, Vec<_>) = findings.into_iter().partition(|(name, _)| *name == "seen");
+    let shown = seen.into_iter().chain(bad.into_iter().take(MOST));
+    let mut text: String =
+        shown.map(|(name, sentence)| format!("{name}={}\n", one_line(&sentence))).collect();
+    if more > 0 {
+        text += &format!("warning=and {more} more\n");
+    }
+    text
+}
+
+fn of_map(file: &MapFile, kind: MapFileKind) -> String {
+    let text = match file.read() {
+        Ok(text) => text,
+        Err(refused) => return told(vec![("error", refused.detail)]),
+    };
+    let mut findings = Vec::new();
+    let mut count = 0;
+    let mut leased: BTreeMap<Vec<u8>, (usize, Vec<u8>)> = BTreeMap::new();
+    let path = &file.path;
+    if text.contains(&0) {
+        findings.push(("error", format!("{path} has a NUL in it, and every run ends with 202")));
+    }
+    for (number, line) in lines(&text) {
+        let entry = match line {
+            Ok(entry) => entry,
+            Err(why) => {
+                findings.push(kind.broken(&format!("{path}:{number}: the line {why}")));
+                continue;
+            }
+        };
+        count += 1;
+        findings
+            .extend(doubts(&entry, kind).map(|why| ("warning", format!("{path}:{number}: {why}"))));
+        let has_pool = || entry.items().iter().any(|item| item.starts_with(b"."));
+        if kind == MapFileKind::Map && has_pool() {
+            let key = entry.name.to_ascii_lowercase();
+            let other = leased.insert(key, (number, entry.name.to_vec()));
+            if let Some((first, _)) = other.filter(|(_, name)| name != entry.name) {
+                let why = "its name differs from that of line";
+                findings.push(("warning", format!("{path}:{number}: {why} {first} in the case of letters only, and both would share a lease")));
+            }
+        }
+    }
+    findings.push(("seen", format!("{path}: {count} lines")));
+    told(findings)
+}
+
+/// What a line says that its writer may not have meant.
+fn doubts(entry: &Entry<'_>, kind: MapFileKind) -> impl Iterator<Item = &'static str> {
+    let two_words =
+        entry.rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).count() > 1;
+    let cut = !entry.quoted
+        && match kind {
+            MapFileKind::Map => two_words && !entry.rest.contains(&b','),
+            MapFileKind::Ban => !entry.rest.is_empty(),
+        };
+    let has_return = entry.rest.contains(&b'\r') || entry.name.contains(&b'\r');
+    let bracket = entry.name.contains(&b'[');
+    let nothing = kind == MapFileKind::Map && entry.items().is_empty();
+    let strange = !entry.name.starts_with(b"/") && entry.name != b"*";
+    [
+        cut.then_some("the name ends at its first blank; write it in quotes"),
+        has_return.then_some("a carriage return is part of the line; write lines as Unix does"),
+        bracket.then_some("a bracket begins a set of letters, and does not stand for itself"),
+        nothing.then_some("there is no account behind the name"),
+        strange.then_some("the name does not begin with `/`, as every subject does"),
+    ]
+    .into_iter()
+    .flatten()
+}
