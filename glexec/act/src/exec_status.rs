@@ -36,12 +36,16 @@ pub enum Step {
     Descriptors,
     /// Its resource limits.
     Limits,
+    /// The caller's credential.
+    Credential,
+    /// A lease in a gridmapdir.
+    Lease,
     /// execve(2).
     Exec,
 }
 
 impl Step {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Start,
         Self::Place,
         Self::Keyring,
@@ -54,6 +58,8 @@ impl Step {
         Self::Directory,
         Self::Descriptors,
         Self::Limits,
+        Self::Credential,
+        Self::Lease,
         Self::Exec,
     ];
 
@@ -72,6 +78,8 @@ impl Step {
             Self::Directory => "changing the directory",
             Self::Descriptors => "laying out the descriptors",
             Self::Limits => "setting the resource limits",
+            Self::Credential => "opening the caller's credential",
+            Self::Lease => "making a lease",
             Self::Exec => "exec",
         }
     }

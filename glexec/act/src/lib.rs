@@ -16,6 +16,7 @@ pub mod event_sources;
 pub mod exec_status;
 pub mod find_command;
 mod foreign;
+pub mod gridmapdir;
 pub mod handover;
 pub mod held_processes;
 pub mod helper;

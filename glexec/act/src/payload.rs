@@ -103,6 +103,8 @@ const fn comes_after_the_proof(step: Step) -> bool {
         | Step::Groups
         | Step::Gid
         | Step::Uid
+        | Step::Credential
+        | Step::Lease
         | Step::Proof => false,
     }
 }

@@ -70,6 +70,8 @@ reasons! {
     ProcessState = "process-state", Client;
     /// A directory that was to be handed over cannot be.
     HandOver = "hand-over", Client;
+    /// The credential is missing, unreadable, or cannot be verified.
+    Credential = "credential", Client;
     /// The option is known and what it needs is not built yet, or not switched on.
     NotAvailable = "not-available", Client;
     /// glexec has no root rights: not installed setuid root.
@@ -92,6 +94,8 @@ reasons! {
     EpilogueIdentity = "epilogue-identity", Internal;
     /// The account database cannot be read.
     Accounts = "accounts", Internal;
+    /// The files that map by credential, or the program that reads them, cannot be used.
+    Mapping = "mapping", Internal;
     /// The audit line could not be delivered.
     Audit = "audit", Internal;
     /// The state directory cannot be used.

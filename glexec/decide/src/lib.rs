@@ -10,6 +10,7 @@ pub mod entry;
 pub mod environment;
 pub mod epilogue_environment;
 pub mod facts;
+pub mod gridmapdir;
 pub mod handover;
 pub mod mounts;
 pub mod names;

@@ -42,6 +42,12 @@ impl Refusal {
         Self::new(reason, format!("configuration unusable ({word}); see the log")).detail(detail)
     }
 
+    /// Something about what maps by credential: the caller learns no more than that.
+    pub fn mapping(detail: impl Into<String>) -> Self {
+        let sentence = "what maps by credential cannot be used here; see the log";
+        Self::new(Reason::Mapping, sentence).detail(detail)
+    }
+
     /// Not on a white list, and no word more.
     pub fn refused(reason: Reason, detail: impl Into<String>) -> Self {
         Self::new(reason, "refused").detail(detail)

@@ -1,0 +1,294 @@
+//! Leases in a gridmapdir, which LCMAPS may use at the same time: link(2) makes one, and how many
+//! names the account then has tells whether it was made alone.
+
+use super::exec_status::{self, Failure, Step, Verdict};
+use super::helper;
+use super::identity::{Identity, assume};
+use super::root::Root;
+use contract::Reason;
+use decide::gridmapdir::{Choice, Entry, choose};
+use decide::refusal::Refusal;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fstatat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, linkat, setsid, unlinkat};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use system::file_trust::Trust;
+use system::kernel::{self, Side};
+use system::secure_open;
+
+/// For listing it.
+const LISTED: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// An open gridmapdir.
+#[derive(Debug)]
+pub struct Gridmapdir {
+    directory: OwnedFd,
+    path: String,
+}
+
+/// Which account is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'w> {
+    /// The name of the subject's lease.
+    pub lease: &'w str,
+    /// The pool.
+    pub pool: &'w str,
+    /// Whether a lease may be made, and is used; a rehearsal only looks.
+    pub take: bool,
+}
+
+/// What came of an attempt at a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// The lease is there, and the account is nobody else's.
+    Yes,
+    /// Somebody else has the account.
+    Lost,
+    /// The subject's lease is another than it was: it has to be looked at again.
+    Again,
+}
+
+impl Gridmapdir {
+    /// Opens the directory: root's, as every directory above it, and nobody else's to change.
+    ///
+    /// # Errors
+    /// [`Reason::Mapping`].
+    pub fn open(_root: &Root, path: &str) -> Result<Self, Refusal> {
+        let trust = Trust::default();
+        let unusable = |why: &str| Refusal::mapping(format!("gridmapdir: {why}"));
+        let (parent, name) =
+            secure_open::open_parent(path, &trust).map_err(|e| unusable(e.clause()))?;
+        let directory = openat(&parent, name, LISTED, Mode::empty());
+        let directory = directory.map_err(|e| unusable(&format!("{path}: {}", e.desc())))?;
+        secure_open::judge(&directory, path, SFlag::S_IFDIR, &trust)
+            .map_err(|e| unusable(e.clause()))?;
+        Ok(Self::of(directory, path))
+    }
+
+    /// The one that is open already.
+    pub fn of(directory: OwnedFd, path: &str) -> Self {
+        Self { directory, path: path.to_owned() }
+    }
+
+    /// The account of the pool that the subject of this lease has, or is given now. One that does
+    /// not exist is given to nobody. Root's `rights` are taken for each look and each attempt.
+    ///
+    /// # Errors
+    /// [`Reason::NoFreeAccount`]; [`Reason::NoMapping`] where the subject has an account of another
+    /// pool; [`Reason::Mapping`] where the directory cannot be used.
+    pub fn account(
+        &self,
+        rights: &dyn Fn() -> Result<Root, Refusal>,
+        wanted: &Wanted<'_>,
+        exists: &mut dyn FnMut(&str) -> Result<bool, Refusal>,
+    ) -> Result<String, Refusal> {
+        /// Looks at the directory while others are at work in it.
+        const LOOKS: u32 = 100;
+        /// Looks that find none free: who else is at work may have linked the last one for a moment.
+        const LOOKS_IN_VAIN: u32 = 3;
+        let mut in_vain = 0;
+        let mut seen = self.broken(wanted.lease, "is being changed without end");
+        for _ in 0..LOOKS {
+            let entries = self.entries(&rights()?)?;
+            let (free, stale) = match choose(&entries, wanted.lease, wanted.pool) {
+                Choice::Held(account) => {
+                    if wanted.take {
+                        self.touch(&rights()?, wanted.lease);
+                    }
+                    return Ok(account.name.clone());
+                }
+                Choice::Elsewhere(account) => return Err(self.elsewhere(wanted, &account.name)),
+                Choice::Unusable(why) => return Err(self.broken(wanted.lease, why)),
+                Choice::Contended => {
+                    let why = "has more than two links; remove the lease that is not the account's";
+                    seen = self.broken(wanted.lease, why);
+                    continue;
+                }
+                Choice::Free(free, stale) => (free, stale),
+            };
+            seen = none_free(wanted.pool);
+            in_vain += 1;
+            for account in free {
+                if !exists(&account.name)? {
+                    continue;
+                }
+                in_vain = 0;
+                if !wanted.take {
+                    return Ok(account.name.clone());
+                }
+                match self.take(&rights()?, wanted.lease, account, stale)? {
+                    Taken::Yes => return Ok(account.name.clone()),
+                    Taken::Lost => {}
+                    Taken::Again => break,
+                }
+            }
+            if in_vain == LOOKS_IN_VAIN {
+                break;
+            }
+        }
+        Err(seen)
+    }
+
+    fn elsewhere(&self, wanted: &Wanted<'_>, account: &str) -> Refusal {
+        let why = format!(
+            "{}/{} is a lease of {account}, which is not of the pool {}; remove it where the subject is to move",
+            self.path, wanted.lease, wanted.pool
+        );
+        Refusal::new(Reason::NoMapping, "your credential has an account of another pool")
+            .detail(why)
+            .hint("ask the site to remove the old lease")
+    }
+
+    /// Everything in it.
+    ///
+    /// # Errors
+    /// [`Reason::Mapping`].
+    fn entries(&self, _root: &Root) -> Result<Vec<Entry>, Refusal> {
+        let list = nix::dir::Dir::openat(&self.directory, ".", LISTED, Mode::empty());
+        let mut list = list.map_err(|e| self.unusable("", e))?;
+        let mut entries = Vec::new();
+        for entry in list.iter() {
+            let entry = entry.map_err(|e| self.unusable("", e))?;
+            let name = entry.file_name();
+            match self.stat(name) {
+                // It went between the listing and the look.
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(self.unusable(&name.to_string_lossy(), errno)),
+                Ok(stat) => entries.push(Entry {
+                    name: name.to_string_lossy().into_owned(),
+                    inode: stat.st_ino,
+                    links: stat.st_nlink,
+                    regular: is_regular(&stat),
+                    used: stat.st_mtime,
+                }),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Remembers that a lease was used: sites remove those that have not been for long.
+    fn touch(&self, _root: &Root, lease: &str) {
+        let now = TimeSpec::UTIME_NOW;
+        let follow = UtimensatFlags::NoFollowSymlink;
+        // Only the time hangs on it.
+        let _ = utimensat(&self.directory, lease, &now, &now, follow);
+    }
+
+    /// Leases an account that was seen free. What was seen `stale` under the lease's name goes
+    /// first.
+    ///
+    /// Between link(2) and the look at what it has come to, nobody may stop or end who does it:
+    /// the account would be two subjects'. So it is done by a process that is root's alone.
+    ///
+    /// # Errors
+    /// [`Reason::Mapping`].
+    fn take(
+        &self,
+        root: &Root,
+        lease: &str,
+        account: &Entry,
+        stale: Option<&Entry>,
+    ) -> Result<Taken, Refusal> {
+        /// For a few system calls, on a machine that is very busy.
+        const PATIENCE: Duration = Duration::from_secs(20);
+        const ALL: [Taken; 3] = [Taken::Yes, Taken::Lost, Taken::Again];
+        let failed = |errno| self.unusable(lease, errno);
+        let (reader, writer) = exec_status::pair().map_err(failed)?;
+        match kernel::fork().map_err(failed)? {
+            Side::Child => {
+                let taken = become_roots_alone(root).and_then(|()| {
+                    self.link(lease, account, stale).map_err(Failure::at(Step::Lease))
+                });
+                match taken {
+                    Ok(taken) => {
+                        let code = ALL.iter().position(|one| *one == taken).unwrap_or(ALL.len());
+                        kernel::exit_now(u8::try_from(code).unwrap_or(u8::MAX))
+                    }
+                    Err(failure) => writer.tell(failure),
+                }
+                kernel::exit_now(127)
+            }
+            Side::Parent(child) => {
+                drop(writer);
+                let code = helper::end(child, PATIENCE);
+                if let Verdict::Failed(failure) = reader.verdict() {
+                    return Err(self.broken(lease, &failure.told()));
+                }
+                let taken = code.and_then(|code| ALL.get(usize::from(code)).copied());
+                taken.ok_or_else(|| self.broken(lease, "the process that makes it was ended"))
+            }
+        }
+    }
+
+    /// LCMAPS's protocol, and one step more for what leads to no account.
+    fn link(&self, lease: &str, account: &Entry, stale: Option<&Entry>) -> Result<Taken, Errno> {
+        let _lock;
+        if let Some(stale) = stale {
+            // Of two that see it one may remove it; or the second would remove the first's lease.
+            let own = openat(&self.directory, ".", LISTED, Mode::empty())?;
+            match Flock::lock(own, FlockArg::LockExclusiveNonblock) {
+                Err((_, Errno::EAGAIN)) => return Ok(Taken::Again),
+                Err((_, errno)) => return Err(errno),
+                Ok(locked) => _lock = locked,
+            }
+            match self.stat(lease) {
+                Ok(now) if now.st_ino == stale.inode && now.st_nlink == stale.links => {
+                    unlinkat(&self.directory, lease, UnlinkatFlags::NoRemoveDir)?;
+                }
+                Ok(_) | Err(Errno::ENOENT) => return Ok(Taken::Again),
+                Err(errno) => return Err(errno),
+            }
+        }
+        let name = account.name.as_str();
+        match self.stat(name) {
+            Ok(now) if now.st_nlink == 1 && is_regular(&now) => {}
+            Ok(_) | Err(Errno::ENOENT) => return Ok(Taken::Lost),
+            Err(errno) => return Err(errno),
+        }
+        match linkat(&self.directory, name, &self.directory, lease, AtFlags::empty()) {
+            Err(Errno::EEXIST) => return Ok(Taken::Again),
+            Err(Errno::ENOENT) => return Ok(Taken::Lost),
+            linked => linked?,
+        }
+        let now = self.stat(lease)?;
+        if now.st_nlink == 2 && now.st_ino == account.inode {
+            return Ok(Taken::Yes);
+        }
+        unlinkat(&self.directory, lease, UnlinkatFlags::NoRemoveDir)?;
+        Ok(Taken::Lost)
+    }
+
+    fn stat<P: ?Sized + nix::NixPath>(&self, name: &P) -> Result<FileStat, Errno> {
+        fstatat(&self.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    fn unusable(&self, name: &str, errno: Errno) -> Refusal {
+        self.broken(name, errno.desc())
+    }
+
+    /// A name of the directory that cannot be used.
+    fn broken(&self, name: &str, why: &str) -> Refusal {
+        Refusal::mapping(format!("{}/{name}: {why}", self.path))
+    }
+}
+
+fn none_free(pool: &str) -> Refusal {
+    Refusal::new(Reason::NoFreeAccount, "no account of the pool you are mapped to is free")
+        .detail(format!("no account of the pool {pool} in gridmapdir is free and exists"))
+        .hint("the site has to add some, or to remove leases that are not used any more")
+}
+
+fn is_regular(stat: &FileStat) -> bool {
+    stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
+}
+
+/// In a child: out of reach of its caller's signals, by ids and by session.
+fn become_roots_alone(root: &Root) -> Result<(), Failure> {
+    setsid().map_err(Failure::at(Step::Place))?;
+    let uid = Uid::from_raw(0);
+    assume(root, &Identity { uid, real: None, gid: Gid::from_raw(0), groups: &[] })
+}
