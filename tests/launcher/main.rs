@@ -16,6 +16,7 @@ mod bracket;
 mod cgroups;
 mod control;
 mod cost;
+mod credential;
 mod debts;
 mod delegated;
 mod descriptor_proxy;

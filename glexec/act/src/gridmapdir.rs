@@ -147,7 +147,7 @@ impl Gridmapdir {
     ///
     /// # Errors
     /// [`Reason::Mapping`].
-    fn entries(&self, _root: &Root) -> Result<Vec<Entry>, Refusal> {
+    pub fn entries(&self, _root: &Root) -> Result<Vec<Entry>, Refusal> {
         let list = nix::dir::Dir::openat(&self.directory, ".", LISTED, Mode::empty());
         let mut list = list.map_err(|e| self.unusable("", e))?;
         let mut entries = Vec::new();

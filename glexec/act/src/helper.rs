@@ -3,15 +3,15 @@
 use super::clean;
 use super::exec_status;
 use super::identity::{Identity, assume};
-use super::root::{Privilege, Root};
+use super::root::{Privilege, Root, set_effective};
 use contract::Reason;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, FcntlArg, FdFlag, OFlag, fcntl, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid, chdir, getegid, getgroups, pipe2, read};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 use system::file_trust::Trust;
@@ -22,31 +22,39 @@ use system::text::escaped;
 
 /// Where the helpers are.
 pub const DIRECTORY: &str = "/usr/libexec/glexec";
-/// How long a name service may take.
+/// How long a helper may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most an answer may be.
 const MOST: usize = 16 << 20;
 /// A uid that nobody's files belong to.
 const NOBODY: Uid = Uid::from_raw(65_534);
 
-/// Runs a helper with these words and gives what it printed.
+/// What is asked of which helper.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'c> {
+    /// The program's name in [`DIRECTORY`].
+    pub program: &'c str,
+    /// Its words.
+    pub words: &'c [String],
+    /// Files that were opened for it, whose numbers the words have.
+    pub files: &'c [OwnedFd],
+    /// A file of the caller's for its standard input; it is opened with the caller's rights.
+    pub input: Option<&'c CStr>,
+    /// What is told of a helper that gives no answer; it takes what the log is told.
+    pub unusable: fn(String) -> Refusal,
+}
+
+/// Runs a helper and gives what it printed.
 ///
 /// It runs with the caller's uid, gid and groups, but with another real uid: so the caller may
 /// not trace it (ptrace(2) wants all three uids), or it could dictate the answer.
 ///
 /// # Errors
-/// [`Reason::Accounts`] where it is not trusted, cannot be started, fails, takes too long or
-/// says too much.
-pub fn ask(
-    privilege: Option<&Privilege>,
-    name: &str,
-    words: &[String],
-) -> Result<Vec<u8>, Refusal> {
-    let path = format!("{DIRECTORY}/{name}");
-    let failed = |why: &str| {
-        Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
-            .detail(format!("{path} {}: {why}", words.join(" ")))
-    };
+/// What `unusable` makes of it where it is not trusted, cannot be started, fails, takes too long or
+/// says too much; [`Reason::Credential`] where its input cannot be opened.
+pub fn ask(privilege: Option<&Privilege>, call: &Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let path = format!("{DIRECTORY}/{}", call.program);
+    let failed = |why: &str| (call.unusable)(format!("{path} {}: {why}", call.words.join(" ")));
     let root = match privilege {
         Some(privilege) => privilege.raise()?,
         None => Root::without_rights(),
@@ -58,7 +66,7 @@ pub fn ask(
     let caller = privilege.map(whose_rights);
     match kernel::fork().map_err(errno)? {
         Side::Child => {
-            writer.tell(become_helper(&root, (&path, words), caller, &theirs, &writer));
+            writer.tell(become_helper(&root, (&path, call), caller, &theirs, &writer));
             kernel::exit_now(127)
         }
         Side::Parent(pid) => {
@@ -67,6 +75,11 @@ pub fn ask(
             let status = end(pid, Duration::from_secs(1));
             let answer = answer.map_err(failed)?;
             match (reader.verdict(), status) {
+                (exec_status::Verdict::Failed(failure), _)
+                    if failure.step == exec_status::Step::Credential =>
+                {
+                    Err(not_opened(failure.errno))
+                }
                 (exec_status::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
                 (_, Some(0)) => Ok(answer),
                 (_, Some(code)) => Err(failed(&format!("it exited {code}{}", told(&answer)))),
@@ -74,6 +87,12 @@ pub fn ask(
             }
         }
     }
+}
+
+fn not_opened(errno: Errno) -> Refusal {
+    let sentence =
+        format!("the credential in GLEXEC_CLIENT_CERT cannot be opened: {}", errno.desc());
+    Refusal::new(Reason::Credential, sentence).hint("set it to the path of your proxy")
 }
 
 /// What a helper says instead of an answer: which service failed, and why.
@@ -92,26 +111,54 @@ fn whose_rights(privilege: &Privilege) -> Uid {
 
 fn become_helper(
     root: &Root,
-    (path, words): (&str, &[String]),
+    (path, call): (&str, &Call<'_>),
     caller: Option<Uid>,
     output: &OwnedFd,
     writer: &exec_status::StatusWriter,
 ) -> exec_status::Failure {
-    let strings = std::iter::once(path).chain(words.iter().map(String::as_str));
+    let strings = std::iter::once(path).chain(call.words.iter().map(String::as_str));
     let argv: Result<Vec<CString>, _> = strings.map(CString::new).collect();
     let Ok(argv) = argv else {
         return exec_status::Failure { step: exec_status::Step::Exec, errno: Errno::EINVAL };
     };
     let environment = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
     let (argv_block, environment) = (Block::new(argv.iter()), Block::new(environment.iter()));
-    if let Err(failure) = prepare(root, caller, output) {
+    let prepared = input(call.input, caller).and_then(|input| {
+        prepare(root, caller, (input, output))?;
+        inherit(call.files)
+    });
+    if let Err(failure) = prepared {
         return failure;
     }
     let path = argv.first().map(CString::as_c_str).unwrap_or_default();
     writer.execute(|| kernel::execute(path, &argv_block, &environment))
 }
 
-fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), exec_status::Failure> {
+/// Opens what is to be read, never waiting for who writes it.
+fn input(
+    path: Option<&CStr>,
+    caller: Option<Uid>,
+) -> Result<Option<OwnedFd>, exec_status::Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    caller.into_iter().for_each(set_effective);
+    let opened = openat(AT_FDCWD, path, flags, Mode::empty());
+    caller.into_iter().for_each(|_| set_effective(Uid::from_raw(0)));
+    let failed = exec_status::Failure::at(exec_status::Step::Credential);
+    opened.map(Some).map_err(failed)
+}
+
+fn inherit(files: &[OwnedFd]) -> Result<(), exec_status::Failure> {
+    let kept = |file| fcntl(file, FcntlArg::F_SETFD(FdFlag::empty())).map(drop);
+    let failed = exec_status::Failure::at(exec_status::Step::Descriptors);
+    files.iter().try_for_each(kept).map_err(failed)
+}
+
+fn prepare(
+    root: &Root,
+    caller: Option<Uid>,
+    (input, output): (Option<OwnedFd>, &OwnedFd),
+) -> Result<(), exec_status::Failure> {
     use exec_status::{Failure, Step};
     // As they are now: the caller's.
     let (gid, groups) = (getegid(), getgroups().map_err(Failure::at(Step::Groups))?);
@@ -120,7 +167,7 @@ fn prepare(root: &Root, caller: Option<Uid>, output: &OwnedFd) -> Result<(), exe
     }
     let descriptors = |e| Failure { step: Step::Descriptors, errno: e };
     let null = process::dev_null().map_err(descriptors)?;
-    [(&null, 0), (output, 1), (&null, 2)]
+    [(input.as_ref().unwrap_or(&null), 0), (output, 1), (&null, 2)]
         .into_iter()
         .try_for_each(|(file, number)| process::put(file, number))
         .map_err(descriptors)?;
@@ -197,13 +244,16 @@ fn wait_for_end(child: Pid, patience: Duration) {
 }
 
 /// Waits for a child that is about to end, and kills it where it has not in time. Gives its exit
-/// code; none where it was killed.
+/// code; none where it was killed. What not even that ends, for it waits for a file system, is left
+/// alone after the same time again.
 pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
     let until = Instant::now() + patience;
+    let given_up = until + patience;
     loop {
         match super::descendants::reap(helper) {
             Some((contract::Ending::Exited(code), _)) => return Some(code),
             Some((contract::Ending::Killed { .. }, _)) => return None,
+            None if Instant::now() >= given_up => return None,
             None if Instant::now() >= until => {
                 let _ = kernel::kill(helper.as_raw(), libc::SIGKILL);
             }

@@ -1,7 +1,7 @@
 //! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
 use super::rehearse::Rehearsal;
-use super::{advice, epilogue, grants, node, rehearse};
+use super::{advice, credentials, epilogue, grants, node, rehearse};
 use contract::Reason;
 use decide::config::{Config, Listed, Syntax};
 use decide::refusal::Refusal;
@@ -102,6 +102,7 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     let lookups = Lookups::new(None, AccountFiles::read(config.account_source));
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
     let targets = grants::mapping(&config, &mut lookups, findings);
+    credentials::check(&config, &mut lookups, findings);
     // A prolog asks for every job, and can do without what is no fault of the node's.
     if asked.user.is_none() || !asked.json {
         advice::check(&config, &mut lookups, findings);

@@ -2,7 +2,7 @@
 
 use super::check::Findings;
 use decide::config::{Config, Means, PoolRow, RowCaller};
-use decide::policy::{Granted, no_account_exists};
+use decide::policy::{self, Granted, no_account_exists};
 use decide::target::Target;
 use observe::accounts::Lookups;
 use std::collections::HashSet;
@@ -15,7 +15,8 @@ pub(super) fn mapping(
 ) -> Vec<Target> {
     let mut targets = Vec::new();
     let mapping = &config.mapping;
-    if mapping.rows.is_empty() && mapping.pools.is_empty() {
+    let by_credential = policy::asks_credential(config);
+    if mapping.rows.is_empty() && mapping.pools.is_empty() && !by_credential {
         findings.warn("nobody is mapped: [mapping] names no caller");
     }
     for name in &mapping.banned {

@@ -2,6 +2,7 @@
 
 mod advice;
 mod check;
+mod credentials;
 mod epilogue;
 mod grants;
 mod node;

@@ -12,6 +12,7 @@ use decide::policy;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
 use observe::accounts::Lookups;
+use observe::credential;
 use report::{SiteReporter, not_logged};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -116,8 +117,10 @@ pub(super) fn installation(config: &Config, asks_helper: bool, findings: &mut Fi
     mounted(PROGRAM, FsFlags::ST_NOEXEC, "noexec", findings);
     findings.line("helpers", helper::DIRECTORY);
     pays_debts(findings);
-    if asks_helper {
-        let file = format!("{}/glexec-accounts", helper::DIRECTORY);
+    let asked =
+        [("glexec-accounts", asks_helper), (credential::HELPER, policy::asks_credential(config))];
+    for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+        let file = format!("{}/{name}", helper::DIRECTORY);
         open_to_callers(&file, 0o1, findings);
         mounted(&file, FsFlags::ST_NOEXEC, "noexec", findings);
     }

@@ -2,13 +2,14 @@
 
 use crate::map_file::{Entry, MapFileKind, lines};
 use crate::question::{MapFile, Question};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use system::text::one_line;
 
 /// So many findings of one file are told.
 const MOST: usize = 20;
 
-/// Findings as lines `error=` and `warning=`, and one `seen=` for each file.
+/// Findings as lines `error=` and `warning=`, one `seen=` for each file, and `account=` and `pool=`
+/// for what the grid-mapfile maps to.
 pub(crate) fn inspect(question: &Question) -> String {
     let mut text = String::new();
     for (file, kind) in [(&question.map, MapFileKind::Map), (&question.ban, MapFileKind::Ban)] {
@@ -45,6 +46,7 @@ fn of_map(file: &MapFile, kind: MapFileKind) -> String {
     };
     let mut findings = Vec::new();
     let mut count = 0;
+    let (mut accounts, mut pools) = (BTreeSet::new(), BTreeSet::new());
     let mut leased: BTreeMap<Vec<u8>, (usize, Vec<u8>)> = BTreeMap::new();
     let path = &file.path;
     if text.contains(&0) {
@@ -61,6 +63,15 @@ fn of_map(file: &MapFile, kind: MapFileKind) -> String {
         count += 1;
         findings
             .extend(doubts(&entry, kind).map(|why| ("warning", format!("{path}:{number}: {why}"))));
+        if kind == MapFileKind::Map {
+            for item in entry.items() {
+                let text = String::from_utf8_lossy(&item).into_owned();
+                match text.strip_prefix('.') {
+                    Some(pool) => pools.insert(pool.to_owned()),
+                    None => accounts.insert(text),
+                };
+            }
+        }
         let has_pool = || entry.items().iter().any(|item| item.starts_with(b"."));
         if kind == MapFileKind::Map && has_pool() {
             let key = entry.name.to_ascii_lowercase();
@@ -72,7 +83,10 @@ fn of_map(file: &MapFile, kind: MapFileKind) -> String {
         }
     }
     findings.push(("seen", format!("{path}: {count} lines")));
-    told(findings)
+    let names = |key: &str, names: &BTreeSet<String>| -> String {
+        names.iter().map(|name| format!("{key}={}\n", one_line(name))).collect()
+    };
+    told(findings) + &names("account", &accounts) + &names("pool", &pools)
 }
 
 /// What a line says that its writer may not have meant.

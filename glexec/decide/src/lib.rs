@@ -3,6 +3,7 @@
 
 pub mod cgroups;
 pub mod config;
+pub mod credential;
 pub mod database;
 pub mod deadline;
 pub mod ended;

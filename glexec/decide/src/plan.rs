@@ -101,6 +101,8 @@ pub struct Plan {
     pub run_id: String,
     /// Whether the target is one of a pool's accounts.
     pub of_pool: bool,
+    /// The subject of the credential that was verified for it.
+    pub subject: Option<String>,
     /// Who calls.
     pub caller: Caller,
     /// Whom the payload runs as.
@@ -169,6 +171,8 @@ pub struct Facts {
     pub of_pool: bool,
     /// Whether it was taken for this run alone.
     pub exclusive: bool,
+    /// The subject of the caller's credential, where one was read.
+    pub subject: Option<String>,
     /// What is executed.
     pub command: Found,
     /// Where the payload may begin, in order.
@@ -283,7 +287,7 @@ pub fn verify_ids(invocation: &Invocation, target: &Target) -> Result<(), Refusa
 }
 
 fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<Plan, Refusal> {
-    let Facts { caller, target, of_pool, exclusive, command, directories, .. } = facts;
+    let Facts { caller, target, of_pool, exclusive, subject, command, directories, .. } = facts;
     let keep_fds = request.invocation.keep_fds;
     if !keep_fds.is_empty() && !config.keep_descriptors {
         let sentence = "--keep-fd is not allowed here";
@@ -316,6 +320,7 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
     Ok(Plan {
         run_id: request.run_id,
         of_pool,
+        subject,
         environment: compose(&request.environ, config, account),
         directories,
         stack: stack_limit(&request.environ),

@@ -1,6 +1,7 @@
 //! Who may call glexec, and whom each caller is mapped to.
 
-use super::config::{Config, Listed, Means, RowCaller, StaticRow};
+use super::config::{Config, Listed, Means, RowCaller};
+use super::credential::{Credential, Mapped};
 use super::facts::Caller;
 use super::refusal::Refusal;
 use contract::Reason;
@@ -13,6 +14,13 @@ pub enum Grant {
     Account(Granted),
     /// One of these, whichever is free, for this run alone.
     Pool(Vec<String>),
+    /// The account that this subject has in the pool of a gridmapdir, now or from now on.
+    Leased {
+        /// The pool.
+        pool: String,
+        /// Whose.
+        subject: String,
+    },
 }
 
 /// An account that was granted by name.
@@ -32,18 +40,13 @@ pub fn asks_groups(config: &Config) -> bool {
     !config.group_white_list.is_empty() || callers.any(by_group)
 }
 
-/// White lists, bans, mapping, in this order.
+/// White lists and the bans of callers by name: who is refused here has nothing read of its.
 ///
-/// `groups` are the names of the caller's groups; `wanted` is `GLEXEC_TARGET_USER`.
+/// `groups` are the names of the caller's groups.
 ///
 /// # Errors
-/// [`Reason::NotListed`], [`Reason::Banned`], [`Reason::NoMapping`].
-pub fn judge(
-    config: &Config,
-    caller: &Caller,
-    groups: &[String],
-    wanted: Option<&str>,
-) -> Result<Grant, Refusal> {
+/// [`Reason::NotListed`], [`Reason::Banned`].
+pub fn admit(config: &Config, caller: &Caller, groups: &[String]) -> Result<(), Refusal> {
     let who = caller.shown_name();
     if !is_listed(config, caller, groups) {
         return Err(Refusal::refused(
@@ -54,9 +57,53 @@ pub fn judge(
     if caller.name().is_some_and(|name| config.mapping.banned.iter().any(|b| b == name)) {
         return Err(Refusal::refused(Reason::Banned, format!("caller {who} is in mapping.banned")));
     }
+    Ok(())
+}
+
+/// Whether the caller may present a credential without its private key.
+pub fn may_omit_key(config: &Config, caller: &Caller) -> bool {
+    let listed = &config.mapping.without_key;
+    caller.name().is_some_and(|name| listed.iter().any(|entry| admits(entry, name)))
+}
+
+/// Whether a credential counts at all.
+pub fn asks_credential(config: &Config) -> bool {
+    config.mapping.methods.contains(&Means::Gridmap)
+}
+
+/// Whom a caller that was admitted is mapped to. `wanted` is `GLEXEC_TARGET_USER`.
+///
+/// # Errors
+/// [`Reason::Banned`] where the credential's subject is, [`Reason::NoMapping`],
+/// [`Reason::Credential`] where only a credential could have given a mapping and there is none.
+pub fn map(
+    config: &Config,
+    caller: &Caller,
+    groups: &[String],
+    wanted: Option<&str>,
+    credential: Option<&Credential>,
+) -> Result<Grant, Refusal> {
     let mapping = &config.mapping;
+    if let Some(Credential { subject, .. }) =
+        credential.filter(|c| mapping.banned.contains(&c.subject))
+    {
+        return Err(Refusal::refused(Reason::Banned, format!("{subject} is in mapping.banned")));
+    }
     let is_for = |row: &RowCaller| row_is_for(row, caller, groups);
     for method in &mapping.methods {
+        if *method == Means::Gridmap {
+            match credential.map(|credential| (&credential.mapped, &credential.subject)) {
+                Some((Mapped::Accounts(accounts), _)) => {
+                    let granted = |account| Grant::Account(Granted { account, groups: None });
+                    return pick(accounts, wanted).map(granted);
+                }
+                Some((Mapped::Pool(pool), subject)) => {
+                    let (pool, subject) = (pool.clone(), subject.clone());
+                    return Ok(Grant::Leased { pool, subject });
+                }
+                Some((Mapped::Nobody, _)) | None => continue,
+            }
+        }
         let row = mapping.rows.iter().find(|row| is_for(&row.caller));
         let pool = mapping.pools.iter().find(|pool| is_for(&pool.caller));
         let (row, pool) = match (method, row, pool) {
@@ -65,19 +112,54 @@ pub fn judge(
             // Of the lines of one list the first counts, whichever it is.
             (Means::Lines, Some(row), Some(pool)) if pool.at < row.at => (None, Some(pool)),
             (Means::Lines, row, pool) => (row, pool),
+            (Means::Gridmap, ..) => (None, None),
         };
         if let Some(row) = row {
             let groups = row.groups.clone();
             let granted = |account| Grant::Account(Granted { account, groups });
-            return pick(row, wanted).map(granted);
+            return pick(&row.accounts, wanted).map(granted);
         }
         if let Some(pool) = pool {
             return Ok(Grant::Pool(pool.accounts.clone()));
         }
     }
-    Err(Refusal::new(Reason::NoMapping, format!("no mapping for '{who}'"))
-        .detail(format!("nothing in [mapping] names caller {who} or a group of it"))
-        .hint("ask the site to map this account"))
+    Err(unmapped(config, &caller.shown_name(), credential))
+}
+
+fn unmapped(config: &Config, who: &str, credential: Option<&Credential>) -> Refusal {
+    let rows = format!("nothing in [mapping] names caller {who} or a group of it");
+    match (credential, &config.mapping.gridmap) {
+        (Some(Credential { subject, .. }), Some(rule)) => {
+            let file = &rule.grid_mapfile;
+            let what = format!("no mapping for the subject of your credential, {subject}");
+            Refusal::new(Reason::NoMapping, what)
+                .detail(format!("no line of {file} maps {subject}; {rows}"))
+                .hint("ask the site to map it")
+        }
+        (None, _) if asks_credential(config) => {
+            let what = "there is no credential to be mapped by: GLEXEC_CLIENT_CERT is not set";
+            Refusal::new(Reason::Credential, what)
+                .detail(rows)
+                .hint("set it to the path of a proxy")
+        }
+        (Some(_) | None, _) => Refusal::new(Reason::NoMapping, format!("no mapping for '{who}'"))
+            .detail(rows)
+            .hint("ask the site to map this account"),
+    }
+}
+
+/// [`admit`] and [`map`] without a credential.
+///
+/// # Errors
+/// As both.
+pub fn judge(
+    config: &Config,
+    caller: &Caller,
+    groups: &[String],
+    wanted: Option<&str>,
+) -> Result<Grant, Refusal> {
+    admit(config, caller, groups)?;
+    map(config, caller, groups, wanted, None)
 }
 
 /// That a pool is a list of names and nothing more.
@@ -92,10 +174,10 @@ pub fn no_account_exists(accounts: &[String]) -> Refusal {
         .hint("the site has to create them")
 }
 
-fn pick(row: &StaticRow, wanted: Option<&str>) -> Result<String, Refusal> {
+fn pick(accounts: &[String], wanted: Option<&str>) -> Result<String, Refusal> {
     let account = match wanted {
-        Some(wanted) => row.accounts.iter().find(|a| *a == wanted),
-        None => row.accounts.first(),
+        Some(wanted) => accounts.iter().find(|a| *a == wanted),
+        None => accounts.first(),
     };
     account.cloned().ok_or_else(|| {
         let sentence = "GLEXEC_TARGET_USER names an account that you are not mapped to";
@@ -163,6 +245,7 @@ mod tests {
         match judge(config, &caller(name), &groups, wanted) {
             Ok(Grant::Account(granted)) => granted.account,
             Ok(Grant::Pool(accounts)) => accounts.join("+"),
+            Ok(Grant::Leased { pool, subject }) => format!(".{pool} for {subject}"),
             Err(stop) => stop.reason.word().to_owned(),
         }
     }
@@ -228,6 +311,57 @@ mod tests {
         assert_eq!(word("eve", &["more", "pilots"], None), "p5+p6");
         assert_eq!(word("eve", &["more"], None), "c");
         assert_eq!(word("eve", &[], None), "no-mapping");
+    }
+
+    const BY_CREDENTIAL: &str = r#"
+        [glexec]
+        user_white_list = ["pilot"]
+        [mapping]
+        methods = ["gridmap", "static"]
+        banned = ["/CN=Mallory"]
+        [[mapping.static]]
+        caller = "pilot"
+        account = "fallback"
+        [mapping.gridmap]
+        grid_mapfile = "/g"
+        ca_dir = "/c"
+    "#;
+
+    #[test]
+    fn a_credential_maps_where_the_methods_have_it() {
+        let word = |text: &str, subject: Option<&str>, mapped: Mapped, wanted| {
+            let config = config(text);
+            let credential = subject.map(|subject| Credential {
+                subject: subject.to_owned(),
+                until: 0,
+                mapped,
+                notes: vec![],
+            });
+            match map(&config, &caller(Some("pilot")), &[], wanted, credential.as_ref()) {
+                Ok(Grant::Account(granted)) => granted.account,
+                Ok(grant) => format!("{grant:?}"),
+                Err(stop) => stop.reason.word().to_owned(),
+            }
+        };
+        let accounts = || Mapped::Accounts(vec!["a".to_owned(), "b".to_owned()]);
+        let alone = BY_CREDENTIAL.replace(", \"static\"", "");
+        let last = BY_CREDENTIAL.replace("\"gridmap\", \"static\"", "\"static\", \"gridmap\"");
+        for (text, subject, mapped, wanted, expected) in [
+            (BY_CREDENTIAL, Some("/CN=A"), accounts(), None, "a"),
+            (BY_CREDENTIAL, Some("/CN=A"), accounts(), Some("b"), "b"),
+            (BY_CREDENTIAL, Some("/CN=A"), accounts(), Some("c"), "no-mapping"),
+            (BY_CREDENTIAL, Some("/CN=A"), Mapped::Nobody, None, "fallback"),
+            (BY_CREDENTIAL, None, Mapped::Nobody, None, "fallback"),
+            (BY_CREDENTIAL, Some("/CN=Mallory"), accounts(), None, "banned"),
+            (&last, Some("/CN=A"), accounts(), None, "fallback"),
+            (&last, Some("/CN=Mallory"), accounts(), None, "banned"),
+            (&alone, Some("/CN=A"), Mapped::Nobody, None, "no-mapping"),
+            (&alone, None, Mapped::Nobody, None, "credential"),
+        ] {
+            assert_eq!(word(text, subject, mapped, wanted), expected, "{text} {subject:?}");
+        }
+        let leased = word(&alone, Some("/CN=A"), Mapped::Pool("p".to_owned()), None);
+        assert!(leased.starts_with("Leased"), "{leased}");
     }
 
     #[test]

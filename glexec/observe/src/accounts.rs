@@ -90,7 +90,14 @@ impl<'p> Lookups<'p> {
             return Ok(());
         }
         let words: Vec<String> = questions.iter().map(Question::word).collect();
-        let answer = helper::ask(privilege, HELPER, &words)?;
+        let call = helper::Call {
+            program: HELPER,
+            words: &words,
+            files: &[],
+            input: None,
+            unusable: |detail| unreadable(&detail),
+        };
+        let answer = helper::ask(privilege, &call)?;
         self.database.add(&answer).map_err(|why| unreadable(&format!("{HELPER}: {why}")))
     }
 

@@ -138,10 +138,7 @@ fn malformed(path: &str, bad: &Malformed) -> Refusal {
 
 fn refused(untrusted: &Untrusted) -> Refusal {
     if let Untrusted::Exhausted(clause) = untrusted {
-        let sentence = "too many open files: no descriptor is left for glexec";
-        return Refusal::new(Reason::Limits, sentence)
-            .detail(clause)
-            .hint("close some, or raise RLIMIT_NOFILE where the job is started");
+        return exhausted(clause);
     }
     let detail = match untrusted {
         Untrusted::Changeable(..) => format!(
@@ -153,6 +150,14 @@ fn refused(untrusted: &Untrusted) -> Refusal {
         }
     };
     Refusal::configuration(Reason::ConfigUntrusted, detail)
+}
+
+/// The caller has left no descriptor free.
+pub(crate) fn exhausted(clause: &str) -> Refusal {
+    let sentence = "too many open files: no descriptor is left for glexec";
+    Refusal::new(Reason::Limits, sentence)
+        .detail(clause)
+        .hint("close some, or raise RLIMIT_NOFILE where the job is started")
 }
 
 /// /etc/passwd or /etc/group, whole.

@@ -4,4 +4,5 @@
 
 pub mod accounts;
 pub mod config_file;
+pub mod credential;
 mod nameservice;

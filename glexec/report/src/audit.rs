@@ -49,6 +49,9 @@ pub(super) fn begin(plan: &Plan, id: Option<&[u8]>) -> String {
     let run = &plan.run_id;
     let tail =
         format!(" real_uid={uid} mapped_uid={target} launch={how} epilogue={owed} run={run}");
+    let subject = plan.subject.as_ref().map(|subject| cut(escaped(subject.as_bytes()), 1024));
+    let subject = subject.map(|subject| format!(" subject=\"{subject}\"")).unwrap_or_default();
+    let tail = tail + &subject;
     let id = id.map(|id| format!(" id=\"{}\"", escaped(id))).unwrap_or_default();
     // What comes last must not be what an overlong argument cuts off.
     let room = LONGEST_LINE.saturating_sub(tail.len() + id.len().min(1024) + 64);
@@ -99,14 +102,17 @@ pub(super) fn end(plan: &Plan, ended: &Ended, code: u8) -> String {
 
 /// The fields of a run.
 pub(super) fn fields(plan: &Plan, event: &str) -> Fields {
-    vec![
+    let mut fields = vec![
         ("GLEXEC_EVENT", event.to_owned()),
         ("GLEXEC_RUN_ID", plan.run_id.clone()),
         ("GLEXEC_REAL_USER", escaped(plan.caller.shown_name().as_bytes())),
         ("GLEXEC_REAL_UID", plan.caller.uid().to_string()),
         ("GLEXEC_MAPPED_USER", escaped(plan.target.name().as_bytes())),
         ("GLEXEC_MAPPED_UID", plan.target.uid().to_string()),
-    ]
+    ];
+    fields
+        .extend(plan.subject.iter().map(|subject| ("GLEXEC_SUBJECT", escaped(subject.as_bytes()))));
+    fields
 }
 
 /// A line as its destination wants it.

@@ -3,19 +3,18 @@
 mod answers;
 mod caller;
 mod execute;
+mod mapping;
 mod outputs;
 mod request;
 mod settle;
 
 use act::find_command::{LookupRights, Sought};
-use act::leases::{self, Lease};
+use act::leases::Lease;
 use act::root::{Privilege, Root};
-use act::state::StateDir;
 use act::threshold::{Inherited, Restore, threshold};
 use contract::{Mode, Reason, Record, variables};
 use decide::config::{Config, EpilogueRule};
 use decide::plan::{Begin, Epilogue, Facts, Launch, Plan, Request};
-use decide::policy::{Grant, Granted};
 use decide::refusal::{Refusal, powerless};
 use decide::reporter::{Level, Reporter as _};
 use decide::{epilogue_environment, plan, policy};
@@ -159,12 +158,8 @@ impl Walk<'_> {
         let ids = caller::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
         self.reporter.know(caller.shown_name(), request.environ.get(variables::ID));
-        let rehearsed = request.invocation.mode == Mode::Rehearse;
-        let wanted = request.environ.get(variables::TARGET_USER).map(String::from_utf8_lossy);
-        let grant = policy::judge(config, &caller, &groups, wanted.as_deref())?;
-        let of_pool = matches!(grant, Grant::Pool(_));
-        let leased = (caller.uid(), rehearsed);
-        let (granted, lease) = self.granted(config, (&mut lookups, grant), leased)?;
+        let mapping::Mapping { granted, lease, of_pool, subject } =
+            self.mapped(config, &request, (&caller, &groups), &mut lookups)?;
         let source = lookups.source();
         let text = format!("mapped to {}; accounts are looked up in {source}", granted.account);
         self.reporter.log(Level::Debug, &text);
@@ -192,7 +187,8 @@ impl Walk<'_> {
         let rule = config.epilogue.as_ref().filter(|_| config.linger && !config.log_only);
         let epilogue = rule.map(|rule| lookups.epilogue(|| self.root(), rule)).transpose()?;
         let exclusive = lease.is_some();
-        let facts = Facts { caller, target, of_pool, exclusive, command, directories, epilogue };
+        let facts =
+            Facts { caller, target, of_pool, exclusive, subject, command, directories, epilogue };
         let plan = Plan::build(config, request, facts)?;
         if let Some(epilogue) = plan.epilogue() {
             self.try_epilogue(config, epilogue)?;
@@ -210,38 +206,5 @@ impl Walk<'_> {
             act::epilogue::finds_its_interpreter(&epilogue.path, &program, path)?;
         }
         act::epilogue::try_identity(&root, epilogue, &program)
-    }
-
-    /// One account: the one that was granted, or the one of the pool that is free longest.
-    fn granted(
-        &self,
-        config: &Config,
-        (lookups, grant): (&mut Lookups<'_>, Grant),
-        (caller, rehearsed): (Uid, bool),
-    ) -> Result<(Granted, Option<Lease>), Refusal> {
-        let accounts = match grant {
-            Grant::Account(granted) => return Ok((granted, None)),
-            Grant::Pool(accounts) => accounts,
-        };
-        let known = lookups.uids(&accounts)?;
-        if known.len() < accounts.len() {
-            let missing = accounts.len() - known.len();
-            let text = format!("{missing} of {} pool accounts do not exist here", accounts.len());
-            self.reporter.log(Level::Warning, &text);
-        }
-        if known.is_empty() {
-            return Err(policy::no_account_exists(&accounts));
-        }
-        let uids: Vec<Uid> = known.iter().map(|(_, uid)| *uid).collect();
-        let root = &self.root()?;
-        let directory = StateDir::open(root, &config.state)?;
-        let (at, lease) = if rehearsed {
-            (leases::peek(root, &directory, &uids)?, None)
-        } else {
-            let taken = leases::take(root, &directory, &config.state, &uids, caller)?;
-            (taken.0, Some(taken.1))
-        };
-        let account = known.get(at).map(|(name, _)| name.clone()).unwrap_or_default();
-        Ok((Granted { account, groups: None }, lease))
     }
 }

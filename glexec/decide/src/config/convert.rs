@@ -5,8 +5,8 @@ use super::reading::File;
 use super::words::{self, line_of};
 use super::{
     AccountSource, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput,
-    EpilogueRule, JobEnvironment, LogDestination, LogRule, Mapping, Means, PoolRow, StateRule,
-    StaticRow, Stragglers, Terminal, WorkingDirectory,
+    EpilogueRule, GridmapRule, JobEnvironment, LogDestination, LogRule, Mapping, Means, PoolRow,
+    StateRule, StaticRow, Stragglers, Terminal, WorkingDirectory,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -139,14 +139,21 @@ fn job_variables(glexec: &Table<'_>) -> Result<Vec<String>, Bad> {
 }
 
 fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
+    let without_key = file.glexec.each("omission_private_key_white_list", words::listed)?;
     if !file.lines.is_empty() {
-        return lines(file);
+        return Ok(Mapping { without_key, ..lines(file)? });
     }
     let mapping = &file.mapping;
     let methods = mapping.each("methods", means)?;
     if methods.is_empty() {
         let why = "no method at all would map nobody; write [\"static\"]";
         return Err(mapping.bad("methods", why));
+    }
+    let nothing = Table::default();
+    let table = mapping.find("gridmap").and_then(|entry| entry.value.table());
+    let gridmap = gridmap(table.unwrap_or(&nothing))?;
+    if gridmap.is_none() && methods.contains(&Means::Gridmap) {
+        return Err(mapping.bad("methods", "\"gridmap\" needs a table [mapping.gridmap]"));
     }
     let rows = mapping.rows("static").enumerate().map(|(at, table)| row(at, table));
     let pools = mapping.rows("pool").enumerate().map(|(at, table)| pool(at, table));
@@ -155,15 +162,50 @@ fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
         banned: mapping.each("banned", words::banned)?,
         rows: rows.collect::<Result<_, _>>()?,
         pools: pools.collect::<Result<_, _>>()?,
+        gridmap,
+        without_key,
     })
+}
+
+/// What there is to map by credential; `None` where no file is named.
+fn gridmap(table: &Table<'_>) -> Result<Option<GridmapRule>, Bad> {
+    let accept = table.each("accept", accepted)?;
+    let must = |key: &str| {
+        let path = table.one(key, words::canonical)?;
+        path.ok_or_else(|| table.bad(key, "[mapping.gridmap] needs it"))
+    };
+    if table.entries.iter().all(|entry| entry.at.is_none()) {
+        return Ok(None);
+    }
+    if accept.is_empty() {
+        return Err(
+            table.bad("accept", "no credential at all would be accepted; write [\"rfc3820\"]")
+        );
+    }
+    Ok(Some(GridmapRule {
+        grid_mapfile: must("grid_mapfile")?,
+        gridmapdir: table.one("gridmapdir", words::canonical)?,
+        ban_file: table.one("ban_file", words::canonical)?,
+        ca_dir: must("ca_dir")?,
+        accept,
+    }))
+}
+
+fn accepted(word: &str) -> Result<&'static str, String> {
+    match word {
+        "rfc3820" => Ok("rfc3820"),
+        "plain" => Ok("plain"),
+        _ => Err(format!("\"{word}\" is not there yet (work to come); write [\"rfc3820\"]")),
+    }
 }
 
 fn means(word: &str) -> Result<Means, String> {
     match word {
         "static" => Ok(Means::Static),
         "pool" => Ok(Means::Pool),
+        "gridmap" => Ok(Means::Gridmap),
         _ => Err(format!(
-            "\"{word}\" is not there yet (work to come); write [\"static\"] or [\"pool\"]"
+            "\"{word}\" is not there yet (work to come); write \"static\", \"pool\" or \"gridmap\""
         )),
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Section {
     Static,
     /// A row of `[[mapping.pool]]`.
     Pool,
+    /// `[mapping.gridmap]`.
+    Gridmap,
 }
 
 /// What a key takes.
@@ -98,6 +100,7 @@ const SECONDS_FROM_1: Kind = Number(1, 604_800, " s (7 days)");
 /// -1 means "leave it" to setresuid(2): it is nobody's uid.
 const UIDS: Kind = Number(1, 4_294_967_294, "; root is never a target");
 const LOCKS: Kind = Kind::OneOf(&["flock", "fcntl", "disabled"]);
+const ACCEPTED: Kind = Kind::ListOf(&["rfc3820", "plain", "legacy"]);
 const METHODS: Kind = Kind::ListOf(&["static", "pool", "gridmap", "lcmaps", "token"]);
 
 /// The sentence of what is not there yet.
@@ -111,6 +114,7 @@ const NO_LCAS: &str = "LCAS is gone; use the LCMAPS ban plug-in or `banned` in [
 const NO_LCMAPS: There = There::No(to_come!("mapping by LCMAPS"));
 const NO_PROXY: &str = to_come!("a proxy for the payload");
 const NO_SUCH_MAPPING: There = There::No(to_come!("this way of mapping"));
+const NO_VOMS: There = There::No(to_come!("mapping by VOMS attributes"));
 const IDLE_LCAS: There = There::Idle("LCAS is gone and `use_lcas` is false");
 const IDLE_LOCK: There = There::Idle("there is no proxy to lock");
 const WITH_EPILOGUE: There = There::Beside("epilogue", None);
@@ -153,7 +157,7 @@ epilogue_group: Text => Means("gid 0, no group trusted"), WITH_EPILOGUE,
     "group the epilogue runs as, whose members may own and change it";
 epilogue_timeout: SECONDS => Is("300"), WITH_EPILOGUE, "how long an epilogue may run";
 create_target_proxy: Flag => Is("false"), Only("false", NO_PROXY), "copy the proxy for the payload";
-omission_private_key_white_list: List => Is(""), Only("", to_come!("mapping by credential")),
+omission_private_key_white_list: List => Is(""), Yes,
     "callers whose credential may lack the key";
 lock_mechanism: LOCKS => Is("flock"), IDLE_LOCK, "old name of `target_lock_mechanism`";
 input_lock_mechanism: LOCKS => Is("flock"), IDLE_LOCK, "proxies are read whole";
@@ -201,13 +205,13 @@ job_variables: List => Is(""), Yes, "variables of the caller that the epilogue g
 hand_over: List => Is(""), Yes, "variables of the caller that name directories to be given to the target for the run";
 
 [Mapping]
-methods: METHODS => Is("static"), Partly("only \"static\" and \"pool\""),
+methods: METHODS => Is("static"), Partly("only \"static\", \"pool\" and \"gridmap\""),
     "asked in this order, the first that knows the caller gives";
-banned: List => Is(""), Partly("subjects match nobody until credentials are read"),
+banned: List => Is(""), Partly("subjects only with \"gridmap\" in `methods`"),
     "callers that are refused before every method";
 static: Rows(Section::Static) => Means("none"), Yes, "rows `[[mapping.static]]`";
 pool: Rows(Section::Pool) => Means("none"), Yes, "rows `[[mapping.pool]]`";
-gridmap: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.gridmap]`";
+gridmap: Kind::Table(Section::Gridmap) => Means("none"), Yes, "table `[mapping.gridmap]`";
 lcmaps: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.lcmaps]`";
 token: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.token]`";
 
@@ -220,6 +224,15 @@ groups: List => Means("those of the account database"), Yes, "the target's group
 [Pool]
 caller: Text => Means("must be there"), Yes, "an account, or `@group` for everybody in it";
 accounts: Series => Means("must be there"), Yes, "the pool's accounts, at most 10000";
+
+[Gridmap]
+grid_mapfile: Text => Means("must be there"), Yes, "subjects and what they are mapped to";
+gridmapdir: Text => Means("none: nobody is mapped to a pool"), Yes, "leases of pool accounts";
+ban_file: Text => Means("none"), Yes, "subjects that are refused";
+ca_dir: Text => Means("must be there"), Yes, "authorities that certificates are verified against";
+accept: ACCEPTED => Is("rfc3820"), Partly("only \"rfc3820\" and \"plain\""), "which credentials are accepted";
+groupmapfile: Any => Means("none"), NO_VOMS, "VOMS attributes and what they are mapped to";
+vomsdir: Any => Means("none"), NO_VOMS, "servers whose VOMS attributes are believed";
 }
 
 /// What a key takes, as a document or an error says it.

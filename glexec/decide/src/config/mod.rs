@@ -14,6 +14,7 @@ mod words;
 
 pub use show::{Shown, shown};
 use std::time::Duration;
+pub(crate) use words::name as account_name;
 
 /// Which of the two syntaxes a file is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,8 +262,25 @@ pub enum Means {
     Static,
     /// `[[mapping.pool]]`.
     Pool,
+    /// `[mapping.gridmap]`.
+    Gridmap,
     /// The lines of `[mapping]` in the original's syntax, accounts and pools in one order.
     Lines,
+}
+
+/// `[mapping.gridmap]`: by a credential's subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GridmapRule {
+    /// Subjects and what they are mapped to.
+    pub grid_mapfile: String,
+    /// Leases of pool accounts; `None` where nobody is mapped to a pool.
+    pub gridmapdir: Option<String>,
+    /// Subjects that are refused.
+    pub ban_file: Option<String>,
+    /// The authorities that certificates are verified against.
+    pub ca_dir: String,
+    /// The words of the credentials that are accepted.
+    pub accept: Vec<&'static str>,
 }
 
 /// `[mapping]`.
@@ -270,18 +288,23 @@ pub enum Means {
 pub struct Mapping {
     /// Asked in this order.
     pub methods: Vec<Means>,
-    /// Caller names that are refused before every method.
+    /// Names of callers and subjects that are refused before every method.
     pub banned: Vec<String>,
     /// The static rows, in file order.
     pub rows: Vec<StaticRow>,
     /// The pool rows, in file order.
     pub pools: Vec<PoolRow>,
+    /// How credentials are mapped.
+    pub gridmap: Option<GridmapRule>,
+    /// Who may present a credential without its private key.
+    pub without_key: Vec<Listed>,
 }
 
 impl Default for Mapping {
     fn default() -> Self {
         let methods = vec![Means::Static];
-        Self { methods, banned: Vec::new(), rows: Vec::new(), pools: Vec::new() }
+        let (banned, rows, pools) = (Vec::new(), Vec::new(), Vec::new());
+        Self { methods, banned, rows, pools, gridmap: None, without_key: Vec::new() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every key that works, with what is in force and where it is from, for who asks.
 
-use super::entries::{Entry, Value};
+use super::entries::{Entry, Table, Value};
 use super::keys::{self, Key, Section, There, Unset};
 use super::reading::{self, File};
 use super::words::{line_of, malformed, text};
@@ -46,17 +46,31 @@ pub fn shown(bytes: &[u8], syntax: Syntax) -> Result<Vec<Shown>, Malformed> {
         });
     }
     for key in keys::of(Section::Mapping).filter(works).filter(|_| file.lines.is_empty()) {
-        let (keys::Kind::Rows(section), rows) = (key.kind, file.mapping.rows(key.name)) else {
+        if let keys::Kind::Rows(section) = key.kind {
+            for (at, row) in file.mapping.rows(key.name).enumerate() {
+                let within = format!("mapping.{}.{at}.", key.name);
+                all.extend(there(&file, &within, section, Some(row)));
+            }
+        } else if let keys::Kind::Table(section) = key.kind {
+            let table = file.mapping.find(key.name).filter(|entry| entry.at.is_some());
+            let table = table.and_then(|entry| entry.value.table());
+            all.extend(there(&file, &format!("mapping.{}.", key.name), section, table));
+        } else {
             all.push(one(&file, "mapping.", key, file.mapping.find(key.name)));
-            continue;
-        };
-        for (at, row) in rows.enumerate() {
-            let within = format!("mapping.{}.{at}.", key.name);
-            let keys = keys::of(section).filter_map(|key| Some((key, row.find(key.name)?)));
-            all.extend(keys.map(|(key, entry)| one(&file, &within, key, Some(entry))));
         }
     }
     Ok(all)
+}
+
+/// The keys of a table that are there.
+fn there<'f>(
+    file: &'f File<'_>,
+    within: &'f str,
+    section: Section,
+    table: Option<&'f Table<'_>>,
+) -> impl Iterator<Item = Shown> {
+    let keys = keys::of(section).filter_map(move |key| Some((key, table?.find(key.name)?)));
+    keys.map(move |(key, entry)| one(file, within, key, Some(entry)))
 }
 
 fn one(file: &File<'_>, within: &str, key: &Key, entry: Option<&Entry<'_>>) -> Shown {

@@ -480,7 +480,6 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
         ("lcmaps_voms_verification", "false"),
         ("user_identity_switch_by", "\"lcmaps\""),
         ("create_target_proxy", "true"),
-        ("omission_private_key_white_list", "[\"tomcat\"]"),
     ];
     for (key, value) in cases {
         let place = (2, key.len() + 4);
@@ -492,13 +491,59 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
     }
     refused(glexec("use_lcas = true"), &["`use_lcas`", "ban plug-in", "`banned`"]);
     refused(original("[glexec]\nuse_lcas = yes"), &["`use_lcas`", "ban plug-in", "`banned`"]);
-    for method in ["gridmap", "lcmaps", "token"] {
+    for method in ["lcmaps", "token"] {
         let text = format!("[mapping]\nmethods = [\"static\", \"{method}\"]");
         refused_at(toml(&text), (2, 22), &["`methods`", method, "not there yet"]);
         refused(toml(&format!("[mapping.{method}]\nx = 1")), &[method, "not there yet"]);
         refused(toml(&format!("[[mapping.{method}]]\nx = 1")), &[method, "not there yet"]);
     }
     refused(toml("[mapping]\nmethods = []"), &["`methods`"]);
+}
+
+#[test]
+fn what_maps_by_credential_is_named_whole() {
+    let text =
+        |rest: &str| format!("[mapping]\nmethods = [\"gridmap\"]\n[mapping.gridmap]\n{rest}\n");
+    let both = "grid_mapfile = \"/g\"\nca_dir = \"/c\"";
+    let rule = GridmapRule {
+        grid_mapfile: "/g".to_owned(),
+        gridmapdir: None,
+        ban_file: None,
+        ca_dir: "/c".to_owned(),
+        accept: vec!["rfc3820"],
+    };
+    let mapping = toml(&text(both)).map(|config| config.mapping);
+    let expected =
+        Mapping { methods: vec![Means::Gridmap], gridmap: Some(rule), ..Mapping::default() };
+    assert_eq!(mapping, Ok(expected));
+    for (rest, parts) in [
+        ("grid_mapfile = \"/g\"", &["`ca_dir`", "needs"][..]),
+        ("ca_dir = \"/c\"", &["`grid_mapfile`", "needs"]),
+        ("accept = [\"plain\"]", &["`grid_mapfile`"]),
+        ("gridmapdir = \"relative\"", &["`grid_mapfile`"]),
+        ("", &["`methods`", "[mapping.gridmap]"]),
+    ] {
+        refused(toml(&text(rest)), parts);
+    }
+    for (rest, parts) in [
+        ("gridmapdir = \"relative\"", &["`gridmapdir`", "absolute"][..]),
+        ("ban_file = \"/a/../b\"", &["`ban_file`", "canonical"]),
+        ("accept = []", &["`accept`"]),
+        ("accept = [\"legacy\"]", &["`accept`", "not there yet"]),
+        ("accept = [\"all\"]", &["`accept`", "all"]),
+        ("groupmapfile = \"/x\"", &["`groupmapfile`", "VOMS", "not there yet"]),
+        ("vomsdir = \"/x\"", &["`vomsdir`", "not there yet"]),
+    ] {
+        refused(toml(&text(&format!("{both}\n{rest}"))), parts);
+    }
+    let keyless = |config: Config| config.mapping.without_key;
+    let tomcat = vec![Listed::Name("tomcat".to_owned())];
+    assert_eq!(
+        glexec("omission_private_key_white_list = [\"tomcat\"]").map(keyless),
+        Ok(tomcat.clone())
+    );
+    let old = original("[glexec]\nomission_private_key_white_list = tomcat\n[mapping]\na = b\n");
+    assert_eq!(old.map(keyless), Ok(tomcat));
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn changes(from: &str, to: &str) -> usize {
 }
 
 /// An account or group name as it may stand in passwd(5), group(5) and a path.
-pub(super) fn name(word: &str) -> Result<String, String> {
+pub(crate) fn name(word: &str) -> Result<String, String> {
     let why = if word.is_empty() {
         "it is empty"
     } else if word.len() > NAME_MAX {

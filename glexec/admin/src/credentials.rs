@@ -1,0 +1,102 @@
+//! `glexec-admin check` of what maps by credential: the files, the accounts and pools they name, and
+//! the directory of leases.
+
+use super::check::Findings;
+use act::gridmapdir::Gridmapdir;
+use act::root::Root;
+use decide::config::{Config, GridmapRule, Means};
+use decide::gridmapdir::{Entry, is_of_pool};
+use observe::accounts::Lookups;
+use observe::credential::SiteFiles;
+
+/// Looks at everything that `[mapping.gridmap]` names.
+pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
+    let Some(rule) = &config.mapping.gridmap else { return };
+    if !config.mapping.methods.contains(&Means::Gridmap) {
+        return findings.warn("[mapping.gridmap] is never asked: `methods` leaves \"gridmap\" out");
+    }
+    let Some(root) = Root::of_this_process() else {
+        return findings.warn("not root: the files of [mapping.gridmap] were not looked at");
+    };
+    let told = SiteFiles::open(&root, rule).and_then(|files| files.told_of(rule, "about=files"));
+    let told = match told {
+        Ok(told) => String::from_utf8_lossy(&told).into_owned(),
+        Err(stop) => return findings.stop(&stop),
+    };
+    let (mut accounts, mut pools) = (Vec::new(), Vec::new());
+    for line in told.lines() {
+        match line.split_once('=') {
+            Some(("error", text)) => findings.error(text),
+            Some(("warning", text)) => findings.warn(text),
+            Some(("seen", text)) => findings.line("gridmap", text),
+            Some(("account", name)) => accounts.push(name.to_owned()),
+            Some(("pool", name)) => pools.push(name.to_owned()),
+            Some(_) | None => findings.error("glexec-credential answers what is not known"),
+        }
+    }
+    existing(rule, &accounts, lookups, findings);
+    leases(&root, rule, &pools, findings);
+}
+
+/// Accounts that the grid-mapfile names and that do not exist, in one line.
+fn existing(
+    rule: &GridmapRule,
+    accounts: &[String],
+    lookups: &mut Lookups<'_>,
+    findings: &mut Findings,
+) {
+    const SHOWN: usize = 5;
+    let known = match lookups.uids(accounts) {
+        Ok(known) => known,
+        Err(stop) => return findings.stop(&stop),
+    };
+    let is_known = |name: &&String| known.iter().any(|(known, _)| known == *name);
+    let missing: Vec<&str> =
+        accounts.iter().filter(|name| !is_known(name)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        let (count, file) = (missing.len(), &rule.grid_mapfile);
+        let first = missing.get(..SHOWN.min(count)).unwrap_or_default().join(", ");
+        let more = if count > SHOWN { ", ..." } else { "" };
+        findings.warn(&format!("{file} maps to {count} accounts that do not exist: {first}{more}"));
+    }
+}
+
+/// Pools without a directory, or without an account in it.
+fn leases(root: &Root, rule: &GridmapRule, pools: &[String], findings: &mut Findings) {
+    let Some(path) = &rule.gridmapdir else {
+        for pool in pools {
+            findings.warn(&format!(
+                "{} maps to the pool .{pool}, and there is no `gridmapdir`: such a run ends with 202",
+                rule.grid_mapfile
+            ));
+        }
+        return;
+    };
+    let entries = Gridmapdir::open(root, path).and_then(|directory| directory.entries(root));
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(stop) => return findings.stop(&stop),
+    };
+    let leased = entries.iter().filter(|entry| entry.name.starts_with('%')).count();
+    findings.line("gridmap", &format!("{path}: {leased} leases"));
+    for pool in pools {
+        let of_it: Vec<&Entry> =
+            entries.iter().filter(|entry| is_of_pool(&entry.name, pool)).collect();
+        let free = of_it.iter().filter(|entry| entry.links == 1).count();
+        let all = of_it.len();
+        if all == 0 {
+            findings.warn(&format!("{path} has no account of the pool .{pool}"));
+        } else if free == 0 {
+            findings.warn(&format!("all {all} accounts of the pool .{pool} are leased"));
+        } else {
+            findings.line("pool", &format!(".{pool}: {free} of {all} accounts are free"));
+        }
+    }
+    let crowded = entries.iter().filter(|entry| entry.links > 2 && entry.name.starts_with('%'));
+    for entry in crowded {
+        let name = &entry.name;
+        findings.error(&format!(
+            "{path}/{name} has more than two links: its subject's runs end with 202"
+        ));
+    }
+}

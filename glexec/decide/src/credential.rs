@@ -1,0 +1,225 @@
+//! What glexec asks of glexec-credential, and what it believes of the answer. That program has read
+//! bytes of the caller's, so each word of it is judged again.
+
+use super::config::{GridmapRule, account_name};
+use super::refusal::Refusal;
+use contract::Reason;
+use system::text::{cut, one_line};
+
+/// The longest subject that is taken.
+const LONGEST_SUBJECT: usize = 8192;
+/// What is taken of a clause, in bytes.
+const LONGEST_CLAUSE: usize = 1024;
+/// So many accounts or notes are taken.
+const MOST: usize = 64;
+
+/// A verified credential's subject, and what the site's files say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The subject of the user's own certificate, as grid-mapfiles have it.
+    pub subject: String,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
+    /// Whom the subject is mapped to.
+    pub mapped: Mapped,
+    /// What the log is to be told.
+    pub notes: Vec<String>,
+}
+
+/// What the grid-mapfile says of a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapped {
+    /// Nothing.
+    Nobody,
+    /// These accounts; never empty.
+    Accounts(Vec<String>),
+    /// An account of this pool.
+    Pool(String),
+}
+
+/// What the helper is to look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// What the site has decided.
+    pub rule: &'q GridmapRule,
+    /// The directory of authorities, without links.
+    pub ca_dir: &'q str,
+    /// The descriptor of the grid-mapfile.
+    pub map: Option<i32>,
+    /// The descriptor of the ban file.
+    pub ban: Option<i32>,
+}
+
+impl Question<'_> {
+    /// The words about the credential of this uid on the helper's standard input.
+    pub fn about_caller(&self, owner: u32, without_key: bool) -> Vec<String> {
+        let mut words = self.about(&format!("owner={owner}"));
+        words.extend(without_key.then(|| "key=optional".to_owned()));
+        words
+    }
+
+    /// The words about this, and about the files.
+    pub fn about(&self, what: &str) -> Vec<String> {
+        let mut words = vec![what.to_owned(), format!("ca_dir={}", self.ca_dir)];
+        let files = [
+            ("map", self.map, Some(&self.rule.grid_mapfile)),
+            ("ban", self.ban, self.rule.ban_file.as_ref()),
+        ];
+        let files = files.into_iter().filter_map(|(key, number, path)| Some((key, number?, path?)));
+        words.extend(files.map(|(key, number, path)| format!("{key}={number}:{path}")));
+        words.extend(self.rule.accept.iter().map(|word| format!("accept={word}")));
+        words
+    }
+}
+
+/// Reads the answer.
+///
+/// # Errors
+/// What the program refused: [`Reason::Credential`], [`Reason::Mapping`], [`Reason::Banned`]; and
+/// [`Reason::Mapping`] where the answer is none.
+pub fn read_answer(answer: &[u8]) -> Result<Credential, Refusal> {
+    let none = |why: &str| Refusal::mapping(format!("the answer of glexec-credential {why}"));
+    let text = std::str::from_utf8(answer).map_err(|_| none("is no UTF-8"))?;
+    let (mut subject, mut until, mut pool) = (None, None, None);
+    let (mut accounts, mut notes, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for line in text.lines() {
+        let (key, value) = line.split_once('=').ok_or_else(|| none("has a line without a key"))?;
+        match key {
+            "subject" if subject.is_none() => subject = Some(value),
+            "until" if until.is_none() => until = value.parse().ok(),
+            "pool" if pool.is_none() => pool = Some(value),
+            "account" if accounts.len() < MOST => accounts.push(value.to_owned()),
+            "note" if notes.len() < MOST => notes.push(clause(value)),
+            "refused" | "clause" | "detail" if refused.len() < 3 => refused.push((key, value)),
+            _ => return Err(none("has a line that is not known, or too many of one kind")),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(refusal(&refused).unwrap_or_else(|| none("refuses without a word")));
+    }
+    let subject =
+        subject.filter(|subject| is_subject(subject)).ok_or_else(|| none("has no subject"))?;
+    let until = until.ok_or_else(|| none("has no end"))?;
+    let is_name = |name: &str| account_name(name).is_ok();
+    if !accounts.iter().map(String::as_str).chain(pool).all(is_name) {
+        return Err(none("names no account"));
+    }
+    let mapped = match (accounts.is_empty(), pool) {
+        (true, None) => Mapped::Nobody,
+        (true, Some(pool)) => Mapped::Pool(pool.to_owned()),
+        (false, None) => Mapped::Accounts(accounts),
+        (false, Some(_)) => return Err(none("maps to accounts and to a pool")),
+    };
+    Ok(Credential { subject: subject.to_owned(), until, mapped, notes })
+}
+
+/// Printable, and begun as every subject is.
+fn is_subject(text: &str) -> bool {
+    let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    text.starts_with('/') && text.len() <= LONGEST_SUBJECT && printable
+}
+
+fn clause(text: &str) -> String {
+    cut(one_line(text), LONGEST_CLAUSE)
+}
+
+fn refusal(lines: &[(&str, &str)]) -> Option<Refusal> {
+    let of = |key: &str| lines.iter().find(|(found, _)| *found == key).map(|(_, value)| *value);
+    let (whose, told) = (of("refused")?, clause(of("clause")?));
+    let detail = of("detail").filter(|detail| !detail.is_empty()).map(clause);
+    let refusal = match whose {
+        "callers" => {
+            let sentence = format!("the credential in GLEXEC_CLIENT_CERT {told}");
+            let refusal = Refusal::new(Reason::Credential, sentence);
+            return Some(match detail {
+                Some(detail) => refusal.detail(detail),
+                None => refusal,
+            });
+        }
+        "sites" => Refusal::mapping(detail.unwrap_or(told)),
+        "banned" => Refusal::refused(Reason::Banned, detail.unwrap_or(told)),
+        _ => return None,
+    };
+    Some(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reason(answer: &str) -> Reason {
+        read_answer(answer.as_bytes()).expect_err("is refused").reason
+    }
+
+    #[test]
+    fn an_answer_is_believed_word_by_word() {
+        let good = "subject=/CN=A b\\/c\nuntil=7\naccount=a\naccount=b\nnote=x\n";
+        let expected = Credential {
+            subject: "/CN=A b\\/c".to_owned(),
+            until: 7,
+            mapped: Mapped::Accounts(vec!["a".to_owned(), "b".to_owned()]),
+            notes: vec!["x".to_owned()],
+        };
+        assert_eq!(read_answer(good.as_bytes()), Ok(expected));
+        let mapped = |rest: &str| {
+            read_answer(format!("subject=/x\nuntil=1\n{rest}").as_bytes()).map(|c| c.mapped)
+        };
+        assert_eq!(mapped(""), Ok(Mapped::Nobody));
+        assert_eq!(mapped("pool=p\n"), Ok(Mapped::Pool("p".to_owned())));
+        for bad in [
+            "account=../a\n",
+            "account=a b\n",
+            "account=\n",
+            "pool=\n",
+            "pool=a/b\n",
+            "pool=p\npool=q\n",
+            "account=a\npool=p\n",
+            "root\n",
+            "key=value\n",
+            "subject=/y\n",
+        ] {
+            assert_eq!(mapped(bad).expect_err(bad).reason, Reason::Mapping);
+        }
+        for bad in [
+            "",
+            "until=1\n",
+            "subject=/x\n",
+            "subject=x\nuntil=1\n",
+            "subject=/\u{e4}\nuntil=1\n",
+            "subject=/x\nuntil=y\n",
+        ] {
+            assert_eq!(reason(bad), Reason::Mapping, "{bad:?}");
+        }
+        let long = format!("subject=/{}\nuntil=1\n", "x".repeat(LONGEST_SUBJECT));
+        assert_eq!(reason(&long), Reason::Mapping);
+        let many = format!("subject=/x\nuntil=1\n{}", "account=a\n".repeat(MOST + 1));
+        assert_eq!(reason(&many), Reason::Mapping);
+    }
+
+    #[test]
+    fn a_refusal_says_whose_move_it_is() {
+        let of = |whose: &str| {
+            format!("subject=/x\nrefused={whose}\nclause=is\u{1b} bad\ndetail=/f:3: x\n")
+        };
+        let callers = read_answer(of("callers").as_bytes()).expect_err("refused");
+        assert_eq!(callers.exit_code(), 201);
+        assert_eq!(callers.sentence, "the credential in GLEXEC_CLIENT_CERT is\\x1b bad");
+        let sites = read_answer(of("sites").as_bytes()).expect_err("refused");
+        assert_eq!((sites.exit_code(), sites.detail.as_deref()), (202, Some("/f:3: x")));
+        assert!(!sites.sentence.contains("/f"), "not for the caller: {sites:?}");
+        let banned = read_answer(of("banned").as_bytes()).expect_err("refused");
+        assert_eq!((banned.exit_code(), &*banned.sentence), (203, "refused"));
+        assert_eq!(reason(&of("nobodys")), Reason::Mapping);
+        assert_eq!(reason("refused=callers\n"), Reason::Mapping);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_an_account_that_is_none(answer in "(subject|until|account|pool|refused|note)=[ -~]{0,8}\n{0,6}") {
+            if let Ok(Credential { mapped: Mapped::Accounts(accounts), .. }) = read_answer(answer.as_bytes()) {
+                prop_assert!(!accounts.is_empty() && accounts.iter().all(|name| account_name(name).is_ok()));
+            }
+        }
+    }
+}

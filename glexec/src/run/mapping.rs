@@ -1,0 +1,143 @@
+//! Whom the caller is mapped to: by row, by credential, or to an account of a pool.
+
+use super::Walk;
+use act::gridmapdir::{Gridmapdir, Wanted};
+use act::leases::{self, Lease};
+use act::state::StateDir;
+use contract::{Mode, Reason, variables};
+use decide::config::Config;
+use decide::credential::Credential;
+use decide::facts::Caller;
+use decide::gridmapdir::lease_name;
+use decide::plan::Request;
+use decide::policy::{self, Grant, Granted};
+use decide::refusal::Refusal;
+use decide::reporter::{Level, Reporter as _};
+use nix::unistd::Uid;
+use observe::accounts::Lookups;
+use observe::credential::SiteFiles;
+use std::ffi::CString;
+
+/// Whom the mapping has given, before the account is looked up.
+pub(super) struct Mapping {
+    pub(super) granted: Granted,
+    /// Where the account is this run's alone.
+    pub(super) lease: Option<Lease>,
+    /// Whether it is one of a pool's.
+    pub(super) of_pool: bool,
+    /// The subject of the caller's credential.
+    pub(super) subject: Option<String>,
+}
+
+impl Walk<'_> {
+    /// White lists, bans, credential, mapping, in this order.
+    pub(super) fn mapped(
+        &self,
+        config: &Config,
+        request: &Request,
+        (caller, groups): (&Caller, &[String]),
+        lookups: &mut Lookups<'_>,
+    ) -> Result<Mapping, Refusal> {
+        policy::admit(config, caller, groups)?;
+        let credential = self.credential(config, request, caller)?;
+        let wanted = request.environ.get(variables::TARGET_USER).map(String::from_utf8_lossy);
+        let grant = policy::map(config, caller, groups, wanted.as_deref(), credential.as_ref())?;
+        let rehearsed = request.invocation.mode == Mode::Rehearse;
+        let of_pool = matches!(grant, Grant::Pool(_));
+        let (granted, lease) = self.granted(config, (lookups, grant), (caller.uid(), rehearsed))?;
+        let subject = credential.map(|credential| credential.subject);
+        Ok(Mapping { granted, lease, of_pool, subject })
+    }
+
+    /// The credential that the caller presents, where one counts.
+    fn credential(
+        &self,
+        config: &Config,
+        request: &Request,
+        caller: &Caller,
+    ) -> Result<Option<Credential>, Refusal> {
+        let path = request.environ.get(variables::CLIENT_CERT);
+        let rule = config.mapping.gridmap.as_ref().filter(|_| policy::asks_credential(config));
+        let (Some(path), Some(rule)) = (path, rule) else { return Ok(None) };
+        let path = CString::new(path).map_err(|_| {
+            Refusal::new(Reason::Credential, "GLEXEC_CLIENT_CERT is no path: it has a NUL in it")
+        })?;
+        let root = self.root()?;
+        let files = SiteFiles::open(&root, rule);
+        drop(root);
+        let privilege = self.rights.as_ref().ok();
+        let whose = (caller.uid(), policy::may_omit_key(config, caller));
+        let credential = files?.read(privilege, rule, &path, whose)?;
+        credential.notes.iter().for_each(|note| self.reporter.log(Level::Warning, note));
+        let (subject, until) = (&credential.subject, credential.until);
+        let text = format!("the credential of {subject} is good until {until} s after 1970");
+        self.reporter.log(Level::Info, &text);
+        Ok(Some(credential))
+    }
+
+    /// One account: the one that was granted, the one of the pool that is free longest, or the
+    /// subject's.
+    fn granted(
+        &self,
+        config: &Config,
+        (lookups, grant): (&mut Lookups<'_>, Grant),
+        (caller, rehearsed): (Uid, bool),
+    ) -> Result<(Granted, Option<Lease>), Refusal> {
+        let accounts = match grant {
+            Grant::Account(granted) => return Ok((granted, None)),
+            Grant::Leased { pool, subject } => {
+                let take = !rehearsed && !config.log_only;
+                let account = self.leased(config, lookups, (&pool, &subject), take)?;
+                return Ok((Granted { account, groups: None }, None));
+            }
+            Grant::Pool(accounts) => accounts,
+        };
+        let known = lookups.uids(&accounts)?;
+        if known.len() < accounts.len() {
+            let missing = accounts.len() - known.len();
+            let text = format!("{missing} of {} pool accounts do not exist here", accounts.len());
+            self.reporter.log(Level::Warning, &text);
+        }
+        if known.is_empty() {
+            return Err(policy::no_account_exists(&accounts));
+        }
+        let uids: Vec<Uid> = known.iter().map(|(_, uid)| *uid).collect();
+        let root = &self.root()?;
+        let directory = StateDir::open(root, &config.state)?;
+        let (at, lease) = if rehearsed {
+            (leases::peek(root, &directory, &uids)?, None)
+        } else {
+            let taken = leases::take(root, &directory, &config.state, &uids, caller)?;
+            (taken.0, Some(taken.1))
+        };
+        let account = known.get(at).map(|(name, _)| name.clone()).unwrap_or_default();
+        Ok((Granted { account, groups: None }, lease))
+    }
+
+    /// The account of a gridmapdir that the subject has or gets.
+    fn leased(
+        &self,
+        config: &Config,
+        lookups: &mut Lookups<'_>,
+        (pool, subject): (&str, &str),
+        take: bool,
+    ) -> Result<String, Refusal> {
+        let directory = config.mapping.gridmap.as_ref().and_then(|rule| rule.gridmapdir.as_ref());
+        let directory = directory.ok_or_else(|| {
+            let what =
+                format!("{subject} is mapped to the pool .{pool}, and there is no `gridmapdir`");
+            Refusal::mapping(what)
+        })?;
+        let lease = lease_name(subject).ok_or_else(|| {
+            let sentence = "the subject of your credential is too long for an account of a pool";
+            Refusal::new(Reason::NoMapping, sentence).hint("ask the site for an account by name")
+        })?;
+        let root = self.root()?;
+        let opened = Gridmapdir::open(&root, directory);
+        drop(root);
+        let wanted = Wanted { lease: &lease, pool, take };
+        opened?.account(&|| self.root(), &wanted, &mut |name| {
+            Ok(!lookups.uids(&[name.to_owned()])?.is_empty())
+        })
+    }
+}
