@@ -544,3 +544,148 @@ fn a_caller_that_may_not_trace_the_helper_may_not_dictate_its_answer() {
     assert!(output.matches("ermi").count() >= 3, "{output}");
     assert!(!output.contains("PATH="), "{output}");
 }
+
+#[test]
+fn an_administrator_is_told_whom_a_subject_or_a_credential_is_mapped_to() {
+    let (site, pki) = site();
+    plant_pool(&site, &["work007"]);
+    let map = |words: &[&str], who: &str| {
+        site.program(["/usr/sbin/glexec-admin", "map"]).words(words.iter().copied()).by(who).run()
+    };
+    let dn = |name: &str| format!("/DC=org/DC=trial/CN={name}");
+    let shown = map(&["--dn", &dn("alice")], "root").exited(0).output();
+    assert!(
+        shown.contains("account      payload1 (uid 42002") && shown.contains("payload2"),
+        "{shown}"
+    );
+    let shown = map(&["--credential", PROXY], "root").exited(0).output();
+    assert!(
+        shown.contains(&format!("subject      {}\n", dn("alice"))) && shown.contains("until "),
+        "{shown}"
+    );
+    let shown = map(&["--dn", &dn("pool a")], "root").exited(0).output();
+    assert!(shown.contains("account      work007"), "{shown}");
+    let leases = std::fs::read_dir(site.path(GRIDMAPDIR)).unwrap().count();
+    assert_eq!(leases, 1, "nothing is leased");
+    for (name, part) in [
+        ("stranger", "203 no-mapping"),
+        ("nobody", "203 target-not-admitted"),
+        ("ghost", "203 target-unknown"),
+    ] {
+        let shown = map(&["--dn", &dn(name)], "root").exited(1).output();
+        assert!(shown.contains(part), "{name}: {shown}");
+    }
+    present(&site, Pki::of_lcmaps("rfc-expired"));
+    let shown = map(&["--credential", PROXY], "root").exited(1).output();
+    assert!(shown.contains("201 credential"), "{shown}");
+    assert!(map(&["--dn", &dn("alice")], "pilot").code() == 1);
+    assert_eq!(map(&[], "root").code(), 2);
+    drop(pki);
+}
+
+#[test]
+fn a_payload_has_a_copy_of_the_proxy_for_as_long_as_it_runs() {
+    let (site, pki) = site();
+    let alice = site.read(PROXY);
+    let shows = [
+        "/bin/sh",
+        "-c",
+        "echo $X509_USER_PROXY; stat -c '%a %U' $X509_USER_PROXY; cat $X509_USER_PROXY",
+    ];
+    let shown = |call: Call<'_>| {
+        let output = call.run().exited(0).output();
+        let mut lines = output.splitn(3, '\n').map(str::to_owned);
+        [lines.next().unwrap(), lines.next().unwrap(), lines.next().unwrap()]
+    };
+    let gone = |path: &str| !site.path(path).exists();
+    let [usual, owner, text] = shown(call(&site, &shows));
+    assert!(usual.starts_with("/tmp/x509up_u42002.glexec."), "{usual}");
+    assert_eq!((owner.as_str(), text == alice, gone(&usual)), ("600 payload1", true, true));
+    let [again, ..] = shown(call(&site, &shows));
+    assert_ne!(usual, again, "a name that nobody guesses");
+    // Another proxy, under a name of the caller's choice.
+    let bob = pki.proxy("bob");
+    site.file("/home/pilot/bob", &bob, 0o600);
+    site.own("/home/pilot/bob", (PILOT, PILOT));
+    let other = |target: &str| {
+        let call = call(&site, &shows).env("GLEXEC_SOURCE_PROXY", "/home/pilot/bob");
+        call.env("GLEXEC_TARGET_PROXY", target)
+    };
+    let [path, owner, text] = shown(other("/home/payload1/p"));
+    assert_eq!(
+        (path.as_str(), owner.as_str(), text == bob),
+        ("/home/payload1/p", "600 payload1", true)
+    );
+    assert!(gone("/home/payload1/p") && gone("/home/payload1/p.part"));
+    let none = call(&site, &["actor", "look"]).env("GLEXEC_TARGET_PROXY", "/dev/null").run();
+    assert_eq!(none.look().variable("X509_USER_PROXY"), None);
+    configure(&site, "create_target_proxy = false", "", "");
+    assert_eq!(call(&site, &["actor", "look"]).run().look().variable("X509_USER_PROXY"), None);
+    for keeps in ["remove_target_proxy = false", "linger = false"] {
+        configure(&site, keeps, "", "");
+        let [path, ..] = shown(other("/home/payload1/kept"));
+        assert!(!gone(&path), "{keeps}");
+        // One that is there already is replaced.
+        let [.., text] = shown(other("/home/payload1/kept"));
+        assert!(text == bob, "{keeps}");
+        std::fs::remove_file(site.path(&path)).unwrap();
+    }
+    // A rehearsal writes none.
+    configure(&site, "", "", "");
+    let rehearsal =
+        call(&site, &["true"]).option("--check").env("GLEXEC_TARGET_PROXY", "/home/payload1/p");
+    rehearsal.run().exited(0);
+    assert!(gone("/home/payload1/p"));
+}
+
+#[test]
+fn a_proxy_is_written_where_the_target_may_and_over_nobody_elses_file() {
+    let (site, pki) = site();
+    site.file("/tmp/pilots", "mine", 0o666);
+    site.own("/tmp/pilots", (PILOT, PILOT));
+    site.directory("/tmp/open", (0, 0), 0o777);
+    site.file("/tmp/open/others", "theirs", 0o666);
+    site.own("/tmp/open/others", (OTHER, OTHER));
+    site.shell("ln -s /etc/passwd /home/payload1/link && mkdir /home/payload1/dir")
+        .by("payload1")
+        .run()
+        .exited(0);
+    let passwd = site.read("/etc/passwd");
+    for (target, part) in [
+        ("/root/p", "Permission denied"),
+        ("/nonexistent/p", "No such file"),
+        ("/tmp/pilots", "not permitted"),
+        ("/tmp/open/others", "not permitted"),
+        ("/etc/passwd", "not permitted"),
+        ("/home/payload1/link", "exists"),
+        ("/home/payload1/dir", "exists"),
+        ("relative", "no absolute path"),
+        ("/tmp/", "no absolute path"),
+    ] {
+        let ran = call(&site, &["true"]).env("GLEXEC_TARGET_PROXY", target).run();
+        let said = ran.stopped(Reason::Credential).error();
+        assert!(said.contains(part), "{target}: {part:?} is not in {said}");
+    }
+    assert_eq!(
+        (site.read("/tmp/pilots"), site.read("/tmp/open/others")),
+        ("mine".into(), "theirs".into())
+    );
+    assert_eq!(site.read("/etc/passwd"), passwd);
+    // What is copied has to be the caller's alone, too.
+    site.file("/home/pilot/open", pki.proxy("bob"), 0o644);
+    site.own("/home/pilot/open", (PILOT, PILOT));
+    for (source, part) in [
+        ("/home/pilot/open", "GLEXEC_SOURCE_PROXY is open to others"),
+        ("/gone", "GLEXEC_SOURCE_PROXY cannot be opened"),
+    ] {
+        let ran = call(&site, &["true"]).env("GLEXEC_SOURCE_PROXY", source).run();
+        let said = ran.stopped(Reason::Credential).error();
+        assert!(said.contains(part), "{source}: {said}");
+    }
+    // A run that comes to nothing leaves none behind.
+    let before = std::fs::read_dir(site.path("/tmp")).unwrap().count();
+    configure(&site, &format!("epilogue = \"{}\"", harness::EPILOGUE), "", "");
+    site.mode("/var/lib/glexec", 0o777);
+    call(&site, &["true"]).run().stopped(Reason::State);
+    assert_eq!(std::fs::read_dir(site.path("/tmp")).unwrap().count(), before);
+}

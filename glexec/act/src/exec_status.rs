@@ -40,12 +40,14 @@ pub enum Step {
     Credential,
     /// A lease in a gridmapdir.
     Lease,
+    /// The payload's copy of a proxy.
+    Proxy,
     /// execve(2).
     Exec,
 }
 
 impl Step {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Start,
         Self::Place,
         Self::Keyring,
@@ -60,6 +62,7 @@ impl Step {
         Self::Limits,
         Self::Credential,
         Self::Lease,
+        Self::Proxy,
         Self::Exec,
     ];
 
@@ -80,6 +83,7 @@ impl Step {
             Self::Limits => "setting the resource limits",
             Self::Credential => "opening the caller's credential",
             Self::Lease => "making a lease",
+            Self::Proxy => "the payload's proxy",
             Self::Exec => "exec",
         }
     }

@@ -38,8 +38,9 @@ pub struct Call<'c> {
     pub words: &'c [String],
     /// Files that were opened for it, whose numbers the words have.
     pub files: &'c [OwnedFd],
-    /// A file of the caller's for its standard input; it is opened with the caller's rights.
-    pub input: Option<&'c CStr>,
+    /// A file of the caller's for its standard input, and the variable that names it; it is opened
+    /// with the caller's rights.
+    pub input: Option<(&'c CStr, &'static str)>,
     /// What is told of a helper that gives no answer; it takes what the log is told.
     pub unusable: fn(String) -> Refusal,
 }
@@ -78,7 +79,8 @@ pub fn ask(privilege: Option<&Privilege>, call: &Call<'_>) -> Result<Vec<u8>, Re
                 (exec_status::Verdict::Failed(failure), _)
                     if failure.step == exec_status::Step::Credential =>
                 {
-                    Err(not_opened(failure.errno))
+                    let variable = call.input.map(|(_, variable)| variable).unwrap_or_default();
+                    Err(not_opened(variable, failure.errno))
                 }
                 (exec_status::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
                 (_, Some(0)) => Ok(answer),
@@ -89,9 +91,8 @@ pub fn ask(privilege: Option<&Privilege>, call: &Call<'_>) -> Result<Vec<u8>, Re
     }
 }
 
-fn not_opened(errno: Errno) -> Refusal {
-    let sentence =
-        format!("the credential in GLEXEC_CLIENT_CERT cannot be opened: {}", errno.desc());
+fn not_opened(variable: &str, errno: Errno) -> Refusal {
+    let sentence = format!("the credential in {variable} cannot be opened: {}", errno.desc());
     Refusal::new(Reason::Credential, sentence).hint("set it to the path of your proxy")
 }
 
@@ -123,7 +124,7 @@ fn become_helper(
     };
     let environment = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
     let (argv_block, environment) = (Block::new(argv.iter()), Block::new(environment.iter()));
-    let prepared = input(call.input, caller).and_then(|input| {
+    let prepared = input(call.input.map(|(path, _)| path), caller).and_then(|input| {
         prepare(root, caller, (input, output))?;
         inherit(call.files)
     });

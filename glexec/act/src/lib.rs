@@ -36,6 +36,7 @@ pub mod state;
 pub mod status_proxy;
 pub mod stragglers;
 pub mod supervisor;
+pub mod target_proxy;
 pub mod threshold;
 mod tree;
 pub mod trial;

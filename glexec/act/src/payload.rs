@@ -105,6 +105,7 @@ const fn comes_after_the_proof(step: Step) -> bool {
         | Step::Uid
         | Step::Credential
         | Step::Lease
+        | Step::Proxy
         | Step::Proof => false,
     }
 }

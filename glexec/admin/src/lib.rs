@@ -5,6 +5,7 @@ mod check;
 mod credentials;
 mod epilogue;
 mod grants;
+mod map;
 mod node;
 mod rehearse;
 mod runs;
@@ -42,6 +43,16 @@ enum Command {
         /// With what each key takes and what it is for
         #[arg(long)]
         explain: bool,
+    },
+    /// Show whom a subject, or the credential in a file, is mapped to, as a run would be; makes no
+    /// lease. Exit code 0: to an account; 1: to none
+    Map {
+        /// A subject as grid-mapfiles have it
+        #[arg(long, value_name = "DN", required_unless_present = "credential")]
+        dn: Option<String>,
+        /// A credential in a file, as its owner would present it
+        #[arg(long, value_name = "FILE", conflicts_with = "dn")]
+        credential: Option<PathBuf>,
     },
     #[command(hide = true, name = rehearse::AS_USER)]
     RehearseAs { user: String },
@@ -85,6 +96,10 @@ pub fn admin() -> ExitCode {
     ExitCode::from(match CommandLine::parse().command {
         Command::Check { config, user, json } => check::run(check::Asked { config, user, json }),
         Command::Show { explain } => show::run(explain),
+        Command::Map { dn, credential } => map::run(&match (dn, credential) {
+            (_, Some(file)) => map::About::Credential(file),
+            (dn, None) => map::About::Subject(dn.unwrap_or_default()),
+        }),
         Command::RehearseAs { user } => match rehearse::become_user(&user) {
             Ok(records) => u8::from(!report::print(&records)),
             Err(sentence) => {

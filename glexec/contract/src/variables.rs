@@ -19,9 +19,11 @@ pub const JOB_ENVIRONMENT: &str = "GLEXEC_JOB_ENVIRONMENT";
 pub const STACK_LIMIT: &str = "GLEXEC_STACK_LIMIT";
 /// Its word for no limit.
 pub const UNLIMITED: &str = "unlimited";
-/// The caller's credential, for gLExec 0.9.
+/// The caller's credential, by which it is mapped.
 pub const CLIENT_CERT: &str = "GLEXEC_CLIENT_CERT";
-/// Where gLExec 0.9 leaves the payload's credential.
+/// The proxy that is copied for the payload, where it is another.
+pub const SOURCE_PROXY: &str = "GLEXEC_SOURCE_PROXY";
+/// Where the payload's copy is written; /dev/null for none.
 pub const TARGET_PROXY: &str = "GLEXEC_TARGET_PROXY";
 
 /// What the name of every variable begins with that an epilogue is told; names of [`epilogue`]

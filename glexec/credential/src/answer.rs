@@ -9,23 +9,33 @@ use system::text::one_line;
 /// So many lines of a file that cannot be understood are told at every run.
 const MOST_NOTES: usize = 3;
 
-/// An answer as text.
+/// An answer.
 ///
-/// - `subject=` the text of the user's own name, `until=` seconds since 1970;
+/// - `subject=` the text of the user's own name, `until=` seconds since 1970, or 0 where only a
+///   subject was given;
 /// - `account=` once for each, or `pool=`, or neither;
 /// - `note=` for the log;
+/// - or `copy` and an end of line, and the bytes of the file;
 /// - or `refused=callers`, `sites` or `banned`, with `clause=` and `detail=`.
 #[must_use]
-pub fn answer(question: &Question) -> String {
-    match found(question) {
-        Ok(text) => text,
+pub fn answer(question: &Question) -> Vec<u8> {
+    let found = match question.about {
+        About::Copy(owner) => credential_file::read(std::io::stdin().lock(), owner)
+            .map(|bytes| [b"copy\n", bytes.as_slice()].concat()),
+        About::Credential(_) | About::Subject(_) | About::Files => {
+            found(question).map(String::into_bytes)
+        }
+    };
+    match found {
+        Ok(answer) => answer,
         Err(Refused { whose, clause, detail }) => {
             let whose = match whose {
                 Whose::Callers => "callers",
                 Whose::Sites => "sites",
                 Whose::Banned => "banned",
             };
-            format!("refused={whose}\n{}{}", line("clause", &clause), line("detail", &detail))
+            let (clause, detail) = (line("clause", &clause), line("detail", &detail));
+            format!("refused={whose}\n{clause}{detail}").into_bytes()
         }
     }
 }
@@ -39,16 +49,16 @@ fn found(question: &Question) -> Result<String, Refused> {
         About::Credential(owner) => {
             let pem = credential_file::read(std::io::stdin().lock(), *owner)?;
             let verified = verify(&pem, question.rules, &question.authorities()?)?;
-            (verified.subject, Some(verified.until))
+            (verified.subject, verified.until)
         }
-        About::Subject(subject) => (subject.clone(), None),
-        About::Files => return Ok(crate::inspect::inspect(question)),
+        About::Subject(subject) => (subject.clone(), 0),
+        About::Files | About::Copy(_) => return Ok(crate::inspect::inspect(question)),
     };
     if let Some(ban) = &question.ban {
         is_not_banned(ban, &subject)?;
     }
     let mut text = line("subject", &subject);
-    text += &until.map(|until| format!("until={until}\n")).unwrap_or_default();
+    text += &format!("until={until}\n");
     if let Some(map) = &question.map {
         text += &mapped(map, &subject)?;
     }

@@ -15,6 +15,6 @@ fn main() -> ExitCode {
     let Some(question) = words.and_then(|words| Question::of(words.into_iter())) else {
         return ExitCode::from(2);
     };
-    let written = std::io::stdout().write_all(answer(&question).as_bytes());
+    let written = std::io::stdout().write_all(&answer(&question));
     ExitCode::from(u8::from(written.is_err()))
 }

@@ -31,6 +31,8 @@ pub struct Question {
 pub enum About {
     /// The credential on standard input, of this uid.
     Credential(u32),
+    /// The bytes of the file on standard input, which is this uid's.
+    Copy(u32),
     /// This subject, whoever has it.
     Subject(String),
     /// The files, whoever asks.
@@ -55,6 +57,7 @@ impl Question {
         for word in words {
             match word.split_once('=')? {
                 ("owner", uid) => about = Some(About::Credential(uid.parse().ok()?)),
+                ("copy", uid) => about = Some(About::Copy(uid.parse().ok()?)),
                 ("subject", subject) => about = Some(About::Subject(subject.to_owned())),
                 ("about", "files") => about = Some(About::Files),
                 ("accept", "rfc3820") => rules.rfc3820 = true,

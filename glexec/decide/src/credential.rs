@@ -58,6 +58,11 @@ impl Question<'_> {
         words
     }
 
+    /// The words for the bytes of a file of this uid on the helper's standard input.
+    pub fn for_copy(owner: u32) -> Vec<String> {
+        vec![format!("copy={owner}")]
+    }
+
     /// The words about this, and about the files.
     pub fn about(&self, what: &str) -> Vec<String> {
         let mut words = vec![what.to_owned(), format!("ca_dir={}", self.ca_dir)];
@@ -72,13 +77,22 @@ impl Question<'_> {
     }
 }
 
-/// Reads the answer.
+/// Reads the answer about a file of the caller's that is to be copied: its bytes.
+///
+/// # Errors
+/// As [`read_answer`].
+pub fn read_copy<'a>(answer: &'a [u8], variable: &str) -> Result<&'a [u8], Refusal> {
+    const MARK: &[u8] = b"copy\n";
+    let why = || read_answer(answer, variable).err().unwrap_or_else(|| none("is no copy"));
+    answer.strip_prefix(MARK).ok_or_else(why)
+}
+
+/// Reads the answer about a credential, which this variable of the caller's names.
 ///
 /// # Errors
 /// What the program refused: [`Reason::Credential`], [`Reason::Mapping`], [`Reason::Banned`]; and
 /// [`Reason::Mapping`] where the answer is none.
-pub fn read_answer(answer: &[u8]) -> Result<Credential, Refusal> {
-    let none = |why: &str| Refusal::mapping(format!("the answer of glexec-credential {why}"));
+pub fn read_answer(answer: &[u8], variable: &str) -> Result<Credential, Refusal> {
     let text = std::str::from_utf8(answer).map_err(|_| none("is no UTF-8"))?;
     let (mut subject, mut until, mut pool) = (None, None, None);
     let (mut accounts, mut notes, mut refused) = (Vec::new(), Vec::new(), Vec::new());
@@ -95,7 +109,8 @@ pub fn read_answer(answer: &[u8]) -> Result<Credential, Refusal> {
         }
     }
     if !refused.is_empty() {
-        return Err(refusal(&refused).unwrap_or_else(|| none("refuses without a word")));
+        let refusal = refusal(&refused, variable);
+        return Err(refusal.unwrap_or_else(|| none("refuses without a word")));
     }
     let subject =
         subject.filter(|subject| is_subject(subject)).ok_or_else(|| none("has no subject"))?;
@@ -123,13 +138,17 @@ fn clause(text: &str) -> String {
     cut(one_line(text), LONGEST_CLAUSE)
 }
 
-fn refusal(lines: &[(&str, &str)]) -> Option<Refusal> {
+fn none(why: &str) -> Refusal {
+    Refusal::mapping(format!("the answer of glexec-credential {why}"))
+}
+
+fn refusal(lines: &[(&str, &str)], variable: &str) -> Option<Refusal> {
     let of = |key: &str| lines.iter().find(|(found, _)| *found == key).map(|(_, value)| *value);
     let (whose, told) = (of("refused")?, clause(of("clause")?));
     let detail = of("detail").filter(|detail| !detail.is_empty()).map(clause);
     let refusal = match whose {
         "callers" => {
-            let sentence = format!("the credential in GLEXEC_CLIENT_CERT {told}");
+            let sentence = format!("the credential in {variable} {told}");
             let refusal = Refusal::new(Reason::Credential, sentence);
             return Some(match detail {
                 Some(detail) => refusal.detail(detail),
@@ -148,8 +167,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const NAME: &str = "GLEXEC_CLIENT_CERT";
+
     fn reason(answer: &str) -> Reason {
-        read_answer(answer.as_bytes()).expect_err("is refused").reason
+        read_answer(answer.as_bytes(), NAME).expect_err("is refused").reason
     }
 
     #[test]
@@ -161,9 +182,9 @@ mod tests {
             mapped: Mapped::Accounts(vec!["a".to_owned(), "b".to_owned()]),
             notes: vec!["x".to_owned()],
         };
-        assert_eq!(read_answer(good.as_bytes()), Ok(expected));
+        assert_eq!(read_answer(good.as_bytes(), NAME), Ok(expected));
         let mapped = |rest: &str| {
-            read_answer(format!("subject=/x\nuntil=1\n{rest}").as_bytes()).map(|c| c.mapped)
+            read_answer(format!("subject=/x\nuntil=1\n{rest}").as_bytes(), NAME).map(|c| c.mapped)
         };
         assert_eq!(mapped(""), Ok(Mapped::Nobody));
         assert_eq!(mapped("pool=p\n"), Ok(Mapped::Pool("p".to_owned())));
@@ -202,22 +223,27 @@ mod tests {
         let of = |whose: &str| {
             format!("subject=/x\nrefused={whose}\nclause=is\u{1b} bad\ndetail=/f:3: x\n")
         };
-        let callers = read_answer(of("callers").as_bytes()).expect_err("refused");
+        let callers = read_answer(of("callers").as_bytes(), NAME).expect_err("refused");
         assert_eq!(callers.exit_code(), 201);
         assert_eq!(callers.sentence, "the credential in GLEXEC_CLIENT_CERT is\\x1b bad");
-        let sites = read_answer(of("sites").as_bytes()).expect_err("refused");
+        let sites = read_answer(of("sites").as_bytes(), NAME).expect_err("refused");
         assert_eq!((sites.exit_code(), sites.detail.as_deref()), (202, Some("/f:3: x")));
         assert!(!sites.sentence.contains("/f"), "not for the caller: {sites:?}");
-        let banned = read_answer(of("banned").as_bytes()).expect_err("refused");
+        let banned = read_answer(of("banned").as_bytes(), NAME).expect_err("refused");
         assert_eq!((banned.exit_code(), &*banned.sentence), (203, "refused"));
         assert_eq!(reason(&of("nobodys")), Reason::Mapping);
+        assert_eq!(read_copy(b"copy\nabc", NAME), Ok(&b"abc"[..]));
+        let refused =
+            read_copy(of("callers").as_bytes(), "GLEXEC_SOURCE_PROXY").expect_err("refused");
+        assert!(refused.sentence.contains("in GLEXEC_SOURCE_PROXY is"), "{refused:?}");
+        assert_eq!(read_copy(b"", NAME).map_err(|stop| stop.reason), Err(Reason::Mapping));
         assert_eq!(reason("refused=callers\n"), Reason::Mapping);
     }
 
     proptest! {
         #[test]
         fn no_answer_makes_an_account_that_is_none(answer in "(subject|until|account|pool|refused|note)=[ -~]{0,8}\n{0,6}") {
-            if let Ok(Credential { mapped: Mapped::Accounts(accounts), .. }) = read_answer(answer.as_bytes()) {
+            if let Ok(Credential { mapped: Mapped::Accounts(accounts), .. }) = read_answer(answer.as_bytes(), NAME) {
                 prop_assert!(!accounts.is_empty() && accounts.iter().all(|name| account_name(name).is_ok()));
             }
         }

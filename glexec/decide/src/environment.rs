@@ -6,7 +6,7 @@ use super::names::never_kept;
 use contract::variables::{
     EPILOGUE_PREFIX, JOB_ENVIRONMENT, PREFIX, STACK_LIMIT, TMPDIR, UNLIMITED,
 };
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 
 /// The caller's environment, read once: names with values, no name twice.
@@ -94,6 +94,9 @@ pub fn of_account(account: &Account) -> Vec<CString> {
 /// Nobody else's is the payload's; nor PATH, unless it is the job's own.
 const TARGETS: [&[u8]; 5] = [b"HOME", b"USER", b"LOGNAME", b"SHELL", b"TMPDIR"];
 
+/// Where the payload has its proxy.
+const PROXY: &[u8] = b"X509_USER_PROXY";
+
 /// What the caller says is the job's own.
 ///
 /// The caller chooses the payload's command and its words, so it gains nothing by what it tells the
@@ -127,11 +130,17 @@ impl<'e> JobsOwn<'e> {
 }
 
 /// The payload's environment: what of the caller's is allowed or the job's own, then the target's.
-pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CString> {
+pub fn compose(
+    environ: &Environ,
+    config: &Config,
+    account: &Account,
+    proxy: Option<&CStr>,
+) -> Vec<CString> {
     let own = JobsOwn::read(environ, config.job_environment);
     let kept = environ.entries.iter().filter(|variable| {
         let (name, value) = (variable.name(), variable.value());
         if TARGETS.contains(&name)
+            || (name == PROXY && proxy.is_some())
             || [JOB_ENVIRONMENT.as_bytes(), STACK_LIMIT.as_bytes()].contains(&name)
             || name.starts_with(EPILOGUE_PREFIX.as_bytes())
         {
@@ -147,6 +156,7 @@ pub fn compose(environ: &Environ, config: &Config, account: &Account) -> Vec<CSt
     }
     let tmpdir = environ.get(TMPDIR).filter(|dir| dir.starts_with(b"/"));
     out.extend(tmpdir.and_then(|dir| entry(b"TMPDIR", dir)));
+    out.extend(proxy.and_then(|path| entry(PROXY, path.to_bytes())));
     out
 }
 
@@ -203,7 +213,7 @@ mod tests {
             home: "/home/p1".into(),
             shell: "/bin/sh".into(),
         };
-        let out = compose(&Environ::read(raw), &config, &account);
+        let out = compose(&Environ::read(raw), &config, &account, None);
         out.into_iter().map(|e| e.into_string().unwrap()).collect()
     }
 

@@ -18,6 +18,7 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod program;
+pub mod proxy_copy;
 #[cfg(feature = "read")]
 pub mod recorded_run;
 pub mod refusal;

@@ -8,6 +8,7 @@ use super::entry::{Bytes, Entry, Handed, Place, VERSION};
 use super::environment::{Environ, compose, stack_limit};
 use super::epilogue_environment::{self, EpilogueIdentity};
 use super::facts::{Account, Caller, CallerDirectory};
+use super::proxy_copy::ProxyCopy;
 use super::refusal::Refusal;
 use super::target::Target;
 use contract::{Invocation, Reason};
@@ -103,6 +104,8 @@ pub struct Plan {
     pub of_pool: bool,
     /// The subject of the credential that was verified for it.
     pub subject: Option<String>,
+    /// The payload's proxy.
+    pub proxy: Option<ProxyCopy>,
     /// Who calls.
     pub caller: Caller,
     /// Whom the payload runs as.
@@ -173,6 +176,8 @@ pub struct Facts {
     pub exclusive: bool,
     /// The subject of the caller's credential, where one was read.
     pub subject: Option<String>,
+    /// The proxy that the payload gets.
+    pub proxy: Option<ProxyCopy>,
     /// What is executed.
     pub command: Found,
     /// Where the payload may begin, in order.
@@ -287,7 +292,8 @@ pub fn verify_ids(invocation: &Invocation, target: &Target) -> Result<(), Refusa
 }
 
 fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<Plan, Refusal> {
-    let Facts { caller, target, of_pool, exclusive, subject, command, directories, .. } = facts;
+    let Facts { caller, target, of_pool, exclusive, subject, proxy, command, directories, .. } =
+        facts;
     let keep_fds = request.invocation.keep_fds;
     if !keep_fds.is_empty() && !config.keep_descriptors {
         let sentence = "--keep-fd is not allowed here";
@@ -317,11 +323,12 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
             .hint("the site allows it with linger = true"));
     }
     let account = own_account(config, &caller, &target);
+    let path = proxy.as_ref().map(|copy| copy.target.as_c_str());
     Ok(Plan {
         run_id: request.run_id,
         of_pool,
         subject,
-        environment: compose(&request.environ, config, account),
+        environment: compose(&request.environ, config, account, path),
         directories,
         stack: stack_limit(&request.environ),
         argv: words.filter_map(|w| CString::new(w.into_vec()).ok()).collect(),
@@ -335,6 +342,7 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
         exclusive,
         caller,
         target,
+        proxy,
     })
 }
 

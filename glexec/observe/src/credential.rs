@@ -50,11 +50,11 @@ impl SiteFiles {
         &self,
         privilege: Option<&Privilege>,
         rule: &GridmapRule,
-        path: &CStr,
+        path: (&CStr, &'static str),
         (owner, without_key): (Uid, bool),
     ) -> Result<Credential, Refusal> {
         let words = self.question(rule).about_caller(owner.as_raw(), without_key);
-        credential::read_answer(&self.ask(privilege, &words, Some(path))?)
+        credential::read_answer(&self.ask(privilege, &words, Some(path))?, path.1)
     }
 
     /// What the helper says of the files, or of another question, to who is not setuid.
@@ -75,11 +75,30 @@ impl SiteFiles {
         &self,
         privilege: Option<&Privilege>,
         words: &[String],
-        input: Option<&CStr>,
+        input: Option<(&CStr, &'static str)>,
     ) -> Result<Vec<u8>, Refusal> {
         let (program, files, unusable) = (HELPER, self.files.as_slice(), Refusal::mapping);
         helper::ask(privilege, &helper::Call { program, words, files, input, unusable })
     }
+}
+
+/// The bytes of a proxy that is to be copied, by the rules for a credential.
+///
+/// # Errors
+/// [`Reason::Credential`](contract::Reason::Credential), [`Reason::Mapping`](contract::Reason::Mapping).
+pub fn copy(
+    privilege: Option<&Privilege>,
+    path: (&CStr, &'static str),
+    owner: Uid,
+) -> Result<Vec<u8>, Refusal> {
+    let call = helper::Call {
+        program: HELPER,
+        words: &credential::Question::for_copy(owner.as_raw()),
+        files: &[],
+        input: Some(path),
+        unusable: Refusal::mapping,
+    };
+    credential::read_copy(&helper::ask(privilege, &call)?, path.1).map(<[u8]>::to_vec)
 }
 
 fn refused(untrusted: &Untrusted) -> Refusal {

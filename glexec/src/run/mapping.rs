@@ -67,7 +67,7 @@ impl Walk<'_> {
         drop(root);
         let privilege = self.rights.as_ref().ok();
         let whose = (caller.uid(), policy::may_omit_key(config, caller));
-        let credential = files?.read(privilege, rule, &path, whose)?;
+        let credential = files?.read(privilege, rule, (&path, variables::CLIENT_CERT), whose)?;
         credential.notes.iter().for_each(|note| self.reporter.log(Level::Warning, note));
         let (subject, until) = (&credential.subject, credential.until);
         let text = format!("the credential of {subject} is good until {until} s after 1970");

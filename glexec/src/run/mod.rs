@@ -5,6 +5,7 @@ mod caller;
 mod execute;
 mod mapping;
 mod outputs;
+mod proxy;
 mod request;
 mod settle;
 
@@ -81,8 +82,11 @@ impl Walk<'_> {
             self.reporter.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
+        let proxy = self.proxy_ready(&plan)?;
         self.reporter.begin(&plan)?;
-        execute::out(self, &plan, orders, lease.as_ref())
+        let code = execute::out(self, &plan, orders, lease.as_ref())?;
+        proxy.iter().for_each(proxy::Ready::stays_where_it_is_to);
+        Ok(code)
     }
 
     /// Who asks before a job starts must not be told yes where the run itself would be told no.
@@ -165,6 +169,7 @@ impl Walk<'_> {
         self.reporter.log(Level::Debug, &text);
         let target = lookups.target(&granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
+        let proxy = self.proxy_wanted(config, &request, (&target, subject.as_ref()))?;
         let candidates = plan::candidates(&request, &config.path)?;
         let given = plan::given(config, &request.environ, caller.uid() == target.uid());
         let looker = match self.rights {
@@ -187,8 +192,17 @@ impl Walk<'_> {
         let rule = config.epilogue.as_ref().filter(|_| config.linger && !config.log_only);
         let epilogue = rule.map(|rule| lookups.epilogue(|| self.root(), rule)).transpose()?;
         let exclusive = lease.is_some();
-        let facts =
-            Facts { caller, target, of_pool, exclusive, subject, command, directories, epilogue };
+        let facts = Facts {
+            caller,
+            target,
+            of_pool,
+            exclusive,
+            subject,
+            proxy,
+            command,
+            directories,
+            epilogue,
+        };
         let plan = Plan::build(config, request, facts)?;
         if let Some(epilogue) = plan.epilogue() {
             self.try_epilogue(config, epilogue)?;

@@ -50,6 +50,8 @@ pub(super) fn config(file: File<'_>) -> Result<Config, Bad> {
         },
         job_variables: job_variables(glexec)?,
         hand_over: glexec.each("hand_over", words::job_variable)?,
+        create_target_proxy: glexec.flag("create_target_proxy"),
+        remove_target_proxy: glexec.flag("remove_target_proxy"),
         mapping: mapping(&file)?,
         notices: Vec::new(),
     };

@@ -112,11 +112,10 @@ macro_rules! to_come {
 
 const NO_LCAS: &str = "LCAS is gone; use the LCMAPS ban plug-in or `banned` in [mapping]";
 const NO_LCMAPS: There = There::No(to_come!("mapping by LCMAPS"));
-const NO_PROXY: &str = to_come!("a proxy for the payload");
 const NO_SUCH_MAPPING: There = There::No(to_come!("this way of mapping"));
 const NO_VOMS: There = There::No(to_come!("mapping by VOMS attributes"));
 const IDLE_LCAS: There = There::Idle("LCAS is gone and `use_lcas` is false");
-const IDLE_LOCK: There = There::Idle("there is no proxy to lock");
+const IDLE_LOCK: There = There::Idle("proxies are read whole and written by rename");
 const WITH_EPILOGUE: There = There::Beside("epilogue", None);
 const TO_FILE: There = There::Beside("log_destination", Some("file"));
 
@@ -156,7 +155,7 @@ epilogue_user: Text => Means("root"), WITH_EPILOGUE, "account the epilogue runs 
 epilogue_group: Text => Means("gid 0, no group trusted"), WITH_EPILOGUE,
     "group the epilogue runs as, whose members may own and change it";
 epilogue_timeout: SECONDS => Is("300"), WITH_EPILOGUE, "how long an epilogue may run";
-create_target_proxy: Flag => Is("false"), Only("false", NO_PROXY), "copy the proxy for the payload";
+create_target_proxy: Flag => Is("true"), Yes, "copy the proxy for the payload";
 omission_private_key_white_list: List => Is(""), Yes,
     "callers whose credential may lack the key";
 lock_mechanism: LOCKS => Is("flock"), IDLE_LOCK, "old name of `target_lock_mechanism`";
@@ -201,6 +200,7 @@ epilogue_failure: OneOf(EpilogueFailure::WORDS) => Is("fail"), Yes, "what comes 
 epilogue_output: OneOf(EpilogueOutput::WORDS) => Is("null"), Yes, "where the epilogue's output goes";
 state_dir: Text => Is("/var/lib/glexec"), Yes, "where lingering runs that owe something are remembered";
 supervisor_cgroup: Text => Means("none"), Yes, "control group of the lingering glexec";
+remove_target_proxy: Flag => Is("true"), Yes, "remove the payload's proxy when the payload has ended";
 job_variables: List => Is(""), Yes, "variables of the caller that the epilogue gets as `GLEXEC_EPILOG_JOB_<NAME>`";
 hand_over: List => Is(""), Yes, "variables of the caller that name directories to be given to the target for the run";
 

@@ -355,6 +355,10 @@ pub struct Config {
     pub job_variables: Vec<String>,
     /// Variables of the caller's that name directories to be given to the target for the run.
     pub hand_over: Vec<String>,
+    /// Whether the payload gets a copy of the proxy.
+    pub create_target_proxy: bool,
+    /// Whether that is removed when the payload has ended.
+    pub remove_target_proxy: bool,
     /// Who becomes whom.
     pub mapping: Mapping,
     /// What the administrator should know: ignored keys, clamped values, deprecated settings.

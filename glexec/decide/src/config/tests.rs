@@ -63,6 +63,8 @@ fn defaults() -> Config {
         cgroups: CgroupRule::default(),
         job_variables: vec![],
         hand_over: vec![],
+        create_target_proxy: true,
+        remove_target_proxy: true,
         mapping: Mapping::default(),
         notices: vec![],
     }
@@ -121,6 +123,7 @@ epilogue_failure = "report"
 epilogue_output = "log"
 job_variables = ["SLURM_JOB_ID", "_x"]
 hand_over = ["_CONDOR_SCRATCH_DIR"]
+remove_target_proxy = false
 "#;
 
 const FULL_ORIGINAL: &str = "
@@ -163,6 +166,7 @@ epilogue_failure = report
 epilogue_output = log
 job_variables = SLURM_JOB_ID, _x
 hand_over = _CONDOR_SCRATCH_DIR
+remove_target_proxy = no
 ";
 
 fn full() -> Config {
@@ -209,6 +213,8 @@ fn full() -> Config {
         cgroups: CgroupRule { supervisor: Some("/glexec".to_owned()), payload: true },
         job_variables: texts(&["SLURM_JOB_ID", "_x"]),
         hand_over: texts(&["_CONDOR_SCRATCH_DIR"]),
+        create_target_proxy: false,
+        remove_target_proxy: false,
         ..defaults()
     }
 }
@@ -479,7 +485,6 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
         ("lcmaps_verify_account_policy", "\"glexec\""),
         ("lcmaps_voms_verification", "false"),
         ("user_identity_switch_by", "\"lcmaps\""),
-        ("create_target_proxy", "true"),
     ];
     for (key, value) in cases {
         let place = (2, key.len() + 4);

@@ -1,0 +1,130 @@
+//! `glexec-admin map`: whom a subject or a credential is mapped to, as a run would be.
+
+use act::gridmapdir::{Gridmapdir, Wanted};
+use act::root::Root;
+use contract::Reason;
+use decide::config::{Config, GridmapRule};
+use decide::credential::{Credential, Mapped, read_answer};
+use decide::gridmapdir::lease_name;
+use decide::policy::{Granted, asks_credential};
+use decide::refusal::Refusal;
+use nix::unistd::Uid;
+use observe::accounts::{AccountFiles, Lookups};
+use observe::config_file;
+use observe::credential::SiteFiles;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What is asked about.
+pub(super) enum About {
+    /// A subject, as grid-mapfiles have it.
+    Subject(String),
+    /// A credential in a file, as its owner would present it.
+    Credential(std::path::PathBuf),
+}
+
+/// Prints the answer; 0 where there is an account, else 1.
+pub(super) fn run(about: &About) -> u8 {
+    let (text, code) = match answer(about) {
+        Ok(text) => (text, 0),
+        Err(stop) => {
+            let (word, code) = (stop.reason.word(), stop.exit_code());
+            let detail = stop.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+            (format!("{:<12} {code} {word}: {}{detail}\n", "refused", stop.sentence), 1)
+        }
+    };
+    u8::from(!report::print(&text)).max(code)
+}
+
+fn answer(about: &About) -> Result<String, Refusal> {
+    let config = config_file::read()?;
+    let rule = config.mapping.gridmap.as_ref().filter(|_| asks_credential(&config));
+    let rule = rule.ok_or_else(|| {
+        let what = "this site maps nobody by credential: \"gridmap\" is not in `methods`";
+        Refusal::new(Reason::NotAvailable, what)
+    })?;
+    let root = Root::of_this_process().ok_or_else(|| {
+        Refusal::new(
+            Reason::Usage,
+            "whom a credential is mapped to is for root only; call it as root",
+        )
+    })?;
+    let files = SiteFiles::open(&root, rule)?;
+    let credential = match about {
+        About::Subject(subject) => {
+            let told = files.told_of(rule, &format!("subject={subject}"))?;
+            read_answer(&told, "the question")?
+        }
+        About::Credential(path) => presented(&files, rule, path)?,
+    };
+    if config.mapping.banned.contains(&credential.subject) {
+        let detail = format!("{} is in mapping.banned", credential.subject);
+        return Err(Refusal::refused(Reason::Banned, detail));
+    }
+    let line = |name: &str, value: &str| format!("{name:<12} {value}\n");
+    let mut text = line("subject", &credential.subject);
+    if matches!(about, About::Credential(_)) {
+        text += &line("until", &format!("{} s after 1970", credential.until));
+    }
+    text.extend(credential.notes.iter().map(|note| line("WARNING", note)));
+    Ok(text + &accounts(&config, rule, (&root, &credential))?)
+}
+
+fn presented(files: &SiteFiles, rule: &GridmapRule, path: &Path) -> Result<Credential, Refusal> {
+    let failed =
+        |why: String| Refusal::new(Reason::Credential, format!("{} {why}", path.display()));
+    let owner =
+        std::fs::metadata(path).map_err(|error| failed(format!("cannot be found: {error}")))?;
+    let name =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| failed("is no path".to_owned()))?;
+    files.read(None, rule, (&name, "this file"), (Uid::from_raw(owner.uid()), false))
+}
+
+/// Each account that the subject may have, the first of them unless it picks another.
+fn accounts(
+    config: &Config,
+    rule: &GridmapRule,
+    (root, credential): (&Root, &Credential),
+) -> Result<String, Refusal> {
+    let mut lookups = Lookups::new(None, AccountFiles::read(config.account_source))?;
+    let names = match &credential.mapped {
+        Mapped::Nobody => {
+            let (file, subject) = (&rule.grid_mapfile, &credential.subject);
+            let what = format!("no line of {file} maps {subject}");
+            return Err(Refusal::new(Reason::NoMapping, what));
+        }
+        Mapped::Accounts(names) => names.clone(),
+        Mapped::Pool(pool) => {
+            vec![of_pool(rule, (root, credential), pool, &mut lookups)?]
+        }
+    };
+    let mut text = String::new();
+    for account in names {
+        let granted = Granted { account: account.clone(), groups: None };
+        let target = lookups.target(&granted, config.min_target_uid)?;
+        let line = format!("{account} (uid {}, gid {})", target.uid(), target.gid());
+        text += &format!("{:<12} {line}\n", "account");
+    }
+    Ok(text)
+}
+
+/// The account that the subject has, or would be given; no lease is made.
+fn of_pool(
+    rule: &GridmapRule,
+    (root, credential): (&Root, &Credential),
+    pool: &str,
+    lookups: &mut Lookups<'_>,
+) -> Result<String, Refusal> {
+    let none = || {
+        Refusal::mapping(format!("it is mapped to the pool .{pool}, and there is no `gridmapdir`"))
+    };
+    let path = rule.gridmapdir.as_ref().ok_or_else(none)?;
+    let too_long = || Refusal::new(Reason::NoMapping, "the subject is too long for a lease");
+    let lease = lease_name(&credential.subject).ok_or_else(too_long)?;
+    let rights = || Root::of_this_process().ok_or_else(|| Refusal::new(Reason::Usage, "not root"));
+    let wanted = Wanted { lease: &lease, pool, take: false };
+    Gridmapdir::open(root, path)?
+        .account(&rights, &wanted, &mut |name| Ok(!lookups.uids(&[name.to_owned()])?.is_empty()))
+}

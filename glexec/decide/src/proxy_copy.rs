@@ -1,0 +1,92 @@
+//! The copy of a proxy that the payload gets: of which file, and under which name.
+
+use super::config::Config;
+use super::environment::Environ;
+use super::refusal::Refusal;
+use contract::{Reason, variables};
+use nix::unistd::Uid;
+use std::ffi::CString;
+
+/// A copy that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyCopy {
+    /// The variable that names what is copied.
+    pub variable: &'static str,
+    /// What is copied, with the caller's rights.
+    pub source: CString,
+    /// Where it is written, with the target's.
+    pub target: CString,
+    /// Whether it goes when the payload has ended.
+    pub remove: bool,
+}
+
+/// The copy for a payload of this uid; `None` where the site or the caller wants none. `random` is
+/// part of the name where the caller gives none.
+///
+/// # Errors
+/// [`Reason::Credential`] where the name that the caller gives is no absolute path of a file.
+pub fn wanted(
+    config: &Config,
+    environ: &Environ,
+    target: Uid,
+    random: u64,
+) -> Result<Option<ProxyCopy>, Refusal> {
+    const NONE: &[u8] = b"/dev/null";
+    let name = environ.get(variables::TARGET_PROXY);
+    if !config.create_target_proxy || config.log_only || name == Some(NONE) {
+        return Ok(None);
+    }
+    let sources = [variables::SOURCE_PROXY, variables::CLIENT_CERT];
+    let mut sources = sources.into_iter().filter_map(|name| Some((name, environ.get(name)?)));
+    let Some((variable, source)) = sources.next() else { return Ok(None) };
+    let path = match name {
+        None => format!("/tmp/x509up_u{target}.glexec.{random:016x}").into_bytes(),
+        Some(name) if name.starts_with(b"/") && !name.ends_with(b"/") => name.to_vec(),
+        Some(_) => {
+            let sentence = "GLEXEC_TARGET_PROXY is no absolute path of a file";
+            return Err(Refusal::new(Reason::Credential, sentence)
+                .hint("write one, or /dev/null for no proxy"));
+        }
+    };
+    let (Ok(source), Ok(target)) = (CString::new(source), CString::new(path)) else {
+        return Err(Refusal::new(Reason::Credential, "the path of a proxy has a NUL in it"));
+    };
+    // Who becomes the payload is not there to remove anything.
+    let remove = config.remove_target_proxy && config.linger;
+    Ok(Some(ProxyCopy { variable, source, target, remove }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Syntax;
+
+    fn copy(lines: &str, variables: &[&str]) -> Result<Option<(String, String, bool)>, Reason> {
+        let config = Config::parse(format!("[glexec]\n{lines}").as_bytes(), Syntax::Toml).unwrap();
+        let raw = variables.iter().map(|entry| CString::new(*entry).unwrap()).collect();
+        let copy = wanted(&config, &Environ::read(raw), Uid::from_raw(7), 0xab);
+        let text = |path: CString| path.into_string().unwrap();
+        let told = |copy: ProxyCopy| (text(copy.source), text(copy.target), copy.remove);
+        copy.map(|copy| copy.map(told)).map_err(|stop| stop.reason)
+    }
+
+    #[test]
+    fn a_copy_has_a_source_and_a_name_or_is_not_wanted() {
+        let of = |source: &str, target: &str, remove| {
+            Ok(Some((source.to_owned(), target.to_owned(), remove)))
+        };
+        let (cert, usual) = ("GLEXEC_CLIENT_CERT=/c", "/tmp/x509up_u7.glexec.00000000000000ab");
+        assert_eq!(copy("", &[cert]), of("/c", usual, true));
+        assert_eq!(copy("", &[cert, "GLEXEC_SOURCE_PROXY=/s"]), of("/s", usual, true));
+        assert_eq!(copy("", &[cert, "GLEXEC_SOURCE_PROXY="]), of("/c", usual, true));
+        assert_eq!(copy("", &[cert, "GLEXEC_TARGET_PROXY=/t/x"]), of("/c", "/t/x", true));
+        assert_eq!(copy("linger = false", &[cert]), of("/c", usual, false));
+        assert_eq!(copy("remove_target_proxy = false", &[cert]), of("/c", usual, false));
+        assert_eq!(copy("", &[cert, "GLEXEC_TARGET_PROXY=/dev/null"]), Ok(None));
+        assert_eq!(copy("create_target_proxy = false", &[cert]), Ok(None));
+        assert_eq!(copy("", &["X509_USER_PROXY=/c"]), Ok(None));
+        for bad in ["GLEXEC_TARGET_PROXY=t", "GLEXEC_TARGET_PROXY=/t/"] {
+            assert_eq!(copy("", &[cert, bad]), Err(Reason::Credential));
+        }
+    }
+}
