@@ -1,10 +1,16 @@
 //! What is run, and what is to be expected of it.
 
-use harness::accounts::{PAYLOAD1, WORK};
-use harness::{ACTOR, Call, EPILOGUE, GLEXEC, Site};
+use harness::accounts::{PAYLOAD1, PILOT, WORK};
+use harness::{ACTOR, CA_DIR, Call, EPILOGUE, GLEXEC, GRID_MAPFILE, Pki, Site};
 
 /// The directory that is handed over.
 pub(crate) const HANDED: &str = "/var/lib/site/scratch/d";
+/// Where the caller has its proxy.
+pub(crate) const PROXY: &str = "/home/pilot/proxy";
+/// Where the payload has it.
+pub(crate) const COPY: &str = "/tmp/p";
+/// Where the subject's account is leased.
+pub(crate) const GRIDMAPDIR: &str = "/etc/grid-security/gridmapdir";
 /// Not setuid: root's own.
 pub(crate) const ADMIN: &str = "/usr/sbin/glexec-admin";
 
@@ -27,6 +33,8 @@ pub(crate) struct Scenario {
     pub(crate) keys: &'static str,
     pub(crate) epilogue: bool,
     pub(crate) pool: bool,
+    /// Whether the caller is mapped by a proxy, to an account of a gridmapdir.
+    pub(crate) by_credential: bool,
     /// Whether a directory is handed over.
     pub(crate) hands_over: bool,
     /// Whether the payload leaves daemons behind.
@@ -41,6 +49,7 @@ const PLAIN: Scenario = Scenario {
     keys: "linger = false",
     epilogue: false,
     pool: false,
+    by_credential: false,
     hands_over: false,
     leaves: false,
     wires: false,
@@ -49,7 +58,7 @@ const LINGER: Scenario = Scenario { name: "linger", keys: "", ..PLAIN };
 const OWES: Scenario = Scenario { name: "epilogue", epilogue: true, ..LINGER };
 
 /// Everything that is tried.
-pub(crate) const ALL: [Scenario; 13] = [
+pub(crate) const ALL: [Scenario; 14] = [
     PLAIN,
     LINGER,
     Scenario { name: "linger-wires", wires: true, ..LINGER },
@@ -57,6 +66,7 @@ pub(crate) const ALL: [Scenario; 13] = [
     Scenario { name: "wires", wires: true, ..OWES },
     Scenario { name: "pool", pool: true, ..OWES },
     Scenario { name: "nss", keys: "account_source = \"nss\"", ..OWES },
+    Scenario { name: "credential", by_credential: true, ..OWES },
     Scenario { name: "hand-over", hands_over: true, ..OWES },
     Scenario { name: "stragglers", leaves: true, ..OWES },
     Scenario {
@@ -76,6 +86,15 @@ impl Scenario {
         site.config(&self.config(lane));
         site.epilogue(&format!("#!{ACTOR} attend\n"));
         site.directory("/var/lib/site", (0, 0), 0o777);
+        if self.by_credential {
+            let pki = Pki::new();
+            pki.install(&site);
+            site.file(GRID_MAPFILE, "\"/DC=org/DC=trial/CN=alice\" .work\n", 0o644);
+            site.directory(GRIDMAPDIR, (0, 0), 0o755);
+            site.file(&format!("{GRIDMAPDIR}/work{lane:03}"), "", 0o644);
+            site.file(PROXY, pki.proxy("alice"), 0o600);
+            site.own(PROXY, (PILOT, PILOT));
+        }
         site
     }
 
@@ -89,8 +108,15 @@ impl Scenario {
             "methods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[{lane:03}-{lane:03}]\""
         );
         let plain = "methods = [\"static\"]\n[[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"";
+        let gridmap = format!(
+            "methods = [\"gridmap\"]\n[mapping.gridmap]\ngrid_mapfile = \"{GRID_MAPFILE}\"\ngridmapdir = \"{GRIDMAPDIR}\"\nca_dir = \"{CA_DIR}\""
+        );
         lines.push("[mapping]");
-        lines.push(if self.pool { &pool } else { plain });
+        lines.push(match (self.pool, self.by_credential) {
+            (true, _) => &pool,
+            (false, true) => &gridmap,
+            (false, false) => plain,
+        });
         lines.join("\n") + "\n"
     }
 
@@ -101,7 +127,7 @@ impl Scenario {
 
     /// The uid of the target.
     pub(crate) fn target(&self, lane: u32) -> u32 {
-        if self.pool { WORK + lane } else { PAYLOAD1 }
+        if self.pool || self.by_credential { WORK + lane } else { PAYLOAD1 }
     }
 
     /// Who runs what is tampered with, and its words.
@@ -130,6 +156,9 @@ impl Scenario {
         }
         if self.leaves {
             call = call.env("GLEXEC_LEAVE", "1");
+        }
+        if self.by_credential {
+            call = call.env("GLEXEC_CLIENT_CERT", PROXY).env("GLEXEC_TARGET_PROXY", COPY);
         }
         if self.wires {
             call = call.with_status().with_control();

@@ -1,6 +1,6 @@
 //! One run with one call tampered with, and every promise it may have broken.
 
-use crate::scenario::{ADMIN, Deed, HANDED, Scenario};
+use crate::scenario::{ADMIN, COPY, Deed, GRIDMAPDIR, HANDED, PROXY, Scenario};
 use harness::accounts::PILOT;
 use harness::tamper::{Fault, Spot, Tampering};
 use harness::{ACTOR, Look, Process, Ran, SAW, Site};
@@ -119,6 +119,10 @@ impl<'s> Lane<'s> {
         for name in self.names() {
             let _ = std::fs::remove_file(self.site.path(&format!("{STATE}/{name}")));
         }
+        for lease in self.leases() {
+            std::fs::remove_file(lease).expect("a lease");
+        }
+        let _ = std::fs::remove_file(self.site.path(COPY));
         if self.scenario.hands_over {
             let _ = std::fs::remove_dir_all(self.site.path("/var/lib/site/scratch"));
             self.site.directory("/var/lib/site/scratch", (PILOT, PILOT), 0o755);
@@ -130,6 +134,13 @@ impl<'s> Lane<'s> {
                 self.site.own(&path, (PILOT, PILOT));
             }
         }
+    }
+
+    /// The leases in the gridmapdir.
+    fn leases(&self) -> Vec<std::path::PathBuf> {
+        let list = std::fs::read_dir(self.site.path(GRIDMAPDIR)).into_iter().flatten();
+        let paths = list.map(|entry| entry.expect(GRIDMAPDIR).path());
+        paths.filter(|path| path.to_string_lossy().contains('%')).collect()
     }
 
     /// A run whose glexec is killed while the payload runs.
@@ -391,6 +402,19 @@ impl<'l> Judge<'l> {
         }
         if let Some(what) = self.not_given_back() {
             self.wrong(format!("not given back: {what}"));
+        }
+        let leases = self.lane.leases();
+        let names = |path: &std::path::PathBuf| path.metadata().expect("a lease").nlink();
+        if leases.len() > 1 || leases.iter().any(|lease| names(lease) != 2) {
+            self.wrong(format!("an account of two subjects, or of none: {leases:?}"));
+        }
+        let site = &self.lane.site;
+        if let Ok(meta) = std::fs::symlink_metadata(site.path(COPY)) {
+            let (whole, own) = (site.read(COPY) == site.read(PROXY), meta.uid() == self.lane.uid());
+            if !whole || !own || meta.mode() & 0o7777 != 0o600 {
+                let mode = meta.mode();
+                self.wrong(format!("a proxy that is not whole or not the target's: {mode:o}"));
+            }
         }
         let overlap = self.lane.site.read(OVERLAP);
         if !overlap.is_empty() {
