@@ -423,6 +423,9 @@ fn a_subject_of_a_pool_has_one_account_for_all_its_runs() {
     assert_ne!(first, second);
     assert_eq!((who("pool a"), who("pool b")), (first, second));
     assert_eq!(leases().len(), 2);
+    // Another subject, whose lease would have the same name.
+    present(&site, pki.proxy("pool A"));
+    call(&site, &["true"]).run().stopped(Reason::NoMapping);
     // work999 is no account: it is given to nobody.
     present(&site, pki.proxy("pool c"));
     call(&site, &["true"]).run().stopped(Reason::NoFreeAccount);

@@ -5,8 +5,9 @@ use super::exec_status::{self, Failure, Step, Verdict};
 use super::helper;
 use super::identity::{Identity, assume};
 use super::root::Root;
+use super::state::write_all;
 use contract::Reason;
-use decide::gridmapdir::{Choice, Entry, choose};
+use decide::gridmapdir::{Choice, Entry, choose, is_anothers};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
@@ -33,6 +34,8 @@ pub struct Gridmapdir {
 /// Which account is wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'w> {
+    /// Whose.
+    pub subject: &'w str,
     /// The name of the subject's lease.
     pub lease: &'w str,
     /// The pool.
@@ -96,6 +99,10 @@ impl Gridmapdir {
             let entries = self.entries(&rights()?)?;
             let (free, stale) = match choose(&entries, wanted.lease, wanted.pool) {
                 Choice::Held(account) => {
+                    let written = self.written(&rights()?, &account.name)?;
+                    if is_anothers(&written, wanted.lease, wanted.subject) {
+                        return Err(self.shared(wanted, &account.name));
+                    }
                     if wanted.take {
                         self.touch(&rights()?, wanted.lease);
                     }
@@ -120,7 +127,7 @@ impl Gridmapdir {
                 if !wanted.take {
                     return Ok(account.name.clone());
                 }
-                match self.take(&rights()?, wanted.lease, account, stale)? {
+                match self.take(&rights()?, wanted, account, stale)? {
                     Taken::Yes => return Ok(account.name.clone()),
                     Taken::Lost => {}
                     Taken::Again => break,
@@ -189,19 +196,20 @@ impl Gridmapdir {
     fn take(
         &self,
         root: &Root,
-        lease: &str,
+        wanted: &Wanted<'_>,
         account: &Entry,
         stale: Option<&Entry>,
     ) -> Result<Taken, Refusal> {
         /// For a few system calls, on a machine that is very busy.
         const PATIENCE: Duration = Duration::from_secs(20);
         const ALL: [Taken; 3] = [Taken::Yes, Taken::Lost, Taken::Again];
+        let lease = wanted.lease;
         let failed = |errno| self.unusable(lease, errno);
         let (reader, writer) = exec_status::pair().map_err(failed)?;
         match kernel::fork().map_err(failed)? {
             Side::Child => {
                 let taken = become_roots_alone(root).and_then(|()| {
-                    self.link(lease, account, stale).map_err(Failure::at(Step::Lease))
+                    self.link(wanted, account, stale).map_err(Failure::at(Step::Lease))
                 });
                 match taken {
                     Ok(taken) => {
@@ -225,7 +233,13 @@ impl Gridmapdir {
     }
 
     /// LCMAPS's protocol, and one step more for what leads to no account.
-    fn link(&self, lease: &str, account: &Entry, stale: Option<&Entry>) -> Result<Taken, Errno> {
+    fn link(
+        &self,
+        wanted: &Wanted<'_>,
+        account: &Entry,
+        stale: Option<&Entry>,
+    ) -> Result<Taken, Errno> {
+        let lease = wanted.lease;
         let _lock;
         if let Some(stale) = stale {
             // Of two that see it one may remove it; or the second would remove the first's lease.
@@ -256,10 +270,35 @@ impl Gridmapdir {
         }
         let now = self.stat(lease)?;
         if now.st_nlink == 2 && now.st_ino == account.inode {
+            // By the lease's name: should it be gone, the account is not ours to write to.
+            let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let file = openat(&self.directory, lease, flags, Mode::empty())?;
+            write_all(&file, wanted.subject.as_bytes())?;
             return Ok(Taken::Yes);
         }
         unlinkat(&self.directory, lease, UnlinkatFlags::NoRemoveDir)?;
         Ok(Taken::Lost)
+    }
+
+    /// What is written into an account's file.
+    fn written(&self, _root: &Root, account: &str) -> Result<Vec<u8>, Refusal> {
+        const MOST: u64 = 1 << 14;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = openat(&self.directory, account, flags, Mode::empty());
+        let file = file.map_err(|errno| self.unusable(account, errno))?;
+        secure_open::read(file, account, MOST).map_err(|e| self.broken(account, e.clause()))
+    }
+
+    fn shared(&self, wanted: &Wanted<'_>, account: &str) -> Refusal {
+        let sentence = "the account of your credential is another subject's, which differs from yours in the case of letters only";
+        let (path, lease) = (&self.path, wanted.lease);
+        let why = format!(
+            "{path}/{lease}, the lease of {account}, is another's than {}'s: {path}/{account} says whose",
+            wanted.subject
+        );
+        Refusal::new(Reason::NoMapping, sentence)
+            .detail(why)
+            .hint("ask the site for an account by name")
     }
 
     fn stat<P: ?Sized + nix::NixPath>(&self, name: &P) -> Result<FileStat, Errno> {

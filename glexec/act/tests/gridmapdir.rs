@@ -31,7 +31,7 @@ fn lease(
     exists: impl Fn(&str) -> bool,
 ) -> Option<String> {
     let name = lease_name(subject)?;
-    let wanted = Wanted { lease: &name, pool, take: true };
+    let wanted = Wanted { subject, lease: &name, pool, take: true };
     let account = opened(directory).account(&|| Ok(root()), &wanted, &mut |name| Ok(exists(name)));
     account.ok()
 }
@@ -137,6 +137,24 @@ fn leases_are_made_and_kept_as_lcmaps_does_it() {
         }
     }
     assert!(wrong.is_empty() && asked == 28, "{asked} asked\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn subjects_that_differ_in_case_do_not_share_an_account_that_was_leased_here() {
+    let base = tempfile::tempdir().unwrap();
+    let directory = base.path().join("gridmapdir");
+    fs::create_dir(&directory).unwrap();
+    ["p1", "p2"].iter().for_each(|name| fs::write(directory.join(name), "").unwrap());
+    let account = |subject: &str| lease(&directory, subject, "p", |_| true);
+    let first = account("/CN=Alice").unwrap();
+    assert_eq!(account("/CN=ALICE"), None);
+    assert_eq!(account("/CN=Alice"), Some(first.clone()));
+    assert_eq!(fs::read_to_string(directory.join(&first)).unwrap(), "/CN=Alice");
+    // The site has taken it back, and another lease of the same account says whose that is.
+    fs::remove_file(directory.join(lease_name("/CN=Alice").unwrap())).unwrap();
+    fs::remove_file(directory.join(if first == "p1" { "p2" } else { "p1" })).unwrap();
+    assert_eq!(account("/CN=B"), Some(first.clone()));
+    assert_eq!((account("/CN=B"), account("/CN=b")), (Some(first), None));
 }
 
 const DIRECTORY: &str = "GLEXEC_TEST_GRIDMAPDIR";

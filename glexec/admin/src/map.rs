@@ -124,7 +124,8 @@ fn of_pool(
     let too_long = || Refusal::new(Reason::NoMapping, "the subject is too long for a lease");
     let lease = lease_name(&credential.subject).ok_or_else(too_long)?;
     let rights = || Root::of_this_process().ok_or_else(|| Refusal::new(Reason::Usage, "not root"));
-    let wanted = Wanted { lease: &lease, pool, take: false };
+    let subject = &credential.subject;
+    let wanted = Wanted { subject, lease: &lease, pool, take: false };
     Gridmapdir::open(root, path)?
         .account(&rights, &wanted, &mut |name| Ok(!lookups.uids(&[name.to_owned()])?.is_empty()))
 }

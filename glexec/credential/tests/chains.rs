@@ -7,7 +7,10 @@ mod common;
 use common::{Case, of_area, vectors};
 use credential::map_file::{Mapped, look_up};
 use credential::{Authorities, Refused, Rules, Verified, Whose, verify};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::LazyLock;
+use tempfile::TempDir;
 
 /// Where glexec answers otherwise than LCMAPS, and why.
 const DIFFERS: [(&str, &str); 14] = [
@@ -27,10 +30,23 @@ const DIFFERS: [(&str, &str); 14] = [
     ("vpo-nokey-env", "no variable takes a check away"),
 ];
 
+/// The authorities of a case, in a copy that nobody else may write to, whatever the checkout is.
 fn authorities(name: &str) -> Authorities {
-    let directory = vectors().join(name);
-    let owner = std::fs::metadata(&directory).map_or(0, |meta| meta.uid());
-    Authorities::new(directory, owner)
+    static COPIES: LazyLock<TempDir> = LazyLock::new(|| {
+        let copies = tempfile::tempdir().unwrap();
+        for name in ["ca", "ca-nocrl", "ca-crlexp"] {
+            fs::create_dir(copies.path().join(name)).unwrap();
+            for entry in fs::read_dir(vectors().join(name)).unwrap() {
+                let (from, entry) = (entry.as_ref().unwrap().path(), entry.as_ref().unwrap());
+                let to = copies.path().join(name).join(entry.file_name());
+                fs::copy(from, &to).unwrap();
+                fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).unwrap();
+            }
+        }
+        copies
+    });
+    let owner = fs::metadata(COPIES.path()).unwrap().uid();
+    Authorities::new(COPIES.path().join(name), owner)
 }
 
 fn rules() -> Rules {

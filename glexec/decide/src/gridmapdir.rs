@@ -38,7 +38,7 @@ pub enum Choice<'e> {
 }
 
 /// The name of a subject's lease, byte for byte as LCMAPS writes it; `None` where it would be longer
-/// than a name of a file may be. Subjects that differ in the case of letters only share it.
+/// than a name of a file may be. It is the same for subjects that differ in the case of letters only.
 pub fn lease_name(subject: &str) -> Option<String> {
     let mut name = String::with_capacity(subject.len() * 2);
     for byte in subject.bytes() {
@@ -72,6 +72,14 @@ pub fn choose<'e>(entries: &'e [Entry], lease: &str, pool: &str) -> Choice<'e> {
     let mut free: Vec<&Entry> = free.filter(|entry| is_of_pool(&entry.name, pool)).collect();
     free.sort_by_key(|entry| entry.used);
     Choice::Free(free, stale)
+}
+
+/// Whether a lease is another subject's, which differs from this one in the case of letters only:
+/// what glexec has written into the account's file says whose it is. LCMAPS writes nothing there,
+/// and what is left of an earlier lease says nothing of this one.
+pub fn is_anothers(written: &[u8], lease: &str, subject: &str) -> bool {
+    let written = std::str::from_utf8(written).unwrap_or_default();
+    written != subject && lease_name(written).as_deref() == Some(lease)
 }
 
 /// Whether a name is the pool's and digits after it.
@@ -122,6 +130,16 @@ mod tests {
         assert_eq!(choose(&all, "%2fa", "p"), Choice::Contended);
         all[7].regular = false;
         assert!(matches!(choose(&all, "%2fa", "p"), Choice::Unusable(_)));
+    }
+
+    #[test]
+    fn a_lease_is_not_shared_by_subjects_that_differ_in_case() {
+        let lease = lease_name("/CN=Alice").unwrap();
+        for (written, anothers) in
+            [("/CN=Alice", false), ("/CN=ALICE", true), ("", false), ("/CN=Bob", false)]
+        {
+            assert_eq!(is_anothers(written.as_bytes(), &lease, "/CN=Alice"), anothers, "{written}");
+        }
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Walk<'_> {
         let root = self.root()?;
         let opened = Gridmapdir::open(&root, directory);
         drop(root);
-        let wanted = Wanted { lease: &lease, pool, take };
+        let wanted = Wanted { subject, lease: &lease, pool, take };
         opened?.account(&|| self.root(), &wanted, &mut |name| {
             Ok(!lookups.uids(&[name.to_owned()])?.is_empty())
         })
