@@ -9,6 +9,7 @@ pub mod credential_file;
 mod der;
 mod inspect;
 pub mod map_file;
+mod path;
 mod question;
 mod refused;
 pub mod signing_policy;
