@@ -1,8 +1,8 @@
 //! Leases in a gridmapdir, which LCMAPS may use at the same time: link(2) makes one, and how many
 //! names the account then has tells whether it was made alone.
 
-use super::exec_status::{self, Failure, Step, Verdict};
-use super::helper;
+use super::exec_status::{Failure, Step};
+use super::helper::attempt;
 use super::identity::{Identity, assume};
 use super::root::Root;
 use super::state::write_all;
@@ -17,7 +17,6 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, linkat, setsid, unlinkat};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use system::file_trust::Trust;
-use system::kernel::{self, Side};
 use system::secure_open;
 
 /// For listing it.
@@ -203,33 +202,15 @@ impl Gridmapdir {
         /// For a few system calls, on a machine that is very busy.
         const PATIENCE: Duration = Duration::from_secs(20);
         const ALL: [Taken; 3] = [Taken::Yes, Taken::Lost, Taken::Again];
-        let lease = wanted.lease;
-        let failed = |errno| self.unusable(lease, errno);
-        let (reader, writer) = exec_status::pair().map_err(failed)?;
-        match kernel::fork().map_err(failed)? {
-            Side::Child => {
-                let taken = become_roots_alone(root).and_then(|()| {
-                    self.link(wanted, account, stale).map_err(Failure::at(Step::Lease))
-                });
-                match taken {
-                    Ok(taken) => {
-                        let code = ALL.iter().position(|one| *one == taken).unwrap_or(ALL.len());
-                        kernel::exit_now(u8::try_from(code).unwrap_or(u8::MAX))
-                    }
-                    Err(failure) => writer.tell(failure),
-                }
-                kernel::exit_now(127)
-            }
-            Side::Parent(child) => {
-                drop(writer);
-                let code = helper::end(child, PATIENCE);
-                if let Verdict::Failed(failure) = reader.verdict() {
-                    return Err(self.broken(lease, &failure.told()));
-                }
-                let taken = code.and_then(|code| ALL.get(usize::from(code)).copied());
-                taken.ok_or_else(|| self.broken(lease, "the process that makes it was ended"))
-            }
-        }
+        let taken = attempt(PATIENCE, || {
+            become_roots_alone(root)?;
+            let taken = self.link(wanted, account, stale).map_err(Failure::at(Step::Lease))?;
+            let code = ALL.iter().position(|one| *one == taken).unwrap_or(ALL.len());
+            Ok(u8::try_from(code).unwrap_or(u8::MAX))
+        });
+        let code = taken.map_err(|failure| self.broken(wanted.lease, &failure.told()))?;
+        let taken = code.and_then(|code| ALL.get(usize::from(code)).copied());
+        taken.ok_or_else(|| self.broken(wanted.lease, "the process that makes it was ended"))
     }
 
     /// LCMAPS's protocol, and one step more for what leads to no account.

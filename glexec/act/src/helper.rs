@@ -244,10 +244,38 @@ fn wait_for_end(child: Pid, patience: Duration) {
     let _ = poll(&mut ready, PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX));
 }
 
+/// Has a child do something that ends it, with the code that it gives; none where it had to be
+/// killed, or was.
+///
+/// # Errors
+/// The step that failed.
+pub(super) fn attempt(
+    patience: Duration,
+    work: impl FnOnce() -> Result<u8, exec_status::Failure>,
+) -> Result<Option<u8>, exec_status::Failure> {
+    let start = exec_status::Failure::at(exec_status::Step::Start);
+    let (reader, writer) = exec_status::pair().map_err(&start)?;
+    match kernel::fork().map_err(&start)? {
+        Side::Child => {
+            match work() {
+                Ok(code) => kernel::exit_now(code),
+                Err(failure) => writer.tell(failure),
+            }
+            kernel::exit_now(127)
+        }
+        Side::Parent(child) => {
+            drop(writer);
+            let code = end(child, patience);
+            let failed = reader.verdict();
+            if let exec_status::Verdict::Failed(failure) = failed { Err(failure) } else { Ok(code) }
+        }
+    }
+}
+
 /// Waits for a child that is about to end, and kills it where it has not in time. Gives its exit
 /// code; none where it was killed. What not even that ends, for it waits for a file system, is left
 /// alone after the same time again.
-pub(super) fn end(helper: Pid, patience: Duration) -> Option<u8> {
+fn end(helper: Pid, patience: Duration) -> Option<u8> {
     let until = Instant::now() + patience;
     let given_up = until + patience;
     loop {

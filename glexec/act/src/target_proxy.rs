@@ -1,8 +1,8 @@
 //! The payload's copy of a proxy: written and removed by a child that is the target, and nobody
 //! else, so that no file is touched which the target may not touch.
 
-use super::exec_status::{self, Failure, Step, Verdict};
-use super::helper;
+use super::exec_status::{Failure, Step};
+use super::helper::attempt;
 use super::identity::{Identity, assume};
 use super::root::Root;
 use contract::Reason;
@@ -15,11 +15,12 @@ use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{Uid, UnlinkatFlags, read, unlinkat, write};
 use std::ffi::CString;
 use std::time::Duration;
-use system::kernel::{self, Side};
 use system::text::escaped;
 
 /// For a few system calls on a file system of the target's choice, on a machine that is very busy.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How a child ends that has done its work.
+const DONE: u8 = 0;
 
 /// A number that nobody guesses, for a name.
 ///
@@ -111,28 +112,12 @@ fn as_target(
     target: &Target,
     work: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<(), Failure> {
-    let at_start = Failure::at(Step::Start);
-    let (reader, writer) = exec_status::pair().map_err(&at_start)?;
-    match kernel::fork().map_err(&at_start)? {
-        Side::Child => {
-            let (uid, gid, groups) = (target.uid(), target.gid(), target.groups());
-            let done = assume(root, &Identity { uid, real: None, gid, groups })
-                .and_then(|()| work().map_err(Failure::at(Step::Proxy)));
-            match done {
-                Ok(()) => kernel::exit_now(0),
-                Err(failure) => writer.tell(failure),
-            }
-            kernel::exit_now(127)
-        }
-        Side::Parent(child) => {
-            drop(writer);
-            let code = helper::end(child, PATIENCE);
-            match (reader.verdict(), code) {
-                (Verdict::Failed(failure), _) => Err(failure),
-                (_, Some(0)) => Ok(()),
-                // It waits for a file system, or was ended by somebody who may: the target's.
-                _ => Err(Failure { step: Step::Proxy, errno: Errno::ETIMEDOUT }),
-            }
-        }
-    }
+    let (uid, gid, groups) = (target.uid(), target.gid(), target.groups());
+    let done = attempt(PATIENCE, || {
+        assume(root, &Identity { uid, real: None, gid, groups })?;
+        work().map(|()| DONE).map_err(Failure::at(Step::Proxy))
+    })?;
+    // Else it waits for a file system, or was ended by somebody who may: the target's.
+    let late = Failure { step: Step::Proxy, errno: Errno::ETIMEDOUT };
+    if done == Some(DONE) { Ok(()) } else { Err(late) }
 }

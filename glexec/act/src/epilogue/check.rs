@@ -1,7 +1,7 @@
 //! That an epilogue can be started, before a payload is.
 
-use crate::exec_status::{self, Failure, Step, Verdict};
-use crate::helper;
+use crate::exec_status::{Failure, Step};
+use crate::helper::attempt;
 use crate::identity::{Identity, assume};
 use crate::program::{self, Program};
 use crate::root::Root;
@@ -13,7 +13,6 @@ use decide::refusal::Refusal;
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, access};
 use std::time::Duration;
-use system::kernel::{self, Side};
 use system::secure_open::Untrusted;
 use system::text::escaped;
 
@@ -83,25 +82,14 @@ pub fn try_identity(root: &Root, epilogue: &Epilogue, program: &Program) -> Resu
         );
         Refusal::configuration(Reason::EpilogueIdentity, detail)
     };
-    let (reader, writer) = exec_status::pair().map_err(|e| refuse(e.desc()))?;
-    match kernel::fork().map_err(|e| refuse(e.desc()))? {
-        Side::Child => {
-            let tried = assume(root, &as_planned(identity));
-            match tried.and_then(|()| can_be_started(&epilogue.path, program)) {
-                Ok(()) => kernel::exit_now(0),
-                Err(failure) => writer.tell(failure),
-            }
-            kernel::exit_now(127)
-        }
-        Side::Parent(child) => {
-            drop(writer);
-            let code = helper::end(child, PATIENCE);
-            match (reader.verdict(), code) {
-                (Verdict::Failed(failure), _) => Err(refuse(&failure.told())),
-                (_, Some(0)) => Ok(()),
-                _ => Err(refuse("the process that tried it did not end by itself")),
-            }
-        }
+    let tried = attempt(PATIENCE, || {
+        assume(root, &as_planned(identity))?;
+        can_be_started(&epilogue.path, program).map(|()| 0)
+    });
+    match tried {
+        Err(failure) => Err(refuse(&failure.told())),
+        Ok(Some(0)) => Ok(()),
+        Ok(_) => Err(refuse("the process that tried it did not end by itself")),
     }
 }
 
