@@ -433,6 +433,13 @@ fn a_subject_of_a_pool_has_one_account_for_all_its_runs() {
     // The site takes a lease back by removing it.
     std::fs::remove_file(site.path(&format!("{GRIDMAPDIR}/{}", leases()[1]))).unwrap();
     assert_eq!(who("pool c"), second_of(&site, &leases));
+    // Accounts may be looked up by the other helper.
+    let first = who("pool a");
+    let gridmap = format!("gridmapdir = \"{GRIDMAPDIR}\"");
+    configure(&site, "account_source = \"nss\"", "", &gridmap);
+    assert_eq!(who("pool a"), first);
+    std::fs::remove_file(site.path(&format!("{GRIDMAPDIR}/{}", leases()[0]))).unwrap();
+    assert_eq!(who("pool b"), first, "work999 is no account for it either");
 }
 
 /// The account of the last lease.
@@ -691,4 +698,30 @@ fn a_proxy_is_written_where_the_target_may_and_over_nobody_elses_file() {
     site.mode("/var/lib/glexec", 0o777);
     call(&site, &["true"]).run().stopped(Reason::State);
     assert_eq!(std::fs::read_dir(site.path("/tmp")).unwrap().count(), before);
+}
+
+/// Without root's rights there is no lease to be made, and no copy; all else is as always.
+#[test]
+fn in_log_only_mode_the_mapping_is_logged_and_nothing_is_left_behind() {
+    let (site, pki) = site();
+    plant_pool(&site, &["work001"]);
+    let gridmap = format!("gridmapdir = \"{GRIDMAPDIR}\"");
+    configure(&site, "log_only = true", "", &gridmap);
+    site.mode(harness::GLEXEC, 0o555);
+    // Who is not root judges a helper by opening it.
+    site.mode(HELPER, 0o755);
+    let look = |site: &Site, mapped: &str| {
+        let ran = call(site, &["actor", "look"]).run();
+        let look = ran.exited(0).look();
+        assert_eq!((look.uids[1], look.variable("X509_USER_PROXY")), (PILOT, None));
+        assert!(ran.log.iter().any(|line| line.contains(mapped)), "{mapped}: {:?}", ran.log);
+    };
+    look(&site, "mapped_user(payload1)");
+    present(&site, pki.proxy("pool a"));
+    look(&site, "mapped_user(work001)");
+    assert_eq!(std::fs::read_dir(site.path(GRIDMAPDIR)).unwrap().count(), 1);
+    present(&site, pki.proxy("stranger"));
+    call(&site, &["true"]).run().stopped(Reason::NoMapping);
+    present(&site, Pki::of_lcmaps("rfc-unknownca"));
+    call(&site, &["true"]).run().stopped(Reason::Credential);
 }

@@ -4,7 +4,7 @@
 use contract::Reason;
 use decide::config::{Config, Listed, RowCaller};
 use decide::facts::Caller;
-use decide::policy::judge;
+use decide::policy::{asks_credential, judge};
 use std::collections::BTreeMap;
 
 /// The accounts and groups that a configuration names, each as it is here, or `None` where there is
@@ -133,7 +133,9 @@ fn groups_in_vain(config: &Config, known: &Known) -> Vec<String> {
                 "group '{name}' is mapped, and neither it nor a member of it is on a white list: their runs end with 203; list it, or remove its row"
             ));
         }
-        let in_vain = !rows_of_groups && !members.iter().any(|member| is_row(member, false));
+        let in_vain = !asks_credential(config)
+            && !rows_of_groups
+            && !members.iter().any(|member| is_row(member, false));
         in_vain.then(|| format!(
             "group '{name}' is listed, and nothing in [mapping] names it or a member of it: their runs end with 203; map it, or take it out of the list"
         ))
@@ -229,6 +231,21 @@ mod tests {
             let told = said(lists, more, callers);
             assert!(told.len() == 1 && told[0].contains(part), "{part}: {told:?}");
         }
+    }
+
+    #[test]
+    fn who_may_have_a_credential_is_not_listed_in_vain() {
+        let text = |methods: &str| {
+            format!(
+                "[glexec]\nuser_white_list = [\"other\"]\ngroup_white_list = [\"empty\"]\n[mapping]\nmethods = [{methods}]\n[mapping.gridmap]\ngrid_mapfile = \"/g\"\nca_dir = \"/c\"\n"
+            )
+        };
+        let told = |methods: &str| {
+            let config = Config::parse(text(methods).as_bytes(), Syntax::Toml).unwrap();
+            [accounts_in_vain(&config, &known()), groups_in_vain(&config, &known())].concat()
+        };
+        assert_eq!(told("\"gridmap\""), Vec::<String>::new());
+        assert_eq!(told("\"static\"").len(), 2);
     }
 
     #[test]
