@@ -63,7 +63,7 @@ fn what_decides_asks_the_kernel_nothing() {
     for path in sources(&house) {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in without_tests(&text) {
-            let asks = ["kernel", "process", "secure_open", "wait_signals"]
+            let asks = ["kernel", "process", "secure_open"]
                 .iter()
                 .any(|module| line.contains(&format!("system::{module}")))
                 || [

@@ -15,12 +15,12 @@ struct Budget {
 /// Of the tests' build, whose code is less optimized than what is installed. Where glibc is linked in,
 /// it makes calls of its own.
 const BUDGETS: [Budget; 3] = [
-    Budget { lines: "linger = false", calls: 275, instructions: 401_000, faults: 208 },
-    Budget { lines: "", calls: 357, instructions: 432_000, faults: 225 },
+    Budget { lines: "linger = false", calls: 161, instructions: 395_000, faults: 208 },
+    Budget { lines: "", calls: 229, instructions: 426_000, faults: 225 },
     Budget {
         lines: "epilogue = \"/usr/libexec/site/epilogue\"",
-        calls: 735,
-        instructions: 852_000,
+        calls: 559,
+        instructions: 832_000,
         faults: 405,
     },
 ];

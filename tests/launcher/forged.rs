@@ -223,7 +223,7 @@ fn what_was_set_aside_is_paid_by_no_sweep() {
 #[test]
 fn with_state_sync_the_entry_and_its_name_are_on_the_disk_before_the_run_goes_on() {
     let strace = which::which("strace").expect("strace is missing: tests/run installs it");
-    for (lines, entry, names) in [("state_sync = true", 6, 1), ("state_sync = false", 0, 0)] {
+    for (lines, entry, names) in [("state_sync = true", 5, 1), ("state_sync = false", 0, 0)] {
         let site = Site::with_epilogue(lines);
         let call = site.program([strace.to_str().unwrap(), "-f", "-y", "-qq", "-o", "/tmp/sync"]);
         let call = call.words(["-e", "trace=fsync,fdatasync,syncfs", "-u", "pilot", GLEXEC]);
@@ -231,7 +231,7 @@ fn with_state_sync_the_entry_and_its_name_are_on_the_disk_before_the_run_goes_on
         let text = site.read("/tmp/sync");
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
         assert_eq!(count(&format!("<{STATE}>")), names, "the directory: {text}");
-        // The begin, the payload, its end twice, the epilogue and its end.
+        // The begin, the payload and its end, the epilogue and its end.
         assert_eq!(count("run.42001.42002."), entry, "{text}");
     }
 }

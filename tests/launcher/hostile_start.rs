@@ -36,6 +36,18 @@ fn signals_that_the_caller_ignored_or_blocked_do_not_hang_or_lose_the_code() {
 }
 
 #[test]
+fn ignored_signals_are_undone_where_no_descriptor_is_left_to_look_which_they_are() {
+    let site = Site::with_epilogue("");
+    let signals = [libc::SIGCHLD, libc::SIGUSR1, 64];
+    // 0 to 2 are all that it may have open when it looks; it raises that afterwards.
+    let call = site.glexec(["/bin/true"]).ignoring(&signals);
+    // The payload's loader fails for want of one; the epilogue has what root's program has.
+    call.limited(Limit::Soft(Resource::RLIMIT_NOFILE, 3)).run().exited(127);
+    let saw = site.epilogues();
+    assert_eq!(saw.iter().map(|saw| saw.ignored).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
 fn the_payload_has_a_default_sigpipe() {
     for lines in ["", "linger = false"] {
         let site = Site::with(lines);

@@ -3,7 +3,6 @@
 
 use super::descendants;
 use super::root::Privilege;
-use super::threshold::open_descriptors;
 use contract::Ending;
 use decide::mounts::closes_at_once;
 use nix::errno::Errno;
@@ -50,7 +49,7 @@ pub(super) fn let_go_of(numbers: &[RawFd]) {
 
 /// Kernels before 5.9.
 fn close_one_by_one(kept: &[u32]) -> Result<(), Errno> {
-    let open = open_descriptors().map_err(|_| Errno::ENOENT)?.into_iter();
+    let open = process::open_descriptors().map_err(|_| Errno::ENOENT)?.into_iter();
     let closes =
         open.filter(|fd| *fd > 2 && !u32::try_from(*fd).is_ok_and(|fd| kept.contains(&fd)));
     closes.for_each(kernel::close_number);

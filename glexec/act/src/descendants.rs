@@ -112,7 +112,7 @@ pub(super) fn reap_orphans(payload: Pid) -> bool {
 /// # Errors
 /// Where the kernel does not say.
 pub(super) fn living_children(spared: &Exempt) -> Result<Vec<Pid>, Errno> {
-    let all = process::children_of(Pid::this())?.into_iter();
+    let all = process::own_children()?.into_iter();
     let is_over = |pid: Pid| {
         if spared.awaited == Some(pid) { ended(pid).is_some() } else { reap(pid).is_some() }
     };
@@ -151,11 +151,10 @@ impl Tree {
 /// `until`, the look ends.
 pub(super) fn descendants(root: &Root, spared: &Exempt, deep: bool, until: Instant) -> Tree {
     const MOST: usize = 100_000;
-    let own = Pid::this();
     let Ok(children) = living_children(spared) else { return Tree::default() };
     let mut tree = Tree { processes: Vec::new(), whole: true };
     let mut todo: Vec<Descendant> =
-        children.into_iter().map(|pid| Descendant { pid, parent: own }).collect();
+        children.into_iter().map(|pid| Descendant { pid, parent: Pid::this() }).collect();
     while let Some(descendant) = todo.pop() {
         if tree.processes.len() >= MOST || Instant::now() >= until {
             tree.whole = false;

@@ -9,83 +9,61 @@ use nix::unistd::{pipe2, read, write};
 use std::cell::Cell;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
-/// What is done between fork and exec, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// The process itself.
-    Start,
-    /// Its session or group.
-    Place,
-    /// Its keyring.
-    Keyring,
-    /// What the caller had set of its process.
-    Settings,
-    /// setgroups(2).
-    Groups,
-    /// setresgid(2).
-    Gid,
-    /// setresuid(2).
-    Uid,
-    /// That the ids are as planned.
-    Proof,
-    /// The parent's death signal.
-    Parent,
-    /// Its directory.
-    Directory,
-    /// Its descriptors.
-    Descriptors,
-    /// Its resource limits.
-    Limits,
-    /// The caller's credential.
-    Credential,
-    /// A lease in a gridmapdir.
-    Lease,
-    /// The payload's copy of a proxy.
-    Proxy,
-    /// execve(2).
-    Exec,
+/// An enumeration of steps, each with what the log says.
+macro_rules! steps {
+    ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $told:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$each])* $variant),+ }
+
+        impl $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// What the log says.
+            pub const fn told(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $told,)+
+                }
+            }
+        }
+    };
 }
 
-impl Step {
-    const ALL: [Self; 16] = [
-        Self::Start,
-        Self::Place,
-        Self::Keyring,
-        Self::Settings,
-        Self::Groups,
-        Self::Gid,
-        Self::Uid,
-        Self::Proof,
-        Self::Parent,
-        Self::Directory,
-        Self::Descriptors,
-        Self::Limits,
-        Self::Credential,
-        Self::Lease,
-        Self::Proxy,
-        Self::Exec,
-    ];
-
-    /// What the log says.
-    pub const fn told(self) -> &'static str {
-        match self {
-            Self::Start => "starting a process",
-            Self::Place => "making a process group or session",
-            Self::Keyring => "joining a new session keyring",
-            Self::Settings => "undoing what the caller has set of its process",
-            Self::Groups => "setgroups",
-            Self::Gid => "setresgid",
-            Self::Uid => "setresuid",
-            Self::Proof => "proving that the ids are as planned and root is out of reach",
-            Self::Parent => "asking for the parent's death signal",
-            Self::Directory => "changing the directory",
-            Self::Descriptors => "laying out the descriptors",
-            Self::Limits => "setting the resource limits",
-            Self::Credential => "opening the caller's credential",
-            Self::Lease => "making a lease",
-            Self::Proxy => "the payload's proxy",
-            Self::Exec => "exec",
-        }
+steps! {
+    /// What is done between fork and exec, in this order.
+    Step {
+        /// The process itself.
+        Start = "starting a process",
+        /// Its session or group.
+        Place = "making a process group or session",
+        /// Its keyring.
+        Keyring = "joining a new session keyring",
+        /// What the caller had set of its process.
+        Settings = "undoing what the caller has set of its process",
+        /// setgroups(2).
+        Groups = "setgroups",
+        /// setresgid(2).
+        Gid = "setresgid",
+        /// setresuid(2).
+        Uid = "setresuid",
+        /// That the ids are as planned.
+        Proof = "proving that the ids are as planned and root is out of reach",
+        /// The parent's death signal.
+        Parent = "asking for the parent's death signal",
+        /// Its directory.
+        Directory = "changing the directory",
+        /// Its descriptors.
+        Descriptors = "laying out the descriptors",
+        /// Its resource limits.
+        Limits = "setting the resource limits",
+        /// The caller's credential.
+        Credential = "opening the caller's credential",
+        /// A lease in a gridmapdir.
+        Lease = "making a lease",
+        /// The payload's copy of a proxy.
+        Proxy = "the payload's proxy",
+        /// execve(2).
+        Exec = "exec",
     }
 }
 
@@ -362,7 +340,7 @@ mod tests {
 
     #[test]
     fn every_step_has_its_number() {
-        for step in Step::ALL {
+        for &step in Step::ALL {
             let (reader, writer) = pair().unwrap();
             writer.tell(Failure { step, errno: Errno::EPERM });
             assert!(matches!(reader.verdict(), Verdict::Failed(f) if f.step == step));

@@ -3,13 +3,14 @@
 
 use super::root::{Root, set_effective};
 use contract::Reason;
+use decide::facts::Caller;
 use decide::plan::Found;
 use decide::refusal::Refusal;
 use decide::target::Target;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, stat};
-use nix::unistd::{AccessFlags, Gid, Uid, faccessat, getgroups, getresgid};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -21,8 +22,8 @@ use system::text::escaped;
 /// Whose rights the look is taken with.
 #[derive(Debug, Clone, Copy)]
 pub enum LookupRights<'t> {
-    /// The target's.
-    Target(&'t Target),
+    /// The target's, by a process of this caller's.
+    Target(&'t Target, &'t Caller),
     /// The caller's: the command lies in a directory that is not the target's yet.
     Caller(Uid),
     /// Those that this process has: in log-only mode there are no others.
@@ -57,7 +58,7 @@ pub fn find(
     let search = || Ok((search(candidates)?, sought.directories.map_or(Some(0), closed)));
     let searched = match looker {
         LookupRights::Own => search(),
-        LookupRights::Target(target) => as_target(root, target, search)?,
+        LookupRights::Target(target, caller) => as_target(root, target, caller, search)?,
         LookupRights::Caller(uid) => {
             set_effective(uid);
             let searched = search();
@@ -99,16 +100,16 @@ pub fn find(
 pub fn ways_are_open(
     root: &Root,
     target: &Target,
-    caller: Uid,
+    caller: &Caller,
     given: &[Vec<u8>],
 ) -> Result<(), Refusal> {
     if given.is_empty() {
         return Ok(());
     }
-    let barred = as_target(root, target, || given.iter().find_map(|path| barrier(path)))?;
+    let barred = as_target(root, target, caller, || given.iter().find_map(|path| barrier(path)))?;
     let Some(barred) = barred else { return Ok(()) };
-    set_effective(caller);
-    let callers = enters(&barred, OFlag::O_NOFOLLOW);
+    set_effective(caller.uid());
+    let callers = enters(&barred);
     set_effective(Uid::from_raw(0));
     if callers.is_ok() { Err(directory_closed(&escaped(barred.as_bytes()))) } else { Ok(()) }
 }
@@ -124,7 +125,7 @@ fn barrier(path: &[u8]) -> Option<CString> {
     above.reverse();
     for directory in above {
         let directory = CString::new(directory.as_os_str().as_bytes()).ok()?;
-        match enters(&directory, OFlag::O_NOFOLLOW) {
+        match enters(&directory) {
             Ok(()) => {}
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return None,
             Err(_) => return Some(directory),
@@ -155,13 +156,18 @@ fn search(candidates: &[CString]) -> Result<Found, Option<(&CStr, Errno)>> {
 
 /// How many of these come before one that may be entered; `None` where none may.
 fn closed(directories: &[CString]) -> Option<usize> {
-    directories.iter().position(|path| enters(path, OFlag::empty()).is_ok())
+    let enters = |path: &CString| {
+        // What ends like this leads to a directory or nowhere.
+        let path = [path.as_bytes(), b"/"].concat();
+        faccessat(AT_FDCWD, path.as_slice(), AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
+    };
+    directories.iter().position(enters)
 }
 
-/// Whether this is a directory that may be entered; `follow`: `O_NOFOLLOW`, where a link is none.
-fn enters(path: &CStr, follow: OFlag) -> Result<(), Errno> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    openat(AT_FDCWD, path, flags | follow, Mode::empty())?;
+/// Whether this is a directory, and no link to one, that may be entered.
+fn enters(path: &CStr) -> Result<(), Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, path, flags, Mode::empty())?;
     faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
@@ -179,14 +185,17 @@ fn look(path: &CStr) -> Result<Vec<u8>, Errno> {
     Ok(readlink(name.as_c_str()).map_or_else(|_| path.to_bytes().to_vec(), OsString::into_vec))
 }
 
-fn as_target<T>(_root: &Root, target: &Target, work: impl FnOnce() -> T) -> Result<T, Refusal> {
+fn as_target<T>(
+    _root: &Root,
+    target: &Target,
+    caller: &Caller,
+    work: impl FnOnce() -> T,
+) -> Result<T, Refusal> {
     const SAME: Gid = Gid::from_raw(u32::MAX);
     let failed = |what: &str, errno: Errno| {
         Refusal::new(Reason::Switch, "the identity switch failed; see the log")
             .detail(format!("looking for the command: {what}: {}", errno.desc()))
     };
-    let groups = getgroups().map_err(|e| failed("getgroups", e))?;
-    let own = getresgid().map_err(|e| failed("getresgid", e))?.effective;
     kernel::set_groups(target.groups()).map_err(|e| failed("setgroups", e))?;
     let done = kernel::set_gids(SAME, target.gid(), SAME).map(|()| {
         set_effective(target.uid());
@@ -194,7 +203,8 @@ fn as_target<T>(_root: &Root, target: &Target, work: impl FnOnce() -> T) -> Resu
         set_effective(Uid::from_raw(0));
         done
     });
-    let back = kernel::set_gids(SAME, own, SAME).and_then(|()| kernel::set_groups(&groups));
+    let back = kernel::set_gids(SAME, caller.gid(), SAME)
+        .and_then(|()| kernel::set_groups(caller.groups()));
     if back.is_err() {
         // Neither the caller nor the target: this must not go on.
         kernel::exit_now(Reason::Switch.fault().exit_code());

@@ -40,7 +40,7 @@ pub(super) enum Left {
 pub(super) fn leave_foreign(root: &Root, safe: Option<&[u8]>) -> Left {
     let mut failed = Vec::new();
     for _ in 0..ROUNDS {
-        let own = match process::read_text(OWN).map_err(|e| told(OWN, e)) {
+        let own = match process::read_whole(OWN).map_err(|e| told(OWN, e)) {
             Ok(own) => own,
             Err(clause) => return Left::Exposed(vec![clause]),
         };

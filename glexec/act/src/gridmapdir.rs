@@ -11,13 +11,13 @@ use decide::gridmapdir::{Choice, Entry, choose, is_anothers};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fstatat, utimensat};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fstat, fstatat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, linkat, setsid, unlinkat};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use system::file_trust::Trust;
-use system::secure_open;
+use system::secure_open::{self, Opened};
 
 /// For listing it.
 const LISTED: OFlag =
@@ -267,7 +267,9 @@ impl Gridmapdir {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = openat(&self.directory, account, flags, Mode::empty());
         let file = file.map_err(|errno| self.unusable(account, errno))?;
-        secure_open::read(file, account, MOST).map_err(|e| self.broken(account, e.clause()))
+        let stat = fstat(&file).map_err(|errno| self.unusable(account, errno))?;
+        let opened = Opened { file, stat };
+        secure_open::read(opened, account, MOST).map_err(|e| self.broken(account, e.clause()))
     }
 
     fn shared(&self, wanted: &Wanted<'_>, account: &str) -> Refusal {

@@ -113,9 +113,12 @@ impl Planned<'_> {
         /// Leaves an id as it is.
         const SAME: u32 = u32::MAX;
         let [_, own] = self.uids.map(Uid::as_raw);
-        let uids = [0, former.uid.as_raw(), own ^ 1].into_iter().filter(|id| *id != SAME);
-        let gids = [0, former.gid.as_raw(), self.gid.as_raw() ^ 1];
-        let gids = gids.into_iter().filter(|id| *id != SAME);
+        let others = |former: u32, own: u32| {
+            let former = if former == 0 { SAME } else { former };
+            [0, former, own ^ 1].into_iter().filter(|id| *id != SAME)
+        };
+        let uids = others(former.uid.as_raw(), own);
+        let gids = others(former.gid.as_raw(), self.gid.as_raw());
         let (same_uid, same_gid) = (Uid::from_raw(SAME), Gid::from_raw(SAME));
         let mut uids = uids.map(Uid::from_raw).filter(|id| !self.uids.contains(id));
         let mut gids = gids.map(Gid::from_raw).filter(|id| *id != self.gid);

@@ -14,9 +14,10 @@ use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Pid, getpgrp, getsid, setpgid, write};
+use nix::unistd::{Pid, setpgid, write};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
+use system::Birth;
 use system::kernel::{self, Side};
 use system::process;
 
@@ -44,11 +45,13 @@ pub(super) fn write_down(
 /// # Errors
 /// [`Reason::NoProc`].
 pub(super) fn supervisor(since: u64, shares_group: bool) -> Result<Supervisor, Refusal> {
+    let pid = Pid::this();
+    let stat = process::stat_of(pid).ok().flatten().ok_or_else(super::needs_proc::no_proc)?;
     Ok(Supervisor {
         place: state::place().ok_or_else(super::needs_proc::no_proc)?,
-        birth: process::own_birth(Pid::this()).map_err(|_| super::needs_proc::no_proc())?,
-        session: getsid(None).map_or(0, Pid::as_raw),
-        group: getpgrp().as_raw(),
+        birth: Birth { pid: pid.as_raw(), start: stat.start },
+        session: stat.session,
+        group: stat.group,
         since,
         shares_group,
     })

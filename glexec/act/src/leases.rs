@@ -9,10 +9,11 @@ use contract::Reason;
 use decide::config::StateRule;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::{Mode, UtimensatFlags, fstatat, futimens, utimensat};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::stat::{UtimensatFlags, fstatat, futimens, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::Uid;
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use system::process;
 
@@ -38,34 +39,39 @@ pub fn take(
     _root: &Root,
     directory: &StateDir,
     rule: &StateRule,
-    accounts: &[Uid],
+    accounts: &[Option<Uid>],
     caller: Uid,
 ) -> Result<(usize, Lease), Refusal> {
-    let claim = directory.claim(caller, rule.most_runs)?;
-    for (at, uid) in candidates(directory, accounts)? {
+    let mut told = Told::default();
+    let claim = directory.claim(caller, rule.most_runs, |name| told.note(name))?;
+    for (at, uid) in told.candidates(directory, accounts) {
         let Some(file) = lock(directory, uid)? else { continue };
         // What died between our look and our lock has left its entry.
-        if users(directory)?.contains(&uid) || is_in_use(uid)? {
+        let mut owes = false;
+        directory.each_name(|name| owes |= user_of(name) == Some(uid))?;
+        if owes || is_in_use(uid)? {
             continue;
         }
         let lease = Lease { file, claim };
         lease.touch();
         return Ok((at, lease));
     }
-    Err(none_free(accounts.len()))
+    Err(none_free(accounts))
 }
 
 /// Which account would be taken now; takes none.
 ///
 /// # Errors
 /// As [`take`].
-pub fn peek(_root: &Root, directory: &StateDir, accounts: &[Uid]) -> Result<usize, Refusal> {
-    for (at, uid) in candidates(directory, accounts)? {
+pub fn peek(_: &Root, directory: &StateDir, accounts: &[Option<Uid>]) -> Result<usize, Refusal> {
+    let mut told = Told::default();
+    directory.each_name(|name| told.note(name))?;
+    for (at, uid) in told.candidates(directory, accounts) {
         if !is_locked(directory, uid)? && !is_in_use(uid)? {
             return Ok(at);
         }
     }
-    Err(none_free(accounts.len()))
+    Err(none_free(accounts))
 }
 
 /// Whether a process is of the account.
@@ -76,18 +82,44 @@ fn is_in_use(uid: Uid) -> Result<bool, Refusal> {
     })
 }
 
-fn none_free(count: usize) -> Refusal {
+fn none_free(accounts: &[Option<Uid>]) -> Refusal {
+    let count = accounts.iter().flatten().count();
     let sentence = format!("all {count} accounts you could be mapped to are in use");
     Refusal::new(Reason::NoFreeAccount, sentence).hint("try again when a run has ended")
 }
 
-/// The accounts that no entry names, the one that was unused longest first.
-fn candidates(directory: &StateDir, accounts: &[Uid]) -> Result<Vec<(usize, Uid)>, Refusal> {
-    let in_use = users(directory)?;
-    let free = accounts.iter().copied().enumerate().filter(|(_, uid)| !in_use.contains(uid));
-    let mut free: Vec<_> = free.collect();
-    free.sort_by_cached_key(|(_, uid)| last_used(directory, *uid));
-    Ok(free)
+/// What the names in the state directory tell of accounts.
+#[derive(Default)]
+struct Told {
+    /// The uids that entries name, those set aside included: their epilogue has not run.
+    in_use: BTreeSet<u32>,
+    /// Those that have a lock's file: every account that was ever used.
+    known: BTreeSet<u32>,
+}
+
+impl Told {
+    fn note(&mut self, name: &str) {
+        self.known.extend(name.strip_prefix(ACCOUNT).and_then(|uid| uid.parse::<u32>().ok()));
+        self.in_use.extend(user_of(name).map(Uid::as_raw));
+    }
+
+    /// The accounts that no entry names, the one that was unused longest first: those that were
+    /// never used, in their order, and only then the others, for which it has to be looked at each.
+    fn candidates(
+        self,
+        directory: &StateDir,
+        accounts: &[Option<Uid>],
+    ) -> impl Iterator<Item = (usize, Uid)> {
+        let all = accounts.iter().enumerate().filter_map(|(at, uid)| Some((at, (*uid)?)));
+        let free = all.filter(|(_, uid)| !self.in_use.contains(&uid.as_raw()));
+        let is_known = |(_, uid): &(usize, Uid)| self.known.contains(&uid.as_raw());
+        let (mut used, new): (Vec<_>, Vec<_>) = free.partition(is_known);
+        let used = std::iter::once_with(move || {
+            used.sort_by_cached_key(|(_, uid)| last_used(directory, *uid));
+            used
+        });
+        new.into_iter().chain(used.flatten())
+    }
 }
 
 fn is_locked(directory: &StateDir, uid: Uid) -> Result<bool, Refusal> {
@@ -96,13 +128,11 @@ fn is_locked(directory: &StateDir, uid: Uid) -> Result<bool, Refusal> {
     directory.is_locked(&name).map(|locked| locked.unwrap_or(false))
 }
 
-/// The uids that entries name, those set aside included: their epilogue has not run.
-fn users(directory: &StateDir) -> Result<Vec<Uid>, Refusal> {
-    Ok(directory.names()?.iter().filter_map(|name| user_of(name)).collect())
-}
+/// What the name of an account's lock begins with; its uid follows.
+const ACCOUNT: &str = "account.";
 
 fn name_of(uid: Uid) -> String {
-    format!("account.{uid}")
+    format!("{ACCOUNT}{uid}")
 }
 
 /// Milliseconds since 1970; 0 for one that was never used. It is a preference and no more: where it
@@ -115,11 +145,8 @@ fn last_used(directory: &StateDir, uid: Uid) -> i64 {
 }
 
 fn lock(directory: &StateDir, uid: Uid) -> Result<Option<OwnedFd>, Refusal> {
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let name = name_of(uid);
-    let file = nix::fcntl::openat(directory.descriptor(), name.as_str(), flags, mode)
-        .map_err(|e| directory.unusable(&name, e))?;
+    let file = directory.open_lock(&name)?;
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&super::state::whole(libc::F_WRLCK))) {
         Ok(_) => Ok(Some(file)),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),

@@ -150,9 +150,12 @@ fn prepare(root: &Root, start: &Start<'_>) -> Result<(), Failure> {
         fcntl(kernel::borrow(*fd), flags).map_err(Failure::at(Step::Descriptors))?;
     }
     for (resource, limit) in &restore.limits {
-        let said = plan.stack.filter(|_| *resource == libc::RLIMIT_STACK);
-        let limit = Limit { soft: said.unwrap_or(limit.soft).min(limit.hard), ..*limit };
-        kernel::limit(*resource, Some(limit)).map_err(Failure::at(Step::Limits))?;
+        kernel::limit(*resource, Some(*limit)).map_err(Failure::at(Step::Limits))?;
+    }
+    if let Some(soft) = plan.stack {
+        let stack = |new| kernel::limit(libc::RLIMIT_STACK, new).map_err(Failure::at(Step::Limits));
+        let had = stack(None)?;
+        stack(Some(Limit { soft: soft.min(had.hard), ..had }))?;
     }
     if let Some(slack) = restore.timer_slack {
         kernel::control(libc::PR_SET_TIMERSLACK, slack).map_err(Failure::at(Step::Settings))?;

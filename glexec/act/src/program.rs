@@ -3,12 +3,12 @@
 
 use decide::program::{self, HEAD, Headers, Kind, Loader};
 use nix::errno::Errno;
-use nix::sys::stat::SFlag;
+use nix::sys::stat::{FileStat, SFlag};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::sys::uio::pread;
 use std::os::fd::OwnedFd;
 use system::file_trust::Trust;
-use system::secure_open::{self, Untrusted};
+use system::secure_open::{self, Opened, Untrusted};
 
 /// So many interpreters of interpreters the kernel follows.
 const DEEPEST: usize = 5;
@@ -41,8 +41,8 @@ pub struct Interpreter {
 /// # Errors
 /// [`Untrusted`], naming what is wrong with which file.
 pub fn open(path: &str, trust: &Trust) -> Result<Program, Untrusted> {
-    let file = secure_open::open_file(path, trust)?;
-    can_be_executed(&file, path)?;
+    let Opened { file, stat } = secure_open::open_file(path, trust)?;
+    can_be_executed(&file, &stat, path)?;
     let head = head(&file, path)?;
     let mut next = wanted(&file, &head, path)?;
     let script = matches!(next, Wanted::Interpreter(_));
@@ -62,9 +62,10 @@ pub fn open(path: &str, trust: &Trust) -> Result<Program, Untrusted> {
             inner.reworded(|inner| format!("{user} needs the {what} {name}, and {inner}"))
         };
         let found = secure_open::resolve(name, SFlag::S_IFREG, trust).map_err(told)?;
-        can_be_executed(&found.opened, &found.path).map_err(told)?;
-        let bytes = self::head(&found.opened, &found.path).map_err(told)?;
-        let after = wanted(&found.opened, &bytes, &found.path).map_err(told)?;
+        let Opened { file, stat } = &found.opened;
+        can_be_executed(file, stat, &found.path).map_err(told)?;
+        let bytes = self::head(file, &found.path).map_err(told)?;
+        let after = wanted(file, &bytes, &found.path).map_err(told)?;
         let interpreter = Interpreter {
             path: found.path.clone(),
             script: matches!(after, Wanted::Interpreter(_)),
@@ -105,10 +106,9 @@ fn wanted(file: &OwnedFd, head: &[u8], shown: &str) -> Result<Wanted, Untrusted>
     Ok(Wanted::Loader(name.to_owned()))
 }
 
-fn can_be_executed(file: &OwnedFd, shown: &str) -> Result<(), Untrusted> {
+fn can_be_executed(file: &OwnedFd, stat: &FileStat, shown: &str) -> Result<(), Untrusted> {
     let because = |why: &str| Untrusted::Because(format!("{shown} {why}"));
-    let mode = secure_open::mode(file).map_err(|e| because(&unreadable(e)))?;
-    if mode & 0o111 == 0 {
+    if stat.st_mode & 0o111 == 0 {
         return Err(because("is not executable; chmod it"));
     }
     let mount = fstatvfs(file).map_err(|e| because(&unreadable(e)))?;

@@ -8,6 +8,8 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, geteuid};
 use std::ffi::{CString, OsString};
 use system::kernel::{self, Limit, Resource};
+use system::proc_format::Signals;
+use system::process;
 
 /// What the process was born with, as plain values.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub struct Inherited {
 #[derive(Debug, Clone)]
 pub struct Restore {
     pub(super) umask: Mode,
+    /// Those that are not as the caller had them.
     pub(super) limits: Vec<(Resource, Limit)>,
     /// In nanoseconds, where it is not the usual one.
     pub(super) timer_slack: Option<u64>,
@@ -80,12 +83,20 @@ pub fn threshold() -> Result<Inherited, Refusal> {
 fn quiet_signals() {
     kernel::set_mask(u64::MAX);
     kernel::stop_timers();
+    // One look instead of 64 calls; where it cannot be taken all of them are made.
+    let unknown = Signals { set: u64::MAX, pending: u64::MAX };
+    let Signals { set, pending } = process::own_signals().unwrap_or(unknown);
     for signal in 1..=kernel::LAST_SIGNAL {
+        let is_in = |set: u64| set & (1 << (signal - 1)) != 0;
         // Ignoring throws away what is pending: an alarm of the caller's that has just run out.
-        if [libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF].contains(&signal) {
+        let late =
+            [libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF].contains(&signal) && is_in(pending);
+        if late {
             kernel::set_disposition(signal, true);
         }
-        kernel::set_disposition(signal, signal == libc::SIGPIPE);
+        if late || is_in(set) || signal == libc::SIGPIPE {
+            kernel::set_disposition(signal, signal == libc::SIGPIPE);
+        }
     }
 }
 
@@ -149,7 +160,11 @@ fn own_descriptors() -> Result<(), Refusal> {
 /// Kernels before 5.11: one fcntl for each descriptor that is open.
 fn mark_one_by_one() -> Result<(), Refusal> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-    for fd in open_descriptors()?.into_iter().filter(|fd| *fd > 2) {
+    let open = process::open_descriptors().map_err(|e| {
+        Refusal::new(Reason::NoProc, "there is no usable /proc")
+            .detail(format!("/proc/self/fd: {}", e.desc()))
+    })?;
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
         match fcntl(kernel::borrow(fd), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
             // The directory's own descriptor is on the list and gone by now.
             Ok(_) | Err(nix::errno::Errno::EBADF) => {}
@@ -157,25 +172,6 @@ fn mark_one_by_one() -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// Every descriptor that is open now.
-pub(super) fn open_descriptors() -> Result<Vec<i32>, Refusal> {
-    use nix::dir::Dir;
-    use nix::fcntl::OFlag;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let unusable = |e: nix::errno::Errno| {
-        Refusal::new(Reason::NoProc, "there is no usable /proc")
-            .detail(format!("/proc/self/fd: {}", e.desc()))
-    };
-    let mut list = Dir::open("/proc/self/fd", flags, Mode::empty()).map_err(unusable)?;
-    let mut numbers = Vec::new();
-    for entry in list.iter() {
-        // `.` and `..` are no numbers.
-        let name = entry.map_err(unusable)?.file_name().to_str().ok().map(str::to_owned);
-        numbers.extend(name.and_then(|name| name.parse::<i32>().ok()));
-    }
-    Ok(numbers)
 }
 
 /// glibc opens /dev/full for a closed 0 of a setuid program: one rule for every build.
@@ -192,32 +188,39 @@ fn replace_dev_full() {
     }
 }
 
-/// Limits that let this process do its work to the end; what the caller had comes back.
+/// Limits that let this process do its work to the end. Gives what the caller had of those that are
+/// others now: that comes back.
 fn own_limits() -> Result<Vec<(Resource, Limit)>, Refusal> {
     let mut old = Vec::with_capacity(BOUNDS.len());
-    for (resource, name, floor) in BOUNDS.iter().filter_map(floor) {
+    let is_root = geteuid().is_root();
+    for (resource, name, floor) in BOUNDS.iter().filter_map(|bound| floor(bound, is_root)) {
         let had = kernel::limit(resource, None).map_err(|e| internal(name, e))?;
+        if had.soft >= floor {
+            continue;
+        }
         old.push((resource, had));
-        if had.soft < floor && !raise(resource, had, floor) {
+        if !raise(resource, had, floor) {
             let sentence = format!("the resource limit {name} is too low and may not be raised");
             return Err(Refusal::new(Reason::Limits, sentence)
                 .hint("raise the hard limit where the job is started"));
         }
     }
     let core = kernel::limit(libc::RLIMIT_CORE, None).map_err(|e| internal("RLIMIT_CORE", e))?;
-    old.push((libc::RLIMIT_CORE, core));
-    let none = Limit { soft: 0, ..core };
-    kernel::limit(libc::RLIMIT_CORE, Some(none)).map_err(|e| internal("RLIMIT_CORE", e))?;
+    if core.soft > 0 {
+        old.push((libc::RLIMIT_CORE, core));
+        let none = Limit { soft: 0, ..core };
+        kernel::limit(libc::RLIMIT_CORE, Some(none)).map_err(|e| internal("RLIMIT_CORE", e))?;
+    }
     Ok(old)
 }
 
 /// What this process itself cannot do without, and what root's own program could not have if the
 /// caller's hard limit is lower.
-fn floor(bound: &Bound) -> Option<(Resource, &'static str, u64)> {
+fn floor(bound: &Bound, is_root: bool) -> Option<(Resource, &'static str, u64)> {
     let floor = match bound.resource {
         libc::RLIMIT_NPROC => NO_LIMIT,
         // These two bind neither this process nor, where it is not root, anybody else.
-        libc::RLIMIT_MEMLOCK | libc::RLIMIT_MSGQUEUE if !geteuid().is_root() => return None,
+        libc::RLIMIT_MEMLOCK | libc::RLIMIT_MSGQUEUE if !is_root => return None,
         _ => bound.least?,
     };
     (floor > 0).then_some((bound.resource, bound.name, floor))
@@ -232,7 +235,7 @@ fn raise(resource: Resource, had: Limit, floor: u64) -> bool {
     let most = Limit { soft: had.hard, hard: had.hard };
     resource == libc::RLIMIT_NPROC
         && had.hard >= LEAST_PROCESSES
-        && kernel::limit(resource, Some(most)).is_ok()
+        && (had == most || kernel::limit(resource, Some(most)).is_ok())
 }
 
 /// Lowers to the caller, with root's way back; or says why this process is not root.

@@ -12,8 +12,7 @@ use decide::entry::{Entry, line};
 use decide::plan::Plan;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::fstat;
 use nix::unistd::{UnlinkatFlags, fsync, ftruncate, unlinkat};
 use std::os::fd::OwnedFd;
 
@@ -50,13 +49,11 @@ pub fn of_directory(_root: &Root, directory: &StateDir) -> Result<(), Refusal> {
 }
 
 fn write(directory: &StateDir, caller: u32, line: &[u8]) -> Result<(), Refusal> {
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     for slot in 0..SLOTS {
         // What a killed one has left is used again by the next, or removed by a sweep.
         let name = format!("{NEW}trial.{caller}.{slot}");
         let failed = |errno| directory.unusable(&name, errno);
-        let file = openat(directory.descriptor(), name.as_str(), flags, mode).map_err(failed)?;
+        let file = directory.open_lock(&name)?;
         match lock(&file) {
             Ok(()) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => continue,

@@ -67,7 +67,7 @@ impl BoundedCommand<'_> {
         let [stdout, stderr] = read_both(&mut child, until)?;
         let status = wait(&mut child, until)?;
         if status.is_none() && self.end_it {
-            let _ = killpg(system::wait_signals::pid_of(&child), Signal::SIGKILL);
+            let _ = killpg(crate::wait_signals::pid_of(&child), Signal::SIGKILL);
             // What hangs in a file system dies when that answers: nobody waits for it.
             wait(&mut child, Instant::now() + DEATH)?;
         }

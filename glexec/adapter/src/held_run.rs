@@ -2,6 +2,7 @@
 //! status descriptors, passes signals on, and watches its own parent. That it dies with its
 //! container costs nothing: glexec sees the control descriptor's end and takes it from there.
 
+use crate::wait_signals;
 use contract::{
     ADMIN_MUST_ACT, COLLISION, Ending, EpilogueResult, Invocation, Mode, Outcome, Record,
     order_line, variables,
@@ -21,7 +22,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use system::kernel::exit_now;
 use system::signal_info::{SIGNAL_INFO, Signal};
-use system::wait_signals;
 
 /// Asked of the kernel for the parent's death; no scheduler sends it, and it is not passed on.
 const PARENT_DIED: u8 = libc_number(nix::sys::signal::Signal::SIGIO);
@@ -100,7 +100,7 @@ impl Hold<'_> {
         }
         let child = command.args(invocation.build()).envs(stack()).envs(self.set).spawn()?;
         drop((control_of_glexec, status_of_glexec));
-        let pid = system::wait_signals::pid_of(&child);
+        let pid = wait_signals::pid_of(&child);
         let stream = Stream { status: Some(status), ..Stream::default() };
         let held = Held::default();
         let mut watch = Watch { pid, parent, control: Some(control), stream, held };

@@ -11,6 +11,7 @@ mod log;
 mod removal;
 mod settle;
 pub mod tree;
+mod wait_signals;
 
 pub use command::{Answer, BoundedCommand};
 pub use config_file::read_site_file;

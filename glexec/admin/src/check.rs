@@ -6,7 +6,7 @@ use contract::Reason;
 use decide::config::{Config, Listed, Syntax};
 use decide::refusal::Refusal;
 use observe::accounts::{AccountFiles, Lookups};
-use observe::config_file::{self, InForce};
+use observe::config_file::{self, Etc, Source};
 
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -99,7 +99,8 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     node::proc_file_system(&config, findings);
     white_lists(&config, findings);
     node::log(&config, findings);
-    let lookups = Lookups::new(None, AccountFiles::read(config.account_source));
+    let files = AccountFiles::read(&Etc::open());
+    let lookups = Lookups::new(None, files, config.account_source);
     let mut lookups = lookups.inspect_err(|stop| findings.stop(stop))?;
     let targets = grants::mapping(&config, &mut lookups, findings);
     credentials::check(&config, &mut lookups, findings);
@@ -119,8 +120,10 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
 
 /// The configuration in force, and its file.
 fn site_config(findings: &mut Findings) -> Result<(Config, String), Refusal> {
-    let InForce { config, file, idle } = config_file::in_force()?;
-    if idle {
+    let source = Source::open(&Etc::open())?;
+    let (.., file) = source.parts();
+    let config = source.into_config()?;
+    if file == config_file::OURS && std::fs::symlink_metadata(config_file::ORIGINAL).is_ok() {
         findings.warn(&format!(
             "{} is not read, because {file} is there; remove one of them",
             config_file::ORIGINAL

@@ -46,13 +46,10 @@ fn existing(
     findings: &mut Findings,
 ) {
     const SHOWN: usize = 5;
-    let known = match lookups.uids(accounts) {
-        Ok(known) => known,
+    let missing = match lookups.missing(accounts) {
+        Ok(missing) => missing,
         Err(stop) => return findings.stop(&stop),
     };
-    let is_known = |name: &&String| known.iter().any(|(known, _)| known == *name);
-    let missing: Vec<&str> =
-        accounts.iter().filter(|name| !is_known(name)).map(String::as_str).collect();
     if !missing.is_empty() {
         let (count, file) = (missing.len(), &rule.grid_mapfile);
         let first = missing.get(..SHOWN.min(count)).unwrap_or_default().join(", ");

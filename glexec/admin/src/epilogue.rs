@@ -2,13 +2,13 @@
 
 use super::advice::sentences::callers;
 use super::check::Findings;
+use super::obeyed::is_obeyed;
 use act::root::Root;
 use act::{self, helper};
 use contract::Reason;
 use decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept, Listed};
 use decide::entry::Person;
 use decide::epilogue_environment::{EpilogueIdentity, ROOTS_PATH};
-use decide::names::is_obeyed;
 use decide::target::Target;
 use nix::sys::stat::SFlag;
 use observe::accounts::Lookups;

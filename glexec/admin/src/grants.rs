@@ -5,7 +5,6 @@ use decide::config::{Config, Means, PoolRow, RowCaller};
 use decide::policy::{self, Granted, no_account_exists};
 use decide::target::Target;
 use observe::accounts::Lookups;
-use std::collections::HashSet;
 
 /// Rows of every method that is asked; each account looked up as a run would. Gives the targets.
 pub(super) fn mapping(
@@ -38,7 +37,7 @@ pub(super) fn mapping(
         }
     }
     for pool in &mapping.pools {
-        let caller = format!("{} (one of {})", shown(&pool.caller), pool.accounts.len());
+        let caller = format!("{} (one of {})", shown(&pool.caller), pool.accounts.count());
         for account in &existing(pool, lookups, findings) {
             let granted = Granted { account: account.clone(), groups: None };
             targets.extend(account_line(config, lookups, &caller, &granted, findings));
@@ -55,22 +54,23 @@ pub(super) fn mapping(
 /// go on with those that are left.
 fn existing(pool: &PoolRow, lookups: &mut Lookups<'_>, findings: &mut Findings) -> Vec<String> {
     const SHOWN: usize = 5;
-    let known = match lookups.uids(&pool.accounts) {
-        Ok(known) => known,
+    let uids = match lookups.uids(&pool.accounts) {
+        Ok(uids) => uids,
         Err(stop) => {
             findings.stop(&stop);
             return Vec::new();
         }
     };
+    let all = || pool.accounts.names().zip(&uids);
+    let known: Vec<String> = all().filter(|(_, uid)| uid.is_some()).map(|(name, _)| name).collect();
     if known.is_empty() {
         findings.stop(&no_account_exists(&pool.accounts));
         return Vec::new();
     }
-    let known: HashSet<String> = known.into_iter().map(|(name, _)| name).collect();
-    let missing: Vec<&str> =
-        pool.accounts.iter().map(String::as_str).filter(|name| !known.contains(*name)).collect();
+    let missing: Vec<String> =
+        all().filter(|(_, uid)| uid.is_none()).map(|(name, _)| name).collect();
     if !missing.is_empty() {
-        let (count, all) = (missing.len(), pool.accounts.len());
+        let (count, all) = (missing.len(), uids.len());
         let more = if count > SHOWN { ", ..." } else { "" };
         let first = missing.get(..SHOWN.min(count)).unwrap_or_default().join(", ");
         findings.warn(&format!(
@@ -78,7 +78,7 @@ fn existing(pool: &PoolRow, lookups: &mut Lookups<'_>, findings: &mut Findings) 
             shown(&pool.caller)
         ));
     }
-    pool.accounts.iter().filter(|name| known.contains(*name)).cloned().collect()
+    known
 }
 
 fn shown(caller: &RowCaller) -> String {

@@ -7,6 +7,7 @@ mod epilogue;
 mod grants;
 mod map;
 mod node;
+mod obeyed;
 mod rehearse;
 mod runs;
 mod show;

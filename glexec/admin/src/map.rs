@@ -10,7 +10,7 @@ use decide::policy::{Granted, asks_credential};
 use decide::refusal::Refusal;
 use nix::unistd::Uid;
 use observe::accounts::{AccountFiles, Lookups};
-use observe::config_file;
+use observe::config_file::{self, Etc};
 use observe::credential::SiteFiles;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -88,7 +88,7 @@ fn accounts(
     rule: &GridmapRule,
     (root, credential): (&Root, &Credential),
 ) -> Result<String, Refusal> {
-    let mut lookups = Lookups::new(None, AccountFiles::read(config.account_source))?;
+    let mut lookups = Lookups::new(None, AccountFiles::read(&Etc::open()), config.account_source)?;
     let names = match &credential.mapped {
         Mapped::Nobody => {
             let (file, subject) = (&rule.grid_mapfile, &credential.subject);
@@ -127,5 +127,5 @@ fn of_pool(
     let subject = &credential.subject;
     let wanted = Wanted { subject, lease: &lease, pool, take: false };
     Gridmapdir::open(root, path)?
-        .account(&rights, &wanted, &mut |name| Ok(!lookups.uids(&[name.to_owned()])?.is_empty()))
+        .account(&rights, &wanted, &mut |name| Ok(lookups.missing(&[name.to_owned()])?.is_empty()))
 }

@@ -1,6 +1,7 @@
 //! The text of passwd(5), group(5) and nsswitch.conf(5): the one parser for the files and for
 //! what the account helper answers.
 
+use super::config::Accounts;
 use super::facts::Account;
 use memchr::memmem;
 use nix::unistd::{Gid, Uid};
@@ -113,7 +114,8 @@ fn name(field: &[u8]) -> Option<&str> {
 }
 
 /// One line of passwd(5): seven fields, ids in decimal, nothing else. NUL anywhere: no account.
-pub fn account(line: &[u8]) -> Option<Account> {
+/// Gives uid, gid, and name, home and shell.
+fn account_fields(line: &[u8]) -> Option<(Uid, Gid, [&OsStr; 3])> {
     let mut fields = line.split(|b| *b == b':');
     let (login, _, uid, gid, _, home, shell) = (
         fields.next()?,
@@ -127,13 +129,16 @@ pub fn account(line: &[u8]) -> Option<Account> {
     if fields.next().is_some() || line.contains(&0) {
         return None;
     }
-    Some(Account {
-        name: name(login)?.to_owned(),
-        uid: Uid::from_raw(id(uid)?),
-        gid: Gid::from_raw(id(gid)?),
-        home: OsStr::from_bytes(home).to_owned(),
-        shell: OsStr::from_bytes(shell).to_owned(),
-    })
+    let name = OsStr::new(name(login)?);
+    let texts = [name, OsStr::from_bytes(home), OsStr::from_bytes(shell)];
+    Some((Uid::from_raw(id(uid)?), Gid::from_raw(id(gid)?), texts))
+}
+
+/// The account of a line of passwd(5).
+pub fn account(line: &[u8]) -> Option<Account> {
+    let (uid, gid, [name, home, shell]) = account_fields(line)?;
+    let (name, home, shell) = (name.to_str()?.to_owned(), home.to_owned(), shell.to_owned());
+    Some(Account { name, uid, gid, home, shell })
 }
 
 /// The account with this name; the first line counts, as for the C library.
@@ -150,18 +155,45 @@ pub fn uids_by_name<'n>(
     passwd: &[u8],
     names: impl Iterator<Item = &'n str>,
 ) -> BTreeMap<&'n str, Uid> {
-    let mut missing: BTreeSet<&str> = names.collect();
-    let mut found = BTreeMap::new();
-    for line in passwd.split(|byte| *byte == b'\n') {
-        if missing.is_empty() {
-            break;
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    let found = uids(passwd, names.len(), |login| names.binary_search(&login).ok());
+    names.into_iter().zip(found).filter_map(|(name, uid)| Some((name, uid?))).collect()
+}
+
+/// The uids of a pool's accounts, likewise; `None` for one that there is not.
+pub fn uids_of_pool(passwd: &[u8], accounts: &Accounts) -> Vec<Option<Uid>> {
+    match accounts {
+        Accounts::Listed(names) => {
+            let known = uids_by_name(passwd, names.iter().map(String::as_str));
+            names.iter().map(|name| known.get(name.as_str()).copied()).collect()
         }
-        let Some(login) = line.split(|byte| *byte == b':').next().and_then(name) else { continue };
-        if !missing.contains(login) {
-            continue;
+        Accounts::Series { prefix, suffix, width, first, .. } => {
+            let place = |login: &str| {
+                let digits = login.strip_prefix(prefix.as_str())?.strip_suffix(suffix.as_str())?;
+                let plain = digits.len() == *width && digits.bytes().all(|b| b.is_ascii_digit());
+                plain.then(|| digits.parse::<usize>().ok()).flatten()?.checked_sub(*first)
+            };
+            uids(passwd, accounts.count(), place)
         }
-        if let Some((account, known)) = account(line).zip(missing.take(login)) {
-            found.insert(known, account.uid);
+    }
+}
+
+/// The uids of so many accounts, each at the place that its name has; the first line counts.
+fn uids(passwd: &[u8], count: usize, place: impl Fn(&str) -> Option<usize>) -> Vec<Option<Uid>> {
+    let (mut found, mut missing) = (vec![None; count], count);
+    let mut rest = passwd;
+    while missing > 0 && !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let (line, after) = rest.split_at(end);
+        rest = after.get(1..).unwrap_or_default();
+        let login = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let slot =
+            std::str::from_utf8(login).ok().and_then(&place).and_then(|at| found.get_mut(at));
+        if let Some(slot) = slot.filter(|slot| slot.is_none()) {
+            *slot = account_fields(line).map(|(uid, ..)| uid);
+            missing -= usize::from(slot.is_some());
         }
     }
     found
@@ -322,6 +354,19 @@ mod tests {
             assert_eq!(found.get(name).copied(), one, "{name:?}");
         }
         assert_eq!(found.len(), 4);
+    }
+
+    #[test]
+    fn a_pools_accounts_are_found_as_their_names_are() {
+        let text = b"w08:x:8:8::/:/s\nw8:x:1:1::/:/s\nw010:x:1:1::/:/s\nbad:x\nw10:x:10:8::/:/s\n\
+                     w12:x:1:1::/:/s\nw10:x:11:8::/:/s\nw+9:x:1:1::/:/s\nw09:x:-1:8::/:/s\nxw11:x:1:1::/:/s";
+        let (prefix, suffix) = ("w".to_owned(), String::new());
+        let series = Accounts::Series { prefix, suffix, width: 2, first: 8, last: 11 };
+        let uid = |uid| Some(Uid::from_raw(uid));
+        assert_eq!(uids_of_pool(text, &series), [uid(8), None, uid(10), None]);
+        let names = ["w10", "ghost", "w10", "w08"].map(str::to_owned);
+        let listed = uids_of_pool(text, &Accounts::Listed(names.to_vec()));
+        assert_eq!(listed, [uid(10), None, uid(10), uid(8)]);
     }
 
     #[test]

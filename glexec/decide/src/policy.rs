@@ -1,6 +1,6 @@
 //! Who may call glexec, and whom each caller is mapped to.
 
-use super::config::{Config, Listed, Means, RowCaller};
+use super::config::{Accounts, Config, Listed, Means, RowCaller};
 use super::credential::{Credential, Mapped};
 use super::facts::Caller;
 use super::refusal::Refusal;
@@ -13,7 +13,7 @@ pub enum Grant {
     /// This account.
     Account(Granted),
     /// One of these, whichever is free, for this run alone.
-    Pool(Vec<String>),
+    Pool(Accounts),
     /// The account that this subject has in the pool of a gridmapdir, now or from now on.
     Leased {
         /// The pool.
@@ -163,9 +163,9 @@ pub fn judge(
 }
 
 /// That a pool is a list of names and nothing more.
-pub fn no_account_exists(accounts: &[String]) -> Refusal {
-    let first = accounts.first().map(String::as_str).unwrap_or_default();
-    let count = accounts.len();
+pub fn no_account_exists(accounts: &Accounts) -> Refusal {
+    let first = accounts.name(0).unwrap_or_default();
+    let count = accounts.count();
     let sentence = "none of the accounts you could be mapped to exists here";
     Refusal::new(Reason::TargetUnknown, sentence)
         .detail(format!(
@@ -244,7 +244,7 @@ mod tests {
         let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
         match judge(config, &caller(name), &groups, wanted) {
             Ok(Grant::Account(granted)) => granted.account,
-            Ok(Grant::Pool(accounts)) => accounts.join("+"),
+            Ok(Grant::Pool(accounts)) => accounts.names().collect::<Vec<_>>().join("+"),
             Ok(Grant::Leased { pool, subject }) => format!(".{pool} for {subject}"),
             Err(stop) => stop.reason.word().to_owned(),
         }

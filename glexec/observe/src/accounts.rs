@@ -1,10 +1,11 @@
 //! Who an id or a name is: from the files, or from the helper where the site has more.
 
-use crate::{config_file, nameservice};
+use crate::config_file::Etc;
+use crate::nameservice;
 use act::root::Privilege;
 use act::{helper, program};
 use contract::Reason;
-use decide::config::{AccountSource, EpilogueRule};
+use decide::config::{AccountSource, Accounts, EpilogueRule};
 use decide::database::{self, Database, Question};
 use decide::epilogue_environment::EpilogueIdentity;
 use decide::facts::{Account, Caller, KernelIds};
@@ -37,24 +38,18 @@ enum Source<'p> {
 /// The files that tell of accounts, read and not looked at yet: that needs no right of root's.
 #[derive(Debug)]
 pub struct AccountFiles {
-    /// `None` where it is known without it whether the helper is asked.
-    switch: Option<Result<Vec<u8>, Refusal>>,
-    /// `None` where the helper is asked in any case.
-    database: Option<Result<Database, Refusal>>,
+    switch: Result<Vec<u8>, Refusal>,
+    database: Result<Database, Refusal>,
 }
 
 impl AccountFiles {
-    /// Reads those that may count. What cannot be read is told where it is needed.
-    pub fn read(source: AccountSource) -> Self {
+    /// Reads them. What cannot be read is told where it is needed.
+    pub fn read(etc: &Etc) -> Self {
         let database = || {
-            let passwd = config_file::accounts_file("/etc/passwd")?;
-            let groups = config_file::accounts_file("/etc/group")?;
+            let (passwd, groups) = (etc.accounts("/etc/passwd")?, etc.accounts("/etc/group")?);
             Ok(Database { passwd, groups })
         };
-        Self {
-            switch: (source == AccountSource::Auto).then(nameservice::text),
-            database: (source != AccountSource::Nss).then(database),
-        }
+        Self { switch: nameservice::text(), database: database() }
     }
 }
 
@@ -64,16 +59,20 @@ impl<'p> Lookups<'p> {
     ///
     /// # Errors
     /// [`Reason::Accounts`].
-    pub fn new(privilege: Option<&'p Privilege>, files: AccountFiles) -> Result<Self, Refusal> {
-        let switch = files.switch.transpose()?;
-        let has_more = switch.is_some_and(|text| database::needs_helper(&text));
-        match files.database.filter(|_| !has_more) {
-            Some(database) => Ok(Self { database: database?, source: Source::Files }),
-            None => {
-                let (database, source) = (Database::default(), Source::Helper(privilege));
-                Ok(Self { database, source })
-            }
-        }
+    pub fn new(
+        privilege: Option<&'p Privilege>,
+        files: AccountFiles,
+        source: AccountSource,
+    ) -> Result<Self, Refusal> {
+        let asks_helper = match source {
+            AccountSource::Files => false,
+            AccountSource::Nss => true,
+            AccountSource::Auto => database::needs_helper(&files.switch?),
+        };
+        Ok(match asks_helper {
+            true => Self { database: Database::default(), source: Source::Helper(privilege) },
+            false => Self { database: files.database?, source: Source::Files },
+        })
     }
 
     /// Where the answers come from, for the log.
@@ -156,17 +155,27 @@ impl<'p> Lookups<'p> {
         Target::admit(account, group, groups, min_uid)
     }
 
-    /// Which of these accounts exist, each with its uid.
+    /// The uid of each of these accounts; `None` for one that does not exist.
     ///
     /// # Errors
     /// [`Reason::Accounts`].
-    pub fn uids(&mut self, names: &[String]) -> Result<Vec<(String, Uid)>, Refusal> {
-        let questions: Vec<_> = names.iter().cloned().map(Question::User).collect();
-        self.ask(&questions)?;
-        let known = database::uids_by_name(&self.database.passwd, names.iter().map(String::as_str));
-        let found =
-            names.iter().filter_map(|name| Some((name.clone(), *known.get(name.as_str())?)));
-        Ok(found.collect())
+    pub fn uids(&mut self, accounts: &Accounts) -> Result<Vec<Option<Uid>>, Refusal> {
+        if self.asks_helper() {
+            self.ask(&accounts.names().map(Question::User).collect::<Vec<_>>())?;
+        }
+        Ok(database::uids_of_pool(&self.database.passwd, accounts))
+    }
+
+    /// Those of these names that no account has.
+    ///
+    /// # Errors
+    /// [`Reason::Accounts`].
+    pub fn missing<'n>(&mut self, names: &'n [String]) -> Result<Vec<&'n str>, Refusal> {
+        if self.asks_helper() {
+            self.ask(&names.iter().cloned().map(Question::User).collect::<Vec<_>>())?;
+        }
+        let names = names.iter().map(String::as_str);
+        Ok(names.filter(|name| self.account(name).is_none()).collect())
     }
 
     /// Whether there is more than the files, so that the helper is asked.

@@ -1,9 +1,10 @@
 //! The configuration: which of the two files, opened as root, read as a value.
 
 use contract::Reason;
-use decide::config::{self, Config, LogRule, Malformed, Shown, Syntax};
+use decide::config::{Config, LogRule, Malformed, Syntax};
 use decide::database::account_by_name;
 use decide::refusal::Refusal;
+use std::os::fd::OwnedFd;
 use system::file_trust::Trust;
 use system::secure_open::{self, Untrusted};
 
@@ -18,33 +19,12 @@ pub const MOST: u64 = 1 << 20;
 /// More than this is no account database that is read from a file at every run.
 const MOST_ACCOUNTS: u64 = 64 << 20;
 
-/// The site's configuration, and which file it is.
-#[derive(Debug)]
-pub struct InForce {
-    /// What it says.
-    pub config: Config,
-    /// Its path.
-    pub file: &'static str,
-    /// Whether there is a second file, which is not read.
-    pub idle: bool,
-}
-
 /// Reads the site's configuration.
 ///
 /// # Errors
 /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`], [`Reason::ConfigMalformed`].
 pub fn read() -> Result<Config, Refusal> {
-    Source::open()?.into_config()
-}
-
-/// The same, for who asks which file that is.
-///
-/// # Errors
-/// As [`read`].
-pub fn in_force() -> Result<InForce, Refusal> {
-    let file = Source::open()?.file;
-    let idle = file == OURS && nix::sys::stat::lstat(ORIGINAL).is_ok();
-    Ok(InForce { config: read()?, file, idle })
+    Source::open(&Etc::open())?.into_config()
 }
 
 /// The file that counts, read and not looked at yet: that needs no right of root's.
@@ -62,10 +42,10 @@ impl Source {
     ///
     /// # Errors
     /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`].
-    pub fn open() -> Result<Self, Refusal> {
-        match text(OURS, &Trust::default()) {
+    pub fn open(etc: &Etc) -> Result<Self, Refusal> {
+        match etc.read(OURS, MOST) {
             Ok(text) => Ok(Self { text, file: OURS, syntax: Syntax::Toml, of_account: false }),
-            Err(Untrusted::Missing(_)) => Self::open_original(),
+            Err(Untrusted::Missing(_)) => Self::open_original(etc),
             Err(untrusted) => Err(refused(&untrusted)),
         }
     }
@@ -84,13 +64,9 @@ impl Source {
         Ok(config)
     }
 
-    /// What it says key by key, and the file's name, for who asks.
-    ///
-    /// # Errors
-    /// [`Reason::ConfigMalformed`].
-    pub fn shown(&self) -> Result<(Vec<Shown>, &'static str), Refusal> {
-        let shown = config::shown(&self.text, self.syntax);
-        Ok((shown.map_err(|bad| malformed(self.file, &bad))?, self.file))
+    /// Its text, in which syntax that is, and which file, for who asks.
+    pub fn parts(&self) -> (&[u8], Syntax, &'static str) {
+        (&self.text, self.syntax, self.file)
     }
 
     /// What it says of the log, as far as it can be read, where it cannot be used.
@@ -98,10 +74,10 @@ impl Source {
         LogRule::of_what_can_be_read(&self.text, self.syntax)
     }
 
-    fn open_original() -> Result<Self, Refusal> {
+    fn open_original(etc: &Etc) -> Result<Self, Refusal> {
         let original =
             |text, of_account| Self { text, file: ORIGINAL, syntax: Syntax::Original, of_account };
-        let untrusted = match text(ORIGINAL, &Trust::default()) {
+        let untrusted = match etc.read(ORIGINAL, MOST) {
             Ok(text) => return Ok(original(text, false)),
             Err(Untrusted::Missing(_)) => {
                 let detail = format!("neither {OURS} nor {ORIGINAL} exists; write one of them");
@@ -110,17 +86,44 @@ impl Source {
             Err(untrusted) => untrusted,
         };
         // Seen in production: the file belongs to the account that read it.
-        let passwd = accounts_file("/etc/passwd")?;
+        let passwd = etc.accounts("/etc/passwd")?;
         let account = account_by_name(&passwd, ORIGINAL_ACCOUNT).filter(|a| !a.uid.is_root());
         let account = account.ok_or_else(|| refused(&untrusted))?;
         let trust = Trust { user: Some(account.uid), ..Trust::default() };
-        let text = text(ORIGINAL, &trust).map_err(|untrusted| refused(&untrusted))?;
-        Ok(original(text, true))
+        let text = secure_open::open_file(ORIGINAL, &trust)
+            .and_then(|file| secure_open::read(file, ORIGINAL, MOST));
+        Ok(original(text.map_err(|untrusted| refused(&untrusted))?, true))
     }
 }
 
-fn text(path: &str, trust: &Trust) -> Result<Vec<u8>, Untrusted> {
-    secure_open::read(secure_open::open_file(path, trust)?, path, MOST)
+/// `/etc`, walked to and judged once for all that is read there; or why it is not trusted.
+#[derive(Debug)]
+pub struct Etc(Result<OwnedFd, Untrusted>);
+
+impl Etc {
+    /// Opens it.
+    pub fn open() -> Self {
+        Self(secure_open::open_parent(OURS, &Trust::default()).map(|(directory, _)| directory))
+    }
+
+    /// A file of it, whole.
+    fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, Untrusted> {
+        let directory = self.0.as_ref().map_err(Clone::clone)?;
+        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+        let file = secure_open::open_in(directory, name, path, &Trust::default())?;
+        secure_open::read(file, path, most)
+    }
+
+    /// /etc/passwd or /etc/group, whole.
+    ///
+    /// # Errors
+    /// [`Reason::Accounts`].
+    pub(crate) fn accounts(&self, path: &str) -> Result<Vec<u8>, Refusal> {
+        self.read(path, MOST_ACCOUNTS).map_err(|untrusted| {
+            Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
+                .detail(untrusted.clause())
+        })
+    }
 }
 
 /// A configuration's text as a value; `path` is for the message.
@@ -131,7 +134,8 @@ pub fn parse(text: &[u8], path: &str, syntax: Syntax) -> Result<Config, Refusal>
     Config::parse(text, syntax).map_err(|bad| malformed(path, &bad))
 }
 
-fn malformed(path: &str, bad: &Malformed) -> Refusal {
+/// A configuration that is not understood, for the log; `path` is its file.
+pub fn malformed(path: &str, bad: &Malformed) -> Refusal {
     let detail = format!("{path}:{}:{}: {}", bad.line, bad.column, bad.sentence);
     Refusal::configuration(Reason::ConfigMalformed, detail)
 }
@@ -158,17 +162,4 @@ pub(crate) fn exhausted(clause: &str) -> Refusal {
     Refusal::new(Reason::Limits, sentence)
         .detail(clause)
         .hint("close some, or raise RLIMIT_NOFILE where the job is started")
-}
-
-/// /etc/passwd or /etc/group, whole.
-///
-/// # Errors
-/// [`Reason::Accounts`].
-pub fn accounts_file(path: &str) -> Result<Vec<u8>, Refusal> {
-    secure_open::open_file(path, &Trust::default())
-        .and_then(|file| secure_open::read(file, path, MOST_ACCOUNTS))
-        .map_err(|untrusted| {
-            Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
-                .detail(untrusted.clause())
-        })
 }

@@ -34,8 +34,8 @@ impl SiteFiles {
     pub fn open(_root: &Root, rule: &GridmapRule) -> Result<Self, Refusal> {
         let trust = Trust::default();
         let paths = std::iter::once(&rule.grid_mapfile).chain(&rule.ban_file);
-        let files =
-            paths.map(|path| secure_open::open_file(path, &trust)).collect::<Result<_, _>>();
+        let open = |path: &String| secure_open::open_file(path, &trust).map(|opened| opened.file);
+        let files = paths.map(open).collect::<Result<_, _>>();
         let authorities = secure_open::resolve(&rule.ca_dir, SFlag::S_IFDIR, &trust);
         let ca_dir = authorities.map_err(|untrusted| refused(&untrusted))?.path;
         Ok(Self { files: files.map_err(|untrusted| refused(&untrusted))?, ca_dir })

@@ -4,9 +4,8 @@ use contract::Reason;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::Mode;
-use std::fs::File;
-use std::io::Read as _;
+use nix::sys::stat::{Mode, fstat};
+use system::secure_open::{self, Opened};
 
 const SWITCH: &str = "/etc/nsswitch.conf";
 
@@ -19,20 +18,17 @@ const SWITCH: &str = "/etc/nsswitch.conf";
 /// would be missing.
 pub(crate) fn text() -> Result<Vec<u8>, Refusal> {
     const MOST: u64 = 1 << 20;
-    let failed = |why: &str| {
+    let failed = |clause: &str| {
         Refusal::new(Reason::Accounts, "the account database cannot be read; see the log")
-            .detail(format!("{SWITCH} cannot be read: {why}"))
+            .detail(clause)
     };
+    let unread = |errno: Errno| failed(&format!("{SWITCH} cannot be read: {}", errno.desc()));
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match openat(AT_FDCWD, SWITCH, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
+        Ok(file) => file,
         Err(Errno::ENOENT) => return Ok(Vec::new()),
-        Err(errno) => return Err(failed(errno.desc())),
+        Err(errno) => return Err(unread(errno)),
     };
-    let mut text = Vec::with_capacity(2048);
-    file.take(MOST + 1).read_to_end(&mut text).map_err(|error| failed(&error.to_string()))?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MOST) {
-        return Err(failed(&format!("it has more than {MOST} bytes")));
-    }
-    Ok(text)
+    let stat = fstat(&file).map_err(unread)?;
+    secure_open::read(Opened { file, stat }, SWITCH, MOST).map_err(|u| failed(u.clause()))
 }

@@ -7,7 +7,8 @@ use act::held_processes::{Seen, UNKILLABLE, held, look, wait_for_all};
 use act::root::Root;
 use contract::variables::{epilogue, of_epilogue};
 use decide::recorded_run::RecordedRun;
-use nix::unistd::Uid;
+use nix::errno::Errno;
+use nix::unistd::{Pid, Uid};
 use std::time::{Duration, Instant};
 use system::process;
 
@@ -72,8 +73,26 @@ impl Lost<'_> {
         }
         let name = of_epilogue(epilogue::GLEXEC_PID);
         let mark = format!("{name}={}", self.recorded.entry.glexec.pid);
-        process::has_variable(seen.pid, &mark).ok()
+        has_variable(seen.pid, &mark).ok()
     }
+}
+
+/// Whether a process was given this environment entry at its exec. To be asked of root's and the
+/// site's own processes only: any other could have put memory there that a file system of its own
+/// serves, and whoever reads it waits for that.
+///
+/// # Errors
+/// Where the kernel does not say.
+fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
+    let block = match process::read_text(&format!("/proc/{pid}/environ")) {
+        Err(Errno::ENOENT) => String::new(),
+        read => read?,
+    };
+    if block.is_empty() && process::stat_of(pid)?.is_some_and(|stat| !stat.has_ended()) {
+        // In the middle of an exec it has none yet.
+        return Err(Errno::EAGAIN);
+    }
+    Ok(block.split('\0').any(|found| found == entry))
 }
 
 /// Ends what is left of these runs, payloads and interrupted epilogues: TERM for the payloads'
@@ -195,7 +214,7 @@ mod tests {
         let mut stat = stat_of(pid).unwrap().unwrap();
         stat.session = 999;
         // Its parent may be told of the exec before the environment is there.
-        while process::has_variable(pid, "") == Err(Errno::EAGAIN) {
+        while has_variable(pid, "") == Err(Errno::EAGAIN) {
             std::thread::yield_now();
         }
         let seen = |uid: u32| Seen { pid, stat, uids: [Uid::from_raw(uid); 3] };

@@ -78,8 +78,8 @@ fn sweep(
     let directory = StateDir::open(root, &config.state)?;
     let identity = match &config.epilogue {
         Some(rule) => {
-            let mut lookups =
-                Lookups::new(Some(privilege), AccountFiles::read(config.account_source))?;
+            let files = AccountFiles::read(&config_file::Etc::open());
+            let mut lookups = Lookups::new(Some(privilege), files, config.account_source)?;
             Some(lookups.epilogue(|| privilege.raise(), rule)?)
         }
         None => None,

@@ -92,16 +92,15 @@ impl Walk<'_> {
             }
             Grant::Pool(accounts) => accounts,
         };
-        let known = lookups.uids(&accounts)?;
-        if known.len() < accounts.len() {
-            let missing = accounts.len() - known.len();
-            let text = format!("{missing} of {} pool accounts do not exist here", accounts.len());
+        let uids = lookups.uids(&accounts)?;
+        let missing = uids.iter().filter(|uid| uid.is_none()).count();
+        if missing > 0 {
+            let text = format!("{missing} of {} pool accounts do not exist here", uids.len());
             self.reporter.log(Level::Warning, &text);
         }
-        if known.is_empty() {
+        if missing == uids.len() {
             return Err(policy::no_account_exists(&accounts));
         }
-        let uids: Vec<Uid> = known.iter().map(|(_, uid)| *uid).collect();
         let root = &self.root()?;
         let directory = StateDir::open(root, &config.state)?;
         let (at, lease) = if rehearsed {
@@ -110,7 +109,7 @@ impl Walk<'_> {
             let taken = leases::take(root, &directory, &config.state, &uids, caller)?;
             (taken.0, Some(taken.1))
         };
-        let account = known.get(at).map(|(name, _)| name.clone()).unwrap_or_default();
+        let account = accounts.name(at).unwrap_or_default();
         Ok((Granted { account, groups: None }, lease))
     }
 
@@ -137,7 +136,7 @@ impl Walk<'_> {
         drop(root);
         let wanted = Wanted { subject, lease: &lease, pool, take };
         opened?.account(&|| self.root(), &wanted, &mut |name| {
-            Ok(!lookups.uids(&[name.to_owned()])?.is_empty())
+            Ok(lookups.missing(&[name.to_owned()])?.is_empty())
         })
     }
 }

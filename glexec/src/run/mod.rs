@@ -21,7 +21,7 @@ use decide::reporter::{Level, Reporter as _};
 use decide::{epilogue_environment, plan, policy};
 use nix::unistd::Uid;
 use observe::accounts::{AccountFiles, Lookups};
-use observe::config_file;
+use observe::config_file::{Etc, Source};
 use outputs::Outputs;
 use report::SiteReporter;
 
@@ -65,7 +65,7 @@ impl Walk<'_> {
         if let Some(trouble) = trouble {
             return Err(trouble);
         }
-        let config = self.config().inspect_err(|_| self.open_log_all_the_same())?;
+        let (config, files) = self.config().inspect_err(|_| self.open_log_all_the_same())?;
         self.outputs.open_log(&config.log, self.reporter)?;
         self.tell_notices(&config, &request);
         act::needs_proc(config.linger && !config.log_only)?;
@@ -73,7 +73,7 @@ impl Walk<'_> {
             return settle::settle(self, &config, &request.invocation.words);
         }
         let rehearsed = request.invocation.mode == Mode::Rehearse;
-        let (plan, lease) = self.plan(&config, request)?;
+        let (plan, lease) = self.plan(&config, files, request)?;
         if rehearsed {
             self.could_be_written_down(&config, &plan)?;
             self.reporter.rehearsed(&plan)?;
@@ -103,14 +103,16 @@ impl Walk<'_> {
         Root::as_far_as_there_is(self.rights)
     }
 
-    /// The configuration. Without root's rights it only counts where it asks for no more.
-    fn config(&self) -> Result<Config, Refusal> {
+    /// The configuration, and the files of accounts. Without root's rights the configuration only
+    /// counts where it asks for no more.
+    fn config(&self) -> Result<(Config, AccountFiles), Refusal> {
         let root = self.root()?;
-        let source = config_file::Source::open();
+        let etc = Etc::open();
+        let (source, files) = (Source::open(&etc), AccountFiles::read(&etc));
         // What a file says is read as its caller again.
         drop(root);
-        let config = source.and_then(config_file::Source::into_config);
-        match (self.rights, config) {
+        let config = source.and_then(Source::into_config);
+        let config = match (self.rights, config) {
             (Ok(_), Ok(config)) if config.log_only => {
                 let detail =
                     "`log_only = true` and glexec is installed setuid root: undo one of them";
@@ -127,13 +129,14 @@ impl Walk<'_> {
             (Ok(_), config) => config,
             (Err(_), Ok(config)) if config.log_only => Ok(config),
             (Err(reason), _) => Err(powerless(*reason)),
-        }
+        };
+        config.map(|config| (config, files))
     }
 
     /// What is wrong with a configuration is told where its own lines say, as far as they can be
     /// read. Where they cannot, or that log cannot be opened, syslog is left.
     fn open_log_all_the_same(&self) {
-        let source = self.root().and_then(|_root| config_file::Source::open());
+        let source = self.root().and_then(|_root| Source::open(&Etc::open()));
         if let Some(rule) = source.ok().and_then(|source| source.log_rule()) {
             let _ = self.outputs.open_log(&rule, self.reporter);
         }
@@ -152,13 +155,13 @@ impl Walk<'_> {
     }
 
     /// Who, as whom, what, where, and what is owed afterwards.
-    fn plan(&self, config: &Config, request: Request) -> Result<(Plan, Option<Lease>), Refusal> {
-        // Root for what needs it, and for no longer: each scope ends with its statement.
-        let rights = self.rights.as_ref().ok();
-        let root = self.root()?;
-        let files = AccountFiles::read(config.account_source);
-        drop(root);
-        let mut lookups = Lookups::new(rights, files)?;
+    fn plan(
+        &self,
+        config: &Config,
+        files: AccountFiles,
+        request: Request,
+    ) -> Result<(Plan, Option<Lease>), Refusal> {
+        let mut lookups = Lookups::new(self.rights.as_ref().ok(), files, config.account_source)?;
         let ids = caller::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
         self.reporter.know(caller.shown_name(), request.environ.get(variables::ID));
@@ -177,16 +180,17 @@ impl Walk<'_> {
                 LookupRights::Caller(privilege.caller())
             }
             _ if config.log_only => LookupRights::Own,
-            _ => LookupRights::Target(&target),
+            _ => LookupRights::Target(&target, &caller),
         };
         let account = plan::own_account(config, &caller, &target);
         let Begin { mut directories, within_given } =
             Begin::new(config, &request, account, of_pool, &given);
         let looked_at = (!within_given).then_some(directories.as_slice());
         let sought = Sought { commands: &candidates, directories: looked_at };
+        // Root for what needs it, and for no longer: each scope ends with its statement.
         let root = self.root()?;
         let (command, closed) = act::find_command::find(&root, looker, sought)?;
-        act::find_command::ways_are_open(&root, &target, caller.uid(), &given)?;
+        act::find_command::ways_are_open(&root, &target, &caller, &given)?;
         drop(root);
         directories.drain(..closed.min(directories.len()));
         let rule = config.epilogue.as_ref().filter(|_| config.linger && !config.log_only);

@@ -13,6 +13,5 @@ pub mod process;
 pub mod secure_open;
 pub mod signal_info;
 pub mod text;
-pub mod wait_signals;
 
 pub use birth::Birth;

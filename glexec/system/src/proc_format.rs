@@ -1,5 +1,6 @@
 //! The text of /proc, which a payload can write parts of: its own name, for one.
 
+use memchr::memmem;
 use nix::unistd::{Pid, Uid};
 
 /// The fields of /proc/PID/stat that are used (proc_pid_stat(5)).
@@ -68,6 +69,27 @@ pub fn uids(status: &str) -> Option<[Uid; 3]> {
     Some([ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?])
 }
 
+/// Sets of signals, bit n-1 for signal n.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signals {
+    /// Those that do not have what they do by default: ignored, or with a handler.
+    pub set: u64,
+    /// Those that wait for the process or its first thread.
+    pub pending: u64,
+}
+
+/// The signals of /proc/PID/status, which stand there one below the other.
+pub fn signals(status: &[u8]) -> Option<Signals> {
+    let at = memmem::find(status, b"\nSigPnd:")?;
+    let mut lines = std::str::from_utf8(status.get(at..)?).ok()?.lines();
+    let mut set = |name: &str| {
+        let digits = lines.find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(digits.trim(), 16).ok()
+    };
+    let (waiting, shared) = (set("SigPnd:")?, set("ShdPnd:")?);
+    Some(Signals { set: set("SigIgn:")? | set("SigCgt:")?, pending: waiting | shared })
+}
+
 /// A mount, by its number or, where the kernel does not tell that, by its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MountKey {
@@ -116,6 +138,19 @@ mod tests {
         assert_eq!((stat.state, stat.parent.as_raw(), stat.terminal), (b'S', 7, 34816));
         assert_eq!(Stat::parse(b"42 (x S 1 2 3"), None);
         assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn signals_are_read_where_all_four_sets_stand() {
+        let status = "Name:\tSigIgn:\nState:\tR\nSigQ:\t0/9\nSigPnd:\t0000000000000001\n\
+                      ShdPnd:\t0000000000002000\nSigBlk:\tffffffffffffffff\n\
+                      SigIgn:\t8000000000000000\nSigCgt:\t0000000000000440\nCapInh:\t0\n";
+        let found = signals(status.as_bytes()).unwrap();
+        assert_eq!(found, Signals { set: 1 << 63 | 0x440, pending: 0x2001 });
+        for absent in ["SigPnd", "ShdPnd", "SigIgn:\t8", "SigCgt", "8000000000000000"] {
+            let cut = status.replace(absent, "x");
+            assert_eq!(signals(cut.as_bytes()), None, "{absent}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::Birth;
 use crate::kernel;
-use crate::proc_format::{Stat, children, uids};
+use crate::proc_format::{Signals, Stat, children, signals, uids};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
@@ -11,7 +11,7 @@ use nix::unistd::{Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Whether /proc is there, is a /proc, and is that of this pid namespace.
 pub fn proc_is_usable() -> bool {
@@ -26,11 +26,21 @@ pub fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
     openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// How the kernel shows a file of /proc.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// As a whole (`single_open`, and sysctls): what a read with room to spare does not give is not
+    /// there.
+    Whole,
+    /// Piece by piece: a read that gives nothing is the end.
+    Pieces,
+}
+
 /// Reads a small file of /proc; `None` where the process is gone.
 ///
 /// # Errors
 /// Where the kernel does not say, or says more than 16 MiB: that is never "gone".
-fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
+fn read(path: &str, shown: Shown) -> Result<Option<Vec<u8>>, Errno> {
     /// Above 6 MiB of environment (execve(2)) and 100,000 mounts, the most that sysctl
     /// `fs.mount-max` allows by default.
     const MOST: u64 = 16 << 20;
@@ -38,7 +48,18 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
         Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
         opened => opened?,
     };
-    let mut text = Vec::with_capacity(1024);
+    let mut room = [0; 2048];
+    let mut text = Vec::with_capacity(room.len());
+    if shown == Shown::Whole {
+        let length = match nix::unistd::read(&file, &mut room) {
+            Err(Errno::ESRCH) => return Ok(None),
+            read => read?,
+        };
+        text.extend_from_slice(room.get(..length).unwrap_or_default());
+        if length < room.len() {
+            return Ok(Some(text));
+        }
+    }
     match File::from(file).take(MOST + 1).read_to_end(&mut text) {
         // What was cut off may be what is looked for.
         Ok(length) if length as u64 > MOST => Err(Errno::EOVERFLOW),
@@ -56,9 +77,25 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, Errno> {
 /// # Errors
 /// Where it cannot be read, or is not there.
 pub fn read_text(path: &str) -> Result<String, Errno> {
-    let text = read(path)?.ok_or(Errno::ENOENT)?;
-    Ok(String::from_utf8(text)
-        .unwrap_or_else(|other| String::from_utf8_lossy(other.as_bytes()).into_owned()))
+    read(path, Shown::Pieces)?.ok_or(Errno::ENOENT).map(text)
+}
+
+/// The same of a file that the kernel shows as a whole: /proc/PID/cgroup, and every sysctl.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_whole(path: &str) -> Result<String, Errno> {
+    read(path, Shown::Whole)?.ok_or(Errno::ENOENT).map(text)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|other| String::from_utf8_lossy(other.as_bytes()).into_owned())
+}
+
+/// What /proc shows of the signals of this process; `None` where it does not.
+pub fn own_signals() -> Option<Signals> {
+    read("/proc/self/status", Shown::Whole).ok().flatten().and_then(|status| signals(&status))
 }
 
 /// What /proc/PID/stat says; `None` where the process is gone.
@@ -66,7 +103,7 @@ pub fn read_text(path: &str) -> Result<String, Errno> {
 /// # Errors
 /// Where the kernel does not say.
 pub fn stat_of(pid: Pid) -> Result<Option<Stat>, Errno> {
-    let text = read(&format!("/proc/{pid}/stat"))?;
+    let text = read(&format!("/proc/{pid}/stat"), Shown::Whole)?;
     text.map(|text| Stat::parse(&text).ok_or(Errno::EIO)).transpose()
 }
 
@@ -89,8 +126,8 @@ pub fn own_birth(pid: Pid) -> Result<Birth, Errno> {
 /// Whether this process has a controlling terminal.
 pub fn has_terminal() -> bool {
     // Where that cannot be told it may have one.
-    let own = read("/proc/self/stat").ok().flatten().and_then(|text| Stat::parse(&text));
-    own.is_none_or(|stat| stat.terminal != 0)
+    let own = read("/proc/self/stat", Shown::Whole).ok().flatten();
+    own.and_then(|text| Stat::parse(&text)).is_none_or(|stat| stat.terminal != 0)
 }
 
 /// Whether this process is in a user namespace of somebody's own making.
@@ -110,24 +147,29 @@ pub fn is_root_by_namespace() -> bool {
     !of_root && in_user_namespace() == Ok(true)
 }
 
-/// The children of a process, those of all its threads; none where it is gone. Not exact while
-/// they come and go.
+/// The children of this process. Not exact while they come and go.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub fn own_children() -> Result<Vec<Pid>, Errno> {
+    match read("/proc/thread-self/children", Shown::Pieces)? {
+        Some(text) => Ok(children(&String::from_utf8_lossy(&text))),
+        None => children_by_scan(Pid::this()),
+    }
+}
+
+/// The children of another process, those of all its threads; none where it is gone. Not exact
+/// while they come and go.
 ///
 /// # Errors
 /// Where the kernel does not say.
 pub fn children_of(pid: Pid) -> Result<Vec<Pid>, Errno> {
-    if pid == Pid::this() {
-        return match read("/proc/thread-self/children")? {
-            Some(text) => Ok(children(&String::from_utf8_lossy(&text))),
-            None => children_by_scan(pid),
-        };
-    }
     let Some(threads) = numbered_entries(&format!("/proc/{pid}/task"))? else {
         return Ok(Vec::new());
     };
     let mut all = Vec::new();
     for tid in threads {
-        if let Some(text) = read(&format!("/proc/{pid}/task/{tid}/children"))? {
+        if let Some(text) = read(&format!("/proc/{pid}/task/{tid}/children"), Shown::Pieces)? {
             all.extend(children(&String::from_utf8_lossy(&text)));
         }
     }
@@ -148,21 +190,24 @@ fn children_by_scan(parent: Pid) -> Result<Vec<Pid>, Errno> {
 /// The names of a directory of /proc that are numbers; `None` where its process is gone.
 fn numbered_entries(path: &str) -> Result<Option<Vec<i32>>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut list = match nix::dir::Dir::open(path, flags, Mode::empty()) {
-        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
-        opened => opened?,
-    };
     let mut numbers = Vec::new();
-    for entry in list.iter() {
-        match entry {
-            Ok(entry) => {
-                numbers.extend(entry.file_name().to_str().ok().and_then(|n| n.parse::<i32>().ok()));
-            }
-            Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
-            Err(errno) => return Err(errno),
-        }
+    let number =
+        |name: &[u8]| std::str::from_utf8(name).ok().and_then(|name| name.parse::<i32>().ok());
+    let listed = openat(AT_FDCWD, path, flags, Mode::empty()).and_then(|directory| {
+        kernel::for_each_name(directory.as_fd(), |name| numbers.extend(number(name)))
+    });
+    match listed {
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        listed => listed.map(|()| Some(numbers)),
     }
-    Ok(Some(numbers))
+}
+
+/// The number of every descriptor that is open now.
+///
+/// # Errors
+/// Where /proc does not say.
+pub fn open_descriptors() -> Result<Vec<i32>, Errno> {
+    numbered_entries("/proc/self/fd")?.ok_or(Errno::ENOENT)
 }
 
 /// Every process there is. There is always one: an empty list is an error.
@@ -195,7 +240,7 @@ pub fn is_descendant(pid: Pid) -> bool {
 /// # Errors
 /// Where the kernel does not say.
 pub fn uids_of(pid: Pid) -> Result<Option<[Uid; 3]>, Errno> {
-    let text = read(&format!("/proc/{pid}/status"))?;
+    let text = read(&format!("/proc/{pid}/status"), Shown::Whole)?;
     text.map(|text| uids(&String::from_utf8_lossy(&text)).ok_or(Errno::EIO)).transpose()
 }
 
@@ -271,19 +316,4 @@ fn write_own(path: &str, text: &str) -> Result<(), Errno> {
 /// it leads a process group.
 pub fn leads_terminal_group() -> bool {
     nix::unistd::getpgrp() == Pid::this() && has_terminal()
-}
-
-/// Whether a process was given this environment entry at its exec. To be asked of root's and the
-/// site's own processes only: any other could have put memory there that a file system of its own
-/// serves, and whoever reads it waits for that.
-///
-/// # Errors
-/// Where the kernel does not say.
-pub fn has_variable(pid: Pid, entry: &str) -> Result<bool, Errno> {
-    let block = read(&format!("/proc/{pid}/environ"))?.unwrap_or_default();
-    if block.is_empty() && stat_of(pid)?.is_some_and(|stat| !stat.has_ended()) {
-        // In the middle of an exec it has none yet.
-        return Err(Errno::EAGAIN);
-    }
-    Ok(block.split(|byte| *byte == 0).any(|found| found == entry.as_bytes()))
 }

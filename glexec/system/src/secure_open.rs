@@ -45,6 +45,15 @@ impl Untrusted {
     }
 }
 
+/// What was opened, and what fstat(2) said of it when it was judged.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file or directory.
+    pub file: OwnedFd,
+    /// Its status.
+    pub stat: FileStat,
+}
+
 /// A file: never blocks on a FIFO, follows no link.
 const FILE: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
@@ -60,11 +69,24 @@ const DIRECTORY: OFlag =
 ///
 /// # Errors
 /// [`Untrusted`], naming the component.
-pub fn open_file(path: &str, trust: &Trust) -> Result<OwnedFd, Untrusted> {
+pub fn open_file(path: &str, trust: &Trust) -> Result<Opened, Untrusted> {
     let (directory, name) = open_parent(path, trust)?;
-    let file = openat(&directory, name, FILE, Mode::empty()).map_err(|e| refused(path, e))?;
-    judge(&file, path, SFlag::S_IFREG, trust)?;
-    Ok(file)
+    open_in(&directory, name, path, trust)
+}
+
+/// Opens a regular file of a directory that has been judged, likewise; `path` is for the message.
+///
+/// # Errors
+/// [`Untrusted`].
+pub fn open_in(
+    directory: &OwnedFd,
+    name: &str,
+    path: &str,
+    trust: &Trust,
+) -> Result<Opened, Untrusted> {
+    let file = openat(directory, name, FILE, Mode::empty()).map_err(|e| refused(path, e))?;
+    let stat = judge(&file, path, SFlag::S_IFREG, trust)?;
+    Ok(Opened { file, stat })
 }
 
 /// Opens the directory a path lies in, judged likewise, and gives the last name.
@@ -95,7 +117,7 @@ pub fn open_parent<'p>(path: &'p str, trust: &Trust) -> Result<(OwnedFd, &'p str
 #[derive(Debug)]
 pub struct Resolved {
     /// The file or directory.
-    pub opened: OwnedFd,
+    pub opened: Opened,
     /// Without links.
     pub path: String,
 }
@@ -114,10 +136,10 @@ pub fn resolve(path: &str, kind: SFlag, trust: &Trust) -> Result<Resolved, Untru
     if !path.starts_with('/') || (wants_file && path.ends_with('/')) {
         return Err(because("is no absolute path of a file"));
     }
-    let top = openat(AT_FDCWD, "/", DIRECTORY, Mode::empty()).map_err(|e| refused("/", e))?;
-    judge(&top, "/", SFlag::S_IFDIR, trust)?;
+    let file = openat(AT_FDCWD, "/", DIRECTORY, Mode::empty()).map_err(|e| refused("/", e))?;
+    let stat = judge(&file, "/", SFlag::S_IFDIR, trust)?;
     // Everything that was opened on the way, and what it is called up to there.
-    let mut way = vec![Resolved { opened: top, path: String::new() }];
+    let mut way = vec![Resolved { opened: Opened { file, stat }, path: String::new() }];
     let mut left = backwards(path);
     let mut links = 0;
     while let Some(name) = left.pop() {
@@ -132,14 +154,14 @@ pub fn resolve(path: &str, kind: SFlag, trust: &Trust) -> Result<Resolved, Untru
         } else {
             (DIRECTORY, SFlag::S_IFDIR)
         };
-        match openat(&at.opened, name.as_str(), flags, Mode::empty()) {
-            Ok(opened) => {
-                judge(&opened, &shown, kind, trust)?;
-                way.push(Resolved { opened, path: shown });
+        match openat(&at.opened.file, name.as_str(), flags, Mode::empty()) {
+            Ok(file) => {
+                let stat = judge(&file, &shown, kind, trust)?;
+                way.push(Resolved { opened: Opened { file, stat }, path: shown });
             }
             // A link, or no directory.
             Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
-                let target = readlinkat(&at.opened, name.as_str());
+                let target = readlinkat(&at.opened.file, name.as_str());
                 let target = target.map_err(|_| refused(&shown, errno))?;
                 let target = target.into_string().map_err(|_| because("leads to no UTF-8"))?;
                 links += 1;
@@ -147,7 +169,7 @@ pub fn resolve(path: &str, kind: SFlag, trust: &Trust) -> Result<Resolved, Untru
                     return Err(because("leads through too many links"));
                 }
                 // What /proc calls a link leads elsewhere than its text says.
-                if fstatfs(&at.opened).map_err(|e| refused(&shown, e))?.filesystem_type()
+                if fstatfs(&at.opened.file).map_err(|e| refused(&shown, e))?.filesystem_type()
                     == PROC_SUPER_MAGIC
                 {
                     return Err(because("leads through a link of /proc"));
@@ -173,11 +195,16 @@ fn backwards(path: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Judges what a descriptor stands for.
+/// Judges what a descriptor stands for. Gives what fstat(2) says of it.
 ///
 /// # Errors
 /// [`Untrusted::Because`] or [`Untrusted::Changeable`], naming `shown`.
-pub fn judge(opened: &OwnedFd, shown: &str, kind: SFlag, trust: &Trust) -> Result<(), Untrusted> {
+pub fn judge(
+    opened: &OwnedFd,
+    shown: &str,
+    kind: SFlag,
+    trust: &Trust,
+) -> Result<FileStat, Untrusted> {
     let stat = stat_of(opened).map_err(|e| refused(shown, e))?;
     let because = |why: &str| Untrusted::Because(format!("{shown} {why}"));
     if stat.st_mode & SFlag::S_IFMT.bits() != kind.bits() {
@@ -192,7 +219,8 @@ pub fn judge(opened: &OwnedFd, shown: &str, kind: SFlag, trust: &Trust) -> Resul
     };
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     let judged = Component { uid, gid, mode, acl }.judge(trust);
-    judged.map_err(|(who, why)| Untrusted::Changeable(who, format!("{shown} {why}")))
+    judged.map_err(|(who, why)| Untrusted::Changeable(who, format!("{shown} {why}")))?;
+    Ok(stat)
 }
 
 /// Judges what a directory has under a name, without opening it where the answer does not hang on
@@ -216,7 +244,7 @@ pub fn judge_in(
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let opened =
             openat(directory, name, flags, Mode::empty()).map_err(|e| refused(shown, e))?;
-        return judge(&opened, shown, kind, &trust);
+        return judge(&opened, shown, kind, &trust).map(drop);
     }
     if stat.st_mode & SFlag::S_IFMT.bits() != kind.bits() {
         return Err(Untrusted::Because(format!("{shown} is of another kind")));
@@ -239,20 +267,31 @@ fn acl_of(opened: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
 ///
 /// # Errors
 /// One clause where it is larger, or reading fails.
-pub fn read(file: OwnedFd, path: &str, most: u64) -> Result<Vec<u8>, Untrusted> {
-    let size = stat_of(&file).map_or(0, |stat| stat.st_size);
-    let mut file = File::from(file);
-    if u64::try_from(size).is_ok_and(|size| size > most) {
-        return Err(Untrusted::Because(format!("{path} is larger than {most} bytes")));
+pub fn read(opened: Opened, path: &str, most: u64) -> Result<Vec<u8>, Untrusted> {
+    const SMALL: usize = 64 << 10;
+    let Opened { file, stat } = opened;
+    let too_large = || Untrusted::Because(format!("{path} is larger than {most} bytes"));
+    let failed = |why: String| Untrusted::Because(format!("{path} cannot be read: {why}"));
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    if size > most {
+        return Err(too_large());
     }
-    // Room for one read to find the end, too.
-    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(64));
-    (&mut file)
-        .take(most + 1)
-        .read_to_end(&mut text)
-        .map_err(|e| Untrusted::Because(format!("{path} cannot be read: {e}")))?;
+    let size = usize::try_from(size).unwrap_or(0);
+    // Room for one read to find the end, too: where it gives what the file has and no more, that
+    // was all. A large one is worth no zeros.
+    let mut text = Vec::with_capacity(size.saturating_add(64));
+    if size <= SMALL {
+        text.resize(size.saturating_add(64), 0);
+        let got = nix::unistd::read(&file, &mut text).map_err(|e| failed(e.desc().to_owned()))?;
+        text.truncate(got);
+        if got == size {
+            return Ok(text);
+        }
+    }
+    let left = (most + 1).saturating_sub(u64::try_from(text.len()).unwrap_or(0));
+    File::from(file).take(left).read_to_end(&mut text).map_err(|e| failed(e.to_string()))?;
     if u64::try_from(text.len()).is_ok_and(|n| n > most) {
-        return Err(Untrusted::Because(format!("{path} is larger than {most} bytes")));
+        return Err(too_large());
     }
     Ok(text)
 }
@@ -271,12 +310,4 @@ fn refused(shown: &str, errno: Errno) -> Untrusted {
     } else {
         because(&format!("cannot be opened: {}", errno.desc()))
     }
-}
-
-/// The permission bits of an open file.
-///
-/// # Errors
-/// fstat(2)'s.
-pub fn mode(file: &OwnedFd) -> Result<u32, Errno> {
-    stat_of(file).map(|stat| stat.st_mode & 0o7777)
 }

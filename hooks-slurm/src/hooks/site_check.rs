@@ -131,7 +131,7 @@ fn program(path: &str, of_users: bool) -> Program {
     let found = secure_open::resolve(path, SFlag::S_IFREG, &Trust::default());
     let (file, fault) = match found {
         Ok(found) => {
-            let mode = secure_open::mode(&found.opened).unwrap_or(0);
+            let mode = found.opened.stat.st_mode;
             let (needed, whom) = if of_users { (0o555, "everybody") } else { (0o500, "root") };
             let fault = (mode & needed != needed).then(|| {
                 format!("cannot be read and executed by {whom}, and Slurm takes that for a failure; chmod 755 {}", found.path)

@@ -93,13 +93,12 @@ pub fn run(
         }
     };
     drop(program);
-    let birth = process::own_birth(pid);
     let seen = (context, start, exposed, reporter);
     let End { result, owed } = watch(root, events, (pid, &child, &mut output), seen);
     let mut spared = context.spared.clone();
     if descendants::reap(pid).is_none() {
         reporter.log(Level::Error, "the epilogue cannot be killed; the run ends without its end");
-        spared.asides.extend(birth.ok());
+        spared.asides.extend(process::own_birth(pid).ok());
     }
     stragglers::clear(root, events, &spared, None, context.graces);
     output.finish(reporter);

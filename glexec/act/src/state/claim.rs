@@ -36,20 +36,24 @@ impl Drop for Claim {
 }
 
 impl StateDir {
-    /// Claims one of the runs that this caller may have, before anything is taken for it.
+    /// Claims one of the runs that this caller may have, before anything is taken for it. Every name
+    /// in the directory is told once.
     ///
     /// # Errors
     /// [`Reason::State`](contract::Reason::State); [`Reason::TooManyRuns`](contract::Reason::TooManyRuns).
-    pub(crate) fn claim(&self, caller: Uid, most_runs: u32) -> Result<Claim, Refusal> {
+    pub(crate) fn claim(
+        &self,
+        caller: Uid,
+        most_runs: u32,
+        mut tell: impl FnMut(&str),
+    ) -> Result<Claim, Refusal> {
         let birth = system::process::own_birth(Pid::this())
             .map_err(|e| state(format!("/proc/self/stat: {}", e.desc())))?;
         let begin = format!("{CLAIM}{caller}.");
         let name = format!("{begin}{}.{}", birth.pid, birth.start);
         let failed = |e: Errno| self.unusable(&name, e);
         let hidden = format!("{NEW}{name}");
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = openat(&self.directory, hidden.as_str(), flags, mode).map_err(failed)?;
+        let file = self.open_lock(&hidden)?;
         // This lock belongs to the open file: it goes along through a fork of glexec's own.
         fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))).map_err(failed)?;
         renameat(&self.directory, hidden.as_str(), &self.directory, name.as_str())
@@ -57,11 +61,16 @@ impl StateDir {
         let directory = self.directory.try_clone().map_err(|_| failed(Errno::EMFILE))?;
         let claim = Claim { directory, name, locked: file };
         let mine = name_begins(caller.as_raw());
-        let mut runs = 0;
-        for other in self.names()?.iter().filter(|other| **other != claim.name) {
-            runs += usize::from(
-                other.starts_with(&mine) || other.starts_with(&begin) && self.counts(other)?,
-            );
+        let (mut runs, mut claims) = (0, Vec::new());
+        self.each_name(|other| {
+            tell(other);
+            runs += usize::from(other.starts_with(&mine));
+            if other.starts_with(&begin) && other != claim.name {
+                claims.push(other.to_owned());
+            }
+        })?;
+        for other in &claims {
+            runs += usize::from(self.counts(other)?);
         }
         if u32::try_from(runs).is_ok_and(|runs| runs < most_runs) {
             return Ok(claim);

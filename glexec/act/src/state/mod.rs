@@ -13,17 +13,16 @@ use decide::entry::{self, Entry, Person};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Pid, Uid};
 pub use record::{RunRecord, held, lock};
 pub(crate) use record::{whole, write_all};
 pub use settling::Settling;
 use std::cell::Cell;
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 use system::file_trust::Trust;
+use system::kernel;
 use system::secure_open::{self, Untrusted};
 
 /// The most that a run may write down at its begin, in bytes: an exec's argument block of 2 MiB at
@@ -82,8 +81,8 @@ impl StateDir {
             opened => opened,
         };
         let directory = directory.map_err(|e| refuse(e.desc()))?;
-        secure_open::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(because)?;
-        if fstat(&directory).map_err(|e| refuse(e.desc()))?.st_mode & 0o077 != 0 {
+        let judged = secure_open::judge(&directory, path, SFlag::S_IFDIR, &trust);
+        if judged.map_err(because)?.st_mode & 0o077 != 0 {
             return Err(refuse("can be entered by others than root"));
         }
         Ok(Self { directory, path: path.clone(), sync: rule.sync })
@@ -98,19 +97,23 @@ impl StateDir {
 
     /// Those of its names that are wanted, in any order: many are another caller's.
     fn names_where(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Refusal> {
+        let mut names = Vec::new();
+        self.each_name(|name| names.extend(wanted(name).then(|| name.to_owned())))?;
+        Ok(names)
+    }
+
+    /// Tells each of its names, in any order.
+    pub(crate) fn each_name(&self, mut tell: impl FnMut(&str)) -> Result<(), Refusal> {
         let failed = |e: Errno| state(format!("{}: {}", self.path, e.desc()));
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut list =
-            nix::dir::Dir::openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
-        let mut names = Vec::new();
-        for entry in list.iter() {
-            let entry = entry.map_err(failed)?;
+        // Opened anew: whoever has this descriptor, too, shares where its reading is.
+        let list = openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
+        let listed = kernel::for_each_name(list.as_fd(), |name| {
             // A name that is no text is none that this program gives.
-            let name = entry.file_name().to_str().ok();
-            let name = name.filter(|name| *name != "." && *name != ".." && wanted(name));
-            names.extend(name.map(str::to_owned));
-        }
-        Ok(names)
+            let name = std::str::from_utf8(name).ok();
+            name.filter(|name| !matches!(*name, "." | "..")).into_iter().for_each(&mut tell);
+        });
+        listed.map_err(failed)
     }
 
     /// The names that stand for runs, or for nothing of ours.
@@ -122,6 +125,13 @@ impl StateDir {
     /// The directory itself.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// Opens a file of it whose lock counts, and makes it where it is not there.
+    pub(crate) fn open_lock(&self, name: &str) -> Result<OwnedFd, Refusal> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|e| self.unusable(name, e))
     }
 
     /// Whether what is written in it has to survive a loss of power.
@@ -186,7 +196,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Reason::State`]; [`Reason::TooManyRuns`]; [`Reason::ArgumentsTooLong`].
-    pub fn begin(&self, entry: &Entry, most_runs: u32) -> Result<RunRecord, Refusal> {
+    pub fn begin(self, entry: &Entry, most_runs: u32) -> Result<RunRecord, Refusal> {
         self.has_room(&entry.caller, most_runs)?;
         let line = entry::line(entry);
         self.has_room_for(&entry.caller, line.len())?;
@@ -194,17 +204,17 @@ impl StateDir {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanoseconds = since.map_or(0, |d| d.as_nanos());
         let name = format!("{mine}{}.{}.{nanoseconds:x}", entry.target.uid, entry.glexec.pid);
+        let Self { directory, path, sync } = self;
         let failed =
-            |what: &str, e: Errno| state(format!("{}/{name}: {what}: {}", self.path, with_cure(e)));
+            |what: &str, e: Errno| state(format!("{path}/{name}: {what}: {}", with_cure(e)));
         let hidden = format!("{NEW}{name}");
         let flags =
             OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = openat(&self.directory, hidden.as_str(), flags | OFlag::O_CLOEXEC, mode)
+        let file = openat(&directory, hidden.as_str(), flags | OFlag::O_CLOEXEC, mode)
             .map_err(|e| failed("creating it", e))?;
-        let directory = self.directory.try_clone().map_err(|_| failed("a copy", Errno::EMFILE))?;
         let size = Cell::new(Some(0));
-        let mut record = RunRecord { directory, name: hidden, file, sync: self.sync, size };
+        let mut record = RunRecord { directory, name: hidden, file, sync, size };
         let written = lock(&record.file)
             .and_then(|()| record.write(line))
             .and_then(|()| record.rename(&name));
@@ -296,9 +306,7 @@ fn with_cure(errno: Errno) -> String {
 
 /// The boot and the pid namespace this process is in.
 pub fn place() -> Option<entry::Place> {
-    let mut boot = String::new();
-    let file = system::process::open_proc("/proc/sys/kernel/random/boot_id").ok()?;
-    File::from(file).take(64).read_to_string(&mut boot).ok()?;
+    let boot = system::process::read_whole("/proc/sys/kernel/random/boot_id").ok()?;
     let pid_namespace = nix::sys::stat::stat("/proc/self/ns/pid").ok()?.st_ino;
     Some(entry::Place { boot: boot.trim().to_owned(), pid_namespace })
 }

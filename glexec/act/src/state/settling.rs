@@ -4,8 +4,8 @@ use super::record::whole;
 use super::{SETTLING, StateDir, is_of_caller, state};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::stat::fstat;
 use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use system::kernel;
@@ -64,11 +64,7 @@ impl StateDir {
     /// [`Reason::State`](contract::Reason::State).
     pub fn settling(&self, caller: Uid) -> Result<Settling, Refusal> {
         let name = format!("{SETTLING}{caller}");
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = openat(&self.directory, name.as_str(), flags, mode)
-            .map_err(|e| self.unusable(&name, e))?;
-        Ok(Settling { file, name })
+        Ok(Settling { file: self.open_lock(&name)?, name })
     }
 
     /// A settling is over: its name goes while its lock is still held. Where the name stays, the

@@ -74,9 +74,11 @@ impl Open<'_> {
     }
 }
 
-/// What is left to do once the end is logged.
+/// What is left to do once the end is logged, with the right for it.
 #[derive(Debug)]
 pub struct Rest {
+    /// What the run was seen through with: the end is logged as root.
+    pub root: Root,
     /// The entry, to be removed where all is paid.
     pub record: Option<RunRecord>,
     /// Who hands the last record on.
@@ -98,7 +100,8 @@ pub fn linger(
     run.stops.iter().for_each(|stops| stops.go_on(&run.root));
     // Before anybody is told, and before the time that stragglers take: who is killed meanwhile must
     // not have a sweep tell another code.
-    run.note_phase(&Phase::ended(ending, usage, 0, now()));
+    let noted = run.note_phase(&Phase::ended(ending, usage, 0, now()));
+    let noted = noted.then_some((ending, usage, 0));
     run.reporter.status(&match ending {
         Ok(ending) => Record::payload(ending, usage),
         Err(code) => Record::not_started(code),
@@ -116,13 +119,17 @@ pub fn linger(
     if found != ended {
         run.reporter.log(Level::Warning, &format!("{} stragglers are left", found - ended));
     }
-    run.note_phase(&Phase::ended(ending, usage, found, now()));
+    // What stands there already needs no second line.
+    if noted != Some((ending, usage, found)) {
+        run.note_phase(&Phase::ended(ending, usage, found, now()));
+    }
     let back = run.transfer.take().map(|transfer| transfer.reclaim(&run.root, run.reporter));
-    back.iter().for_each(|phase| run.note_phase(phase));
+    let _ = back.as_ref().map(|phase| run.note_phase(phase));
     let handed_back = back.is_none_or(|phase| phase == Phase::Back);
     let mut whole = Ended { ending, usage, stragglers, epilogue: None, handed_back };
     whole.epilogue = run.epilogue(&whole, start);
-    Ok((whole, Rest { record: run.record, descriptor_proxy: run.descriptor_proxy }))
+    let (record, descriptor_proxy) = (run.record, run.descriptor_proxy);
+    Ok((whole, Rest { root: run.root, record, descriptor_proxy }))
 }
 
 /// A run under way.
@@ -253,17 +260,16 @@ impl<'a> Run<'a> {
         // The list of children is exact only while none comes or goes; that there are none, the
         // kernel says for certain.
         spared.payload = last.is_none().then_some(self.payload);
-        for _ in 0..8 {
-            if left.found != left.ended || !descendants::has_others(&spared) {
+        let mut rounds = 0..8;
+        while left.found == left.ended && descendants::has_others(&spared) {
+            if rounds.next().is_none() {
+                // waitid(2) reports a child that the look into /proc missed: it counts.
+                left.found = left.found.saturating_add(1);
                 break;
             }
             let more = stragglers::clear(&self.root, &mut events, &spared, leaf, graces);
             left.found = left.found.saturating_add(more.found);
             left.ended = left.ended.saturating_add(more.ended);
-        }
-        if left.found == left.ended && descendants::has_others(&spared) {
-            // waitid(2) reports a child that the look into /proc missed: it counts.
-            left.found = left.found.saturating_add(1);
         }
         if self.gave_up && last.is_none() {
             left.found = left.found.saturating_add(1);
@@ -302,14 +308,15 @@ impl<'a> Run<'a> {
         Graces { kill, nested: epilogue + 3 * kill + Duration::from_secs(10) }
     }
 
-    /// Adds a phase to the entry. Where that fails, nothing stops for it: what is owed is done
-    /// by this very process.
-    pub(crate) fn note_phase(&self, phase: &Phase) {
+    /// Adds a phase to the entry; whether it stands there now. Where that fails, nothing stops for
+    /// it: what is owed is done by this very process.
+    pub(crate) fn note_phase(&self, phase: &Phase) -> bool {
         let noted = self.record.as_ref().map_or(Ok(()), |record| record.add(phase));
         if let Err(errno) = noted {
             let text = format!("a phase could not be written down: {}", errno.desc());
             self.reporter.log(Level::Error, &text);
         }
+        noted.is_ok()
     }
 
     fn epilogue(&mut self, so_far: &Ended, start: u64) -> Option<(EpilogueResult, Duration)> {

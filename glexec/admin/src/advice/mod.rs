@@ -50,11 +50,12 @@ fn sub_uids(config: &Config, lookups: &mut Lookups<'_>) -> Option<String> {
     file.take(MOST).read_to_end(&mut text).ok()?;
     let text = String::from_utf8_lossy(&text);
     let pools = config.mapping.pools.iter();
-    let names: Vec<String> = pools.flat_map(|pool| pool.accounts.clone()).collect();
-    let known = lookups.uids(&names).ok()?.into_iter();
     // subuid(5): a name or a uid.
-    let accounts: BTreeSet<String> =
-        known.flat_map(|(name, uid)| [name, uid.to_string()]).collect();
+    let mut accounts = BTreeSet::new();
+    for pool in pools {
+        let known = pool.accounts.names().zip(lookups.uids(&pool.accounts).ok()?);
+        accounts.extend(known.filter_map(|(n, uid)| Some([n, uid?.to_string()])).flatten());
+    }
     let owners = text.lines().filter_map(|line| line.split(':').next());
     let given: Vec<&str> = owners.filter(|owner| accounts.contains(*owner)).collect();
     let first = given.first()?;

@@ -4,9 +4,9 @@ use super::entries::{Bad, Entry, Table, Value};
 use super::reading::File;
 use super::words::{self, line_of};
 use super::{
-    AccountSource, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure, EpilogueOutput,
-    EpilogueRule, GridmapRule, JobEnvironment, LogDestination, LogRule, Mapping, Means, PoolRow,
-    StateRule, StaticRow, Stragglers, Terminal, WorkingDirectory,
+    AccountSource, Accounts, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure,
+    EpilogueOutput, EpilogueRule, GridmapRule, JobEnvironment, LogDestination, LogRule, Mapping,
+    Means, PoolRow, StateRule, StaticRow, Stragglers, Terminal, WorkingDirectory,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -275,9 +275,9 @@ fn pool(at: usize, row: &Table<'_>) -> Result<PoolRow, Bad> {
         caller.ok_or_else(|| row.bad("caller", "each [[mapping.pool]] needs a `caller`"))?;
     let accounts = match row.one("accounts", words::series)? {
         Some(series) => series,
-        None => row.each("accounts", words::name)?,
+        None => Accounts::Listed(row.each("accounts", words::name)?),
     };
-    if accounts.is_empty() {
+    if accounts.count() == 0 {
         return Err(row.bad("accounts", "each [[mapping.pool]] needs `accounts`"));
     }
     Ok(PoolRow { at, caller, accounts })

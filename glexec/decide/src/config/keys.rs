@@ -52,6 +52,7 @@ pub(super) enum Kind {
 }
 
 /// What comes of an absent key.
+#[cfg_attr(not(feature = "read"), allow(dead_code, reason = "words for who asks what it means"))]
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Unset {
     /// This value, in the original's syntax.
@@ -61,6 +62,7 @@ pub(super) enum Unset {
 }
 
 /// Whether a key works.
+#[cfg_attr(not(feature = "read"), allow(dead_code, reason = "words for who asks how much"))]
 #[derive(Debug, Clone, Copy)]
 pub(super) enum There {
     /// It does.
@@ -91,6 +93,7 @@ pub(super) struct Key {
     /// Whether it works.
     pub(super) there: There,
     /// What it is for.
+    #[cfg(feature = "read")]
     pub(super) help: &'static str,
 }
 
@@ -129,6 +132,7 @@ macro_rules! keys {
             kind: $kind,
             unset: $unset,
             there: $there,
+            #[cfg(feature = "read")]
             help: $help,
         },)+)+];
     };

@@ -7,11 +7,13 @@ mod from_toml;
 mod keys;
 mod log;
 mod reading;
+#[cfg(feature = "read")]
 mod show;
 #[cfg(test)]
 mod tests;
 mod words;
 
+#[cfg(feature = "read")]
 pub use show::{Shown, shown};
 use std::time::Duration;
 pub(crate) use words::name as account_name;
@@ -252,7 +254,54 @@ pub struct PoolRow {
     /// Who it is for.
     pub caller: RowCaller,
     /// Never empty; one of them for each run.
-    pub accounts: Vec<String>,
+    pub accounts: Accounts,
+}
+
+/// The accounts of a pool, each at its place from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accounts {
+    /// By their names.
+    Listed(Vec<String>),
+    /// `prefix`, one of these numbers with so many digits, `suffix`: thousands of names that nobody
+    /// has to spell out.
+    Series {
+        /// Before the number.
+        prefix: String,
+        /// After it.
+        suffix: String,
+        /// How many digits it has.
+        width: usize,
+        /// The number of place 0.
+        first: usize,
+        /// The greatest number.
+        last: usize,
+    },
+}
+
+impl Accounts {
+    /// The name at a place.
+    pub fn name(&self, place: usize) -> Option<String> {
+        match self {
+            Self::Listed(names) => names.get(place).cloned(),
+            Self::Series { prefix, suffix, width, first, last } => {
+                let number = first.checked_add(place).filter(|number| number <= last)?;
+                Some(format!("{prefix}{number:0width$}{suffix}"))
+            }
+        }
+    }
+
+    /// Every name, in order.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        (0..).map_while(|place| self.name(place))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Listed(names) => names.len(),
+            Self::Series { first, last, .. } => (*last + 1).saturating_sub(*first),
+        }
+    }
 }
 
 /// A mapping method that is there.

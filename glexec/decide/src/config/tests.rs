@@ -241,7 +241,7 @@ fn the_originals_syntax_has_lines_of_who_becomes_whom() {
         pools: vec![PoolRow {
             at: 1,
             caller: RowCaller::User("pilot".to_owned()),
-            accounts: texts(&["p08", "p09"]),
+            accounts: series(("p", ""), 2, (8, 9)),
         }],
         ..Mapping::default()
     };
@@ -319,6 +319,10 @@ fn static_rows_are_kept_in_order() {
     assert_eq!(toml(text).map(|config| config.mapping), Ok(expected));
 }
 
+fn series((prefix, suffix): (&str, &str), width: usize, (first, last): (usize, usize)) -> Accounts {
+    Accounts::Series { prefix: prefix.to_owned(), suffix: suffix.to_owned(), width, first, last }
+}
+
 #[test]
 fn pool_rows_are_series_or_lists() {
     let pools = |accounts: &str| {
@@ -330,11 +334,17 @@ fn pool_rows_are_series_or_lists() {
     let row = PoolRow {
         at: 0,
         caller: RowCaller::Group("g".to_owned()),
-        accounts: texts(&["p08x", "p09x", "p10x", "p11x"]),
+        accounts: series(("p", "x"), 2, (8, 11)),
     };
+    assert_eq!(row.accounts.names().collect::<Vec<_>>(), ["p08x", "p09x", "p10x", "p11x"]);
+    assert_eq!((row.accounts.count(), row.accounts.name(4)), (4, None));
     assert_eq!(config.pools, [row]);
-    assert_eq!(pools("[\"a\", \"b\"]").unwrap().mapping.pools[0].accounts, texts(&["a", "b"]));
-    assert_eq!(pools("\"one\"").unwrap().mapping.pools[0].accounts, texts(&["one"]));
+    let names = |text: &str| {
+        let accounts = &pools(text).unwrap().mapping.pools[0].accounts;
+        (accounts.count(), accounts.names().collect::<Vec<_>>())
+    };
+    assert_eq!(names("[\"a\", \"b\"]"), (2, texts(&["a", "b"])));
+    assert_eq!(names("\"one\""), (1, texts(&["one"])));
     for bad in [
         "\"p[8-11]\"",
         "\"p[11-08]\"",

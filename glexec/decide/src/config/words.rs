@@ -1,7 +1,7 @@
 //! The small words of a configuration: what each may look like. The errors are the second half
 //! of a sentence whose first half names the key.
 
-use super::{Kept, Listed, Malformed, RowCaller};
+use super::{Accounts, Kept, Listed, Malformed, RowCaller};
 use crate::names;
 use contract::variables::EPILOGUE_PREFIX;
 
@@ -233,10 +233,10 @@ pub(super) fn search_path(word: &str) -> Result<String, String> {
 }
 
 /// A numbered series of accounts: `pool[001-064]`, or a single name.
-pub(super) fn series(word: &str) -> Result<Vec<String>, String> {
+pub(super) fn series(word: &str) -> Result<Accounts, String> {
     const MOST: usize = 10_000;
     let Some((prefix, rest)) = word.split_once('[') else {
-        return name(word).map(|name| vec![name]);
+        return name(word).map(|name| Accounts::Listed(vec![name]));
     };
     let wrong = || format!("`{word}` is no series of accounts; \"pool[001-064]\" is");
     let (range, suffix) = rest.split_once(']').ok_or_else(wrong)?;
@@ -251,7 +251,10 @@ pub(super) fn series(word: &str) -> Result<Vec<String>, String> {
     if first > last || last - first >= MOST {
         return Err(wrong());
     }
-    (first..=last).map(|number| name(&format!("{prefix}{number:0width$}{suffix}"))).collect()
+    let (prefix, suffix) = (prefix.to_owned(), suffix.to_owned());
+    let accounts = Accounts::Series { prefix, suffix, width, first, last };
+    // One is as good a name as another.
+    name(&accounts.name(0).unwrap_or_default()).map(|_| accounts)
 }
 
 #[cfg(test)]

@@ -80,6 +80,9 @@ pub(super) enum Numbers {
     Control(NumberOption, [u64; 3]),
     /// waitid(2) until this child has ended; it is not reaped, and nothing is told of it.
     End(c_int),
+    /// clone(2) as fork(2): a stack and memory of its own, a copy of what there is; with the same
+    /// table of descriptors or with a copy of it.
+    Fork { shares_descriptors: bool },
     /// setresgid(2): real, effective, saved.
     Gids([u32; 3]),
     /// `ioprio_set(2)` of this process: none of its own.
@@ -123,6 +126,10 @@ impl Numbers {
                 let options = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
                 let kind = c_long::from(libc::P_PID);
                 (libc::SYS_waitid, [kind, child.into(), NONE, options.into(), NONE])
+            }
+            Self::Fork { shares_descriptors } => {
+                let shared = if shares_descriptors { libc::CLONE_FILES } else { 0 };
+                (libc::SYS_clone, [(libc::SIGCHLD | shared).into(), NONE, NONE, NONE, NONE])
             }
             Self::Gids(ids) => (libc::SYS_setresgid, three(ids)),
             Self::IoPriority => (libc::SYS_ioprio_set, [IOPRIO_WHO_PROCESS, 0, 0, 0, 0]),
@@ -262,6 +269,8 @@ impl Reads<'_> {
 pub(super) enum Writes<'a> {
     /// capget(2) of this process: effective, permitted, inheritable, the lower halves first.
     Capabilities(&'a mut [u32; 6]),
+    /// getdents64(2): as many entries as there is room for.
+    Entries { directory: BorrowedFd<'a>, room: &'a mut [u8; 8192] },
     /// prlimit(2) of this process: soft and hard; the new limit, if any, and the old one.
     Limit { resource: c_long, new: Option<&'a [u64; 2]>, old: &'a mut [u64; 2] },
     /// `sched_setattr(2)` of this process: the ordinary class, with clamps or without. It is told in
@@ -286,6 +295,10 @@ impl Writes<'_> {
         match self {
             Self::Capabilities(sets) => {
                 (libc::SYS_capget, [address(&CAPABILITIES), room(sets), 0, 0, 0])
+            }
+            Self::Entries { directory, room: entries } => {
+                let size = length(entries);
+                (libc::SYS_getdents64, [directory.as_raw_fd().into(), room(entries), size, 0, 0])
             }
             Self::Limit { resource, new, old } => {
                 let new = new.map_or(NONE, address);
@@ -315,12 +328,12 @@ impl Writes<'_> {
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn make(self) -> Result<(), Errno> {
+    pub(super) fn make(self) -> Result<c_long, Errno> {
         let (call, [a, b, c, d, e]) = self.words();
         // SAFETY: every call that `words` has writes to exclusive references alone, which are
         // valid until this returns, into each at most as many bytes as its type has; integers are
         // valid whatever is written. It reads a string that ends, and shared references.
-        Errno::result(unsafe { libc::syscall(call, a, b, c, d, e) }).map(drop)
+        Errno::result(unsafe { libc::syscall(call, a, b, c, d, e) })
     }
 }
 

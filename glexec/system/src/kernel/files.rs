@@ -52,6 +52,33 @@ pub fn attribute(path: &CStr, name: &CStr) -> Result<Vec<u8>, Errno> {
     Ok(value)
 }
 
+/// Calls `take` with each name in an open directory, `.` and `..` too, from where its reading is.
+///
+/// # Errors
+/// getdents64(2)'s; EIO for an answer of another form.
+pub fn for_each_name(directory: BorrowedFd<'_>, mut take: impl FnMut(&[u8])) -> Result<(), Errno> {
+    // struct linux_dirent64: inode and offset (8 bytes each), the entry's length, its kind, its name.
+    const LENGTH: std::ops::Range<usize> = 16..18;
+    const NAME: usize = 19;
+    let mut room = [0; 8192];
+    loop {
+        let got = Writes::Entries { directory, room: &mut room }.make()?;
+        let mut rest =
+            usize::try_from(got).ok().and_then(|got| room.get(..got)).ok_or(Errno::EIO)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        while !rest.is_empty() {
+            let length = rest.get(LENGTH).and_then(|two| <[u8; 2]>::try_from(two).ok());
+            let length = usize::from(length.map_or(0, u16::from_ne_bytes));
+            let (entry, after) = rest.split_at_checked(length).ok_or(Errno::EIO)?;
+            let name = entry.get(NAME..).and_then(|name| CStr::from_bytes_until_nul(name).ok());
+            take(name.ok_or(Errno::EIO)?.to_bytes());
+            rest = after;
+        }
+    }
+}
+
 /// What is remembered will do (linux/fcntl.h).
 const AT_STATX_DONT_SYNC: c_int = 0x4000;
 
@@ -171,4 +198,31 @@ pub fn set_attribute(path: &CStr, name: &CStr, value: Option<&[u8]>) -> Result<(
 /// What a call has answered that makes a descriptor: nobody else owns it yet.
 pub(super) fn new_descriptor(made: c_long) -> Result<OwnedFd, Errno> {
     RawFd::try_from(made).map(adopt).map_err(|_| Errno::EBADF)
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a directory that is looked at")]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_name_of_a_directory_is_told_once_however_many_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = |n: usize| format!("{n}{}", "x".repeat(n % 200));
+        let mut wanted: BTreeSet<String> = (0..1000).map(name).collect();
+        for name in &wanted {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        wanted.extend([".".to_owned(), "..".to_owned()]);
+        let opened = std::fs::File::open(directory.path()).unwrap();
+        let mut told = Vec::new();
+        let take = |name: &[u8]| told.push(String::from_utf8(name.to_vec()).unwrap());
+        for_each_name(std::os::fd::AsFd::as_fd(&opened), take).unwrap();
+        assert_eq!(told.len(), wanted.len());
+        assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), wanted);
+        let file = std::fs::File::open("/proc/self/status").unwrap();
+        let none = for_each_name(std::os::fd::AsFd::as_fd(&file), |_| ());
+        assert_eq!(none, Err(Errno::ENOTDIR));
+    }
 }

@@ -18,7 +18,7 @@ pub use files::borrow;
 use files::new_descriptor;
 pub use files::{
     Status, adopt, attribute, attribute_into, close_between, close_number, close_on_exec_from,
-    handle_of, kind_and_device, set_attribute, status_of,
+    for_each_name, handle_of, kind_and_device, set_attribute, status_of,
 };
 pub use processes::exit_now;
 pub use processes::{

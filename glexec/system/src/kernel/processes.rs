@@ -58,22 +58,22 @@ pub fn take_environment() -> Vec<CString> {
     taken
 }
 
-/// fork(2); memory is copied, never shared.
+/// fork(2); memory is copied, never shared. The call itself: with one thread and no handlers there is
+/// nothing for the C library to keep in order. In a child it goes on taking its thread's number for
+/// the parent's, which abort(3) and raise(3) alone would use; the first ends the child all the same.
 pub fn fork() -> Result<Side, Errno> {
-    // SAFETY: one thread, so the child may do whatever the parent may.
-    let pid = Errno::result(unsafe { libc::fork() })?;
-    Ok(if pid == 0 { Side::Child } else { Side::Parent(Pid::from_raw(pid)) })
+    forked(false)
 }
 
 /// A child with the same descriptor table (its closing is our closing) and its own memory.
 pub fn fork_sharing_descriptors() -> Result<Side, Errno> {
-    let flags = c_long::from(libc::CLONE_FILES | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM and with no stack this is fork(2); the child only closes and exits.
-    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-    Ok(match i32::try_from(pid) {
-        Ok(0) | Err(_) => Side::Child,
-        Ok(pid) => Side::Parent(Pid::from_raw(pid)),
-    })
+    forked(true)
+}
+
+fn forked(shares_descriptors: bool) -> Result<Side, Errno> {
+    let pid = Numbers::Fork { shares_descriptors }.make()?;
+    let child = i32::try_from(pid).ok().filter(|pid| *pid != 0);
+    Ok(child.map_or(Side::Child, |pid| Side::Parent(Pid::from_raw(pid))))
 }
 
 /// Ends this process at once: no destructors, nothing flushed.

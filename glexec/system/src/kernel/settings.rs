@@ -109,7 +109,7 @@ pub fn reset_priority() {
 }
 
 fn reset_scheduling(clamps: bool) -> Result<(), Errno> {
-    Writes::Scheduling { clamps, attributes: &mut [0; 14] }.make()
+    Writes::Scheduling { clamps, attributes: &mut [0; 14] }.make().map(drop)
 }
 
 /// setresuid(2), the call itself: one thread needs none of what a C library adds for more.
