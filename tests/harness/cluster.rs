@@ -195,6 +195,10 @@ impl Cluster {
     fn furnish(&self) {
         let site = &self.site;
         site.epilogue(EPILOGUE_SCRIPT);
+        // Where jobs are submitted, and their payloads start.
+        for home in ["/home/pilot", "/home/other"] {
+            site.mode(home, 0o755);
+        }
         self.configure(&self.shape.glexec);
         let more = "munge:x:901:901::/nonexistent:/usr/sbin/nologin\nslurm:x:902:902::/nonexistent:/usr/sbin/nologin\n";
         site.file("/etc/passwd", site.read("/etc/passwd") + more, 0o644);

@@ -56,7 +56,6 @@ fn a_payload_starts_where_its_task_does() {
     let cluster = Cluster::start(Shape::default());
     let site = cluster.site();
     let pilot = (accounts::PILOT, accounts::PILOT);
-    site.mode("/home/pilot", 0o755);
     for (name, mode) in [("open", 0o755), ("closed", 0o700)] {
         let directory = format!("/home/pilot/{name}");
         site.directory(&directory, pilot, mode);
@@ -75,11 +74,58 @@ fn a_payload_starts_where_its_task_does() {
     let id = cluster.sbatch("-D /home/pilot/open", &format!("exec {task} ./payload"));
     assert_eq!(cluster.ended(id).exit_code(), "5:0");
     assert!(cluster.printed(id).starts_with(there), "{}", cluster.printed(id));
-    // Where the target may not enter: nothing of what is there is run, and the payload is at home.
-    let ran = cluster.by("pilot", &format!("cd closed && srun -n1 {task} ./payload"));
-    assert_eq!(ran.code(), 201, "{} {}", ran.output(), ran.error());
-    let ran = cluster.by("pilot", &format!("cd closed && srun -n1 {task} pwd"));
-    assert_eq!((ran.code(), ran.output().as_str()), (0, "/home/payload1\n"), "{}", ran.error());
+}
+
+/// Never in its account's home: what it makes there nobody would miss or find.
+#[test]
+fn a_payload_that_may_not_enter_its_tasks_directory_does_not_start_and_its_user_is_told() {
+    let cluster = Cluster::start(Shape::default());
+    let site = cluster.site();
+    site.directory("/home/pilot/closed", (accounts::PILOT, accounts::PILOT), 0o700);
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    let told = |text: &str| text.contains("may not enter /home/pilot/closed ");
+    for command in ["cat ./data", "sh -c 'echo x >made; pwd'"] {
+        let ran = cluster.by("pilot", &format!("cd closed && srun -n1 {task} {command}"));
+        assert!(ran.code() == 202 && told(&ran.error()), "{} {}", ran.output(), ran.error());
+        assert_eq!(ran.output(), "");
+    }
+    let id = cluster.sbatch("-D /home/pilot/closed", &format!("exec {task} sh -c 'echo x >made'"));
+    assert_eq!(cluster.ended(id).exit_code(), "202:0");
+    assert!(told(&cluster.printed(id)), "{}", cluster.printed(id));
+    assert_eq!(cluster.root("ls /home/payload1 /home/pilot/closed | grep made").output(), "");
+    // Neither the site's fault nor the node's.
+    assert_eq!(cluster.node_state(0).0, "IDLE", "{}", cluster.logs());
+}
+
+/// A pilot's token, say: it is no less in the pilot's environment than what its payload needs.
+#[test]
+fn a_submitter_may_name_what_the_payload_gets_of_its_environment() {
+    let cluster = Cluster::start(Shape::default());
+    let task = format!("{LIBEXEC}/glexec-slurm-task");
+    let step = |names: &str| {
+        let own = format!("{names} TOKEN=secret FOO=x LD_LIBRARY_PATH=/y");
+        let ran = cluster.by("pilot", &format!("{own} srun -n1 {task} /usr/bin/env"));
+        ran.exited(0);
+        ran.output()
+    };
+    let has = |text: &str, line: &str| text.lines().any(|one| one == line);
+    let all = step("");
+    assert!(["TOKEN=secret", "FOO=x", "LD_LIBRARY_PATH=/y"].iter().all(|line| has(&all, line)));
+    for (names, foo) in
+        [("GLEXEC_JOB_ENVIRONMENT='FOO BAR'", true), ("GLEXEC_JOB_ENVIRONMENT=", false)]
+    {
+        let some = step(names);
+        assert!(!some.contains("secret") && has(&some, "FOO=x") == foo, "{names}: {some}");
+        assert!(some.contains("SLURM_JOB_ID="), "{some}");
+    }
+    // Nor does the epilogue get any of it, whatever the payload gets.
+    let epilogues = cluster.site().epilogues();
+    assert_eq!(epilogues.len(), 3);
+    for look in epilogues {
+        assert_eq!(look.variable("FOO"), None);
+        let job = |entry: &String| entry.starts_with("SLURM_") || entry.starts_with("TOKEN");
+        assert!(!look.environment.iter().any(job), "{:?}", look.environment);
+    }
 }
 
 #[test]

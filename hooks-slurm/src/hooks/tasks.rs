@@ -7,8 +7,10 @@ use crate::membership;
 use crate::settings::{GLEXEC, Settings, seconds};
 use crate::verdict::{self, Admission};
 use adapter::{BoundedCommand, Hold, end_as, rehearse};
+use contract::variables::{JOB_ENVIRONMENT, TMPDIR};
 use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use nix::unistd::{Pid, Uid};
+use std::env::var_os;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
@@ -40,7 +42,7 @@ pub fn task(words: Vec<OsString>) -> ! {
         program: Path::new(GLEXEC),
         words,
         keep,
-        set: Vec::new(),
+        set: told(),
         // It says "prolog_task" to every payload where a TaskProlog is configured.
         unset: vec!["SLURM_SCRIPT_CONTEXT".into()],
     };
@@ -60,6 +62,16 @@ pub fn task(words: Vec<OsString>) -> ! {
             end_as(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
+}
+
+/// Slurm gives a task its submitter's environment and nothing that is not the task's, so all of it is
+/// the payload's. A submitter who has something to keep from the payload (a pilot, its token) names
+/// what the payload gets. TMPDIR does not pass the exec of a setuid program.
+fn told() -> Vec<(OsString, OsString)> {
+    const ALL: &str = "*";
+    let all = var_os(JOB_ENVIRONMENT).is_none().then(|| (JOB_ENVIRONMENT.into(), ALL.into()));
+    let own = var_os("TMPDIR").filter(|_| var_os(TMPDIR).is_none());
+    all.into_iter().chain(own.map(|directory| (TMPDIR.into(), directory))).collect()
 }
 
 /// Whether Slurm would kill this wrapper without TERM: with control groups it sends other signals than
