@@ -3,6 +3,7 @@
 
 mod codes;
 mod faults;
+mod fidelity;
 mod kills;
 mod membership;
 mod places;
