@@ -122,6 +122,14 @@ pub(crate) fn print(text: &str) -> String {
     format!("print {}\n", text.replace(['\n', '\r', '\0'], " "))
 }
 
+/// A batch script as it was submitted: conf/slurm/job_submit.lua puts this program and a blank before the
+/// interpreter.
+pub(crate) fn script_of_submitter(text: &[u8], program: &str) -> Vec<u8> {
+    let put = [b"#!", program.as_bytes(), b" "].concat();
+    let rest = text.strip_prefix(put.as_slice());
+    rest.map_or_else(|| text.to_vec(), |rest| [b"#!", rest].concat())
+}
+
 /// A node's drain reason: short, one line, without what slurmctld or a shell would stumble over.
 pub(crate) fn drain_reason(text: &str) -> String {
     const LONGEST: usize = 200;
@@ -291,6 +299,17 @@ mod tests {
         all.extend(signal.map(|n| ("GLEXEC_EPILOG_TARGET_SIGNAL".to_owned(), n.to_string())));
         let all: Variables = all.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         Record::of(&all).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_script_is_as_it_was_submitted() {
+        let of =
+            |text: &str| String::from_utf8(script_of_submitter(text.as_bytes(), "/l/p")).unwrap();
+        assert_eq!(of("#!/l/p /bin/sh -e\nexit 1\n"), "#!/bin/sh -e\nexit 1\n");
+        assert_eq!(of("#!/l/p  /bin/sh"), "#! /bin/sh");
+        for other in ["#!/bin/sh\n", "#!/l/pp /bin/sh\n", "", "x #!/l/p /bin/sh\n"] {
+            assert_eq!(of(other), other);
+        }
     }
 
     #[test]

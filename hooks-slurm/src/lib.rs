@@ -18,4 +18,6 @@ mod settings;
 mod store;
 mod verdict;
 
-pub use hooks::{check_site, epilog, epilog_ctld, prolog, record, task, task_epilog, task_prolog};
+pub use hooks::{
+    check_site, epilog, epilog_ctld, prolog, record, script, task, task_epilog, task_prolog,
+};

@@ -33,6 +33,8 @@ pub struct Shape {
     pub mapping: &'static str,
     /// `/etc/glexec-slurm.toml`.
     pub hooks: String,
+    /// `/etc/slurm/job_submit.lua`, which slurmctld asks then.
+    pub submit: Option<String>,
 }
 
 impl Default for Shape {
@@ -48,6 +50,7 @@ impl Default for Shape {
             glexec: String::new(),
             mapping: STATIC,
             hooks: String::new(),
+            submit: None,
         }
     }
 }
@@ -225,6 +228,9 @@ impl Cluster {
         site.own("/etc/munge/munge.key", (901, 901));
         site.file("/etc/slurm/slurm.conf", self.slurm_conf(), 0o644);
         site.file("/etc/slurm/cgroup.conf", "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n", 0o644);
+        if let Some(lua) = &self.shape.submit {
+            site.file("/etc/slurm/job_submit.lua", lua, 0o644);
+        }
         if !self.shape.hooks.is_empty() {
             site.file("/etc/glexec-slurm.toml", &self.shape.hooks, 0o644);
         }
@@ -260,6 +266,7 @@ impl Cluster {
         if !self.shape.hooked {
             fragment = without(&fragment, &["Prolog", "Epilog", "TaskProlog", "TaskEpilog"]);
         }
+        let submit = if self.shape.submit.is_some() { "JobSubmitPlugins=lua\n" } else { "" };
         let accounting = if *accounting {
             "MaxArraySize=2000\nAccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\nAccountingStoragePass=/run/munge/munge.socket.2\nAccountingStoreFlags=job_comment\n"
         } else {
@@ -281,7 +288,7 @@ impl Cluster {
              SlurmctldLogFile=/var/log/slurm/slurmctld.log\nSlurmdLogFile=/var/log/slurm/slurmd.%n.log\n\
              StateSaveLocation=/var/spool/slurmctld\nSlurmdSpoolDir=/var/spool/slurmd.%n\n\
              {fragment}\n\
-             {accounting}{slurm}\n{all}PartitionName=main Nodes={} Default=YES OverSubscribe=FORCE:8\n",
+             {accounting}{submit}{slurm}\n{all}PartitionName=main Nodes={} Default=YES OverSubscribe=FORCE:8\n",
             names.join(",")
         )
     }

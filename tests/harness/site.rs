@@ -24,8 +24,9 @@ pub const CONFIG: &str = "/etc/glexec.toml";
 /// Where the adapters are installed.
 pub const LIBEXEC: &str = "/usr/libexec/glexec";
 /// The adapters.
-const HOOKS: [&str; 16] = [
+const HOOKS: [&str; 17] = [
     "glexec-slurm-task",
+    "glexec-slurm-script",
     "glexec-slurm-prolog",
     "glexec-slurm-epilog",
     "glexec-slurm-task-prolog",

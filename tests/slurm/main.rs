@@ -7,5 +7,6 @@ mod fidelity;
 mod kills;
 mod membership;
 mod places;
+mod scripts;
 mod setup;
 mod spoofing;

@@ -6,6 +6,7 @@ mod epilog;
 mod prolog;
 mod record;
 mod runs;
+mod script;
 mod site_check;
 mod slurm_conf;
 mod tasks;
@@ -14,6 +15,7 @@ pub use controller::epilog_ctld;
 pub use epilog::epilog;
 pub use prolog::prolog;
 pub use record::record;
+pub use script::script;
 pub use site_check::check_site;
 pub use tasks::{task, task_epilog, task_prolog};
 

@@ -13,6 +13,7 @@ use nix::unistd::{Pid, Uid};
 use std::env::var_os;
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,12 @@ const REHEARSAL: Duration = Duration::from_secs(20);
 /// The task wrapper, `glexec-slurm-task COMMAND [ARG…]`: runs the command by glexec and ends as
 /// it ended.
 pub fn task(words: Vec<OsString>) -> ! {
+    run(words, Vec::new())
+}
+
+/// Runs a command by glexec, with these descriptors besides those that the site names, and ends as it
+/// ended.
+pub(super) fn run(words: Vec<OsString>, own: Vec<RawFd>) -> ! {
     let settings = Settings::read().unwrap_or_else(|sentence| {
         complain(&format!("{sentence}; tell the site"));
         end_as(Ending::Exited(ADMIN_MUST_ACT))
@@ -37,7 +44,8 @@ pub fn task(words: Vec<OsString>) -> ! {
         );
     }
     let named = settings.task.keep_descriptors.iter();
-    let keep = named.filter_map(|name| variables.number(name)).filter(|fd| *fd > 2).collect();
+    let named = named.filter_map(|name| variables.number(name)).filter(|fd| *fd > 2);
+    let keep = named.chain(own).collect();
     let hold = Hold {
         program: Path::new(GLEXEC),
         words,
