@@ -35,6 +35,8 @@ pub struct Shape {
     pub hooks: String,
     /// `/etc/slurm/job_submit.lua`, which slurmctld asks then.
     pub submit: Option<String>,
+    /// `/etc/slurm/mpi.conf`.
+    pub mpi: Option<String>,
 }
 
 impl Default for Shape {
@@ -51,6 +53,7 @@ impl Default for Shape {
             mapping: STATIC,
             hooks: String::new(),
             submit: None,
+            mpi: None,
         }
     }
 }
@@ -230,6 +233,9 @@ impl Cluster {
         site.file("/etc/slurm/cgroup.conf", "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n", 0o644);
         if let Some(lua) = &self.shape.submit {
             site.file("/etc/slurm/job_submit.lua", lua, 0o644);
+        }
+        if let Some(lines) = &self.shape.mpi {
+            site.file("/etc/slurm/mpi.conf", lines, 0o644);
         }
         if !self.shape.hooks.is_empty() {
             site.file("/etc/glexec-slurm.toml", &self.shape.hooks, 0o644);

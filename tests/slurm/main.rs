@@ -6,6 +6,7 @@ mod faults;
 mod fidelity;
 mod kills;
 mod membership;
+mod mpi;
 mod places;
 mod scripts;
 mod setup;

@@ -13,6 +13,12 @@ fn cluster(lua: &str) -> Cluster {
     Cluster::start(shape)
 }
 
+/// Another file, which slurmctld takes where it is younger, by whole seconds, than its last look.
+fn change(cluster: &Cluster, lua: &str) {
+    cluster.site().file("/etc/slurm/job_submit.lua", lua, 0o644);
+    cluster.root("touch -d '+1 minute' /etc/slurm/job_submit.lua").exited(0);
+}
+
 /// Submits these bytes as a script; what sbatch says where it fails.
 fn submit(cluster: &Cluster, options: &str, script: &str, words: &str) -> Result<u32, String> {
     cluster.site().file("/home/pilot/script", script, 0o755);
@@ -90,6 +96,33 @@ fn other_scripts_are_left_alone_and_jobs_without_one_are_refused() {
     assert_eq!(cluster.job(id).field("Partition"), "main");
     cluster.by("pilot", &format!("scontrol update jobid={id} name=x")).exited(0);
     let allowing = LUA.replace("without_script = \"refuse\"", "without_script = \"allow\"");
-    cluster.site().file("/etc/slurm/job_submit.lua", &allowing, 0o644);
+    change(&cluster, &allowing);
     cluster.by("pilot", "srun -p glexec true").exited(0);
+}
+
+/// An account's jobs, by a file that a site had already.
+#[test]
+fn a_sites_own_file_calls_ours() {
+    const OWN: &str = "local glexec = dofile(\"/etc/slurm/glexec_submit.lua\")
+function slurm_job_submit(job_desc, part_list, submit_uid)
+    job_desc.comment = \"the site's\"
+    return glexec.through_glexec(job_desc, part_list)
+end
+function slurm_job_modify(job_desc, job_rec, part_list, modify_uid)
+    return glexec.into_glexec(job_desc, job_rec, part_list)
+end
+";
+    let cluster = cluster(LUA);
+    let of_account = LUA.replace("account = {},", "account = { \"grid\" },");
+    cluster.site().file("/etc/slurm/glexec_submit.lua", of_account, 0o644);
+    change(&cluster, OWN);
+    cluster.site().file("/home/pilot/input", "", 0o644);
+    for (options, who) in [("-A grid", "payload1"), ("-A other", "pilot"), ("", "pilot")] {
+        let id = submit(&cluster, options, "#!/bin/sh\nid -un\n", "").unwrap();
+        let job = cluster.ended(id);
+        assert_eq!((job.exit_code(), job.field("Comment")), ("0:0", "the"), "{}", cluster.logs());
+        assert_eq!(cluster.printed(id).lines().next(), Some(who), "{options}");
+    }
+    let id = submit(&cluster, "--hold -A other", "#!/bin/sh\n", "").unwrap();
+    cluster.by("pilot", &format!("scontrol update jobid={id} account=grid")).exited(1);
 }
