@@ -188,7 +188,10 @@ pub fn banned(file: &[u8], subject: &[u8]) -> Result<Option<usize>, Unusable> {
     let mut unusable = None;
     for (number, line) in lines(file) {
         match line {
-            Ok(entry) if wildcard::matches(entry.name, subject) => return Ok(Some(number)),
+            // A name with a bracket in it matches itself, whatever it is as a pattern.
+            Ok(entry) if entry.name == subject || wildcard::matches(entry.name, subject) => {
+                return Ok(Some(number));
+            }
             Ok(_) => {}
             Err(why) if unusable.is_none() => {
                 unusable = Some(Unusable { line: number, why });

@@ -8,7 +8,10 @@ use crate::refused::Refused;
 use crate::subject;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
-use openssl::pkey::PKey;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::rand::rand_bytes;
+use openssl::sign::{Signer, Verifier};
 use openssl::x509::{X509, X509Ref};
 
 /// More certificates are no chain.
@@ -39,6 +42,9 @@ pub struct Verified {
 /// # Errors
 /// [`Refused`].
 pub fn verify(pem: &[u8], rules: Rules, authorities: &Authorities) -> Result<Verified, Refused> {
+    if [&b"-----BEGIN ENCRYPTED"[..], b",ENCRYPTED"].iter().any(|mark| has(pem, mark)) {
+        return Err(Refused::credential("is encrypted, and nobody is there to type a pass phrase"));
+    }
     let certificates = certificates(pem)?;
     let leaf =
         certificates.first().ok_or_else(|| Refused::credential("has no certificate in it"))?;
@@ -58,7 +64,7 @@ pub fn verify(pem: &[u8], rules: Rules, authorities: &Authorities) -> Result<Ver
     }
     let subject = text(parts.get(user))?;
     let issued: Vec<&X509Ref> = path.iter().skip(user).map(AsRef::as_ref).collect();
-    signed_by_right(&issued, authorities)?;
+    signed_by_right(&issued, &above, authorities)?;
     for pair in issued.windows(2) {
         if let [certificate, _] = pair {
             chain.is_not_revoked(certificate, authorities)?;
@@ -88,24 +94,41 @@ fn certificates(pem: &[u8]) -> Result<Vec<X509>, Refused> {
 
 /// That the private key is there and is the first certificate's.
 fn key(pem: &[u8], leaf: &X509, rules: Rules) -> Result<(), Refused> {
-    const MARK: &[u8] = b"PRIVATE KEY-----";
-    if !pem.windows(MARK.len()).any(|window| window == MARK) {
+    if !has(pem, b"PRIVATE KEY-----") {
         return if rules.without_key {
             Ok(())
         } else {
             Err(Refused::credential("has no private key in it"))
         };
     }
-    // Nobody is there to type a word.
-    let key = PKey::private_key_from_pem_callback(pem, |_| Ok(0)).map_err(|_| {
-        Refused::credential("has a private key that cannot be read, or is encrypted")
-    })?;
+    let key = PKey::private_key_from_pem_callback(pem, |_| Err(ErrorStack::get()))
+        .map_err(|_| Refused::credential("has a private key that cannot be read"))?;
     let public = leaf.public_key().map_err(unreadable)?;
-    if public.public_eq(&key) {
+    if public.public_eq(&key) && fits(&key, &public).unwrap_or(false) {
         Ok(())
     } else {
         Err(Refused::credential("has a private key that is not its first certificate's"))
     }
+}
+
+/// Whether what this key signs is good by that one. That the public halves are alike says nothing:
+/// everybody can write one into a file that has any private half, and OpenSSL does not look.
+fn fits(key: &PKey<Private>, public: &PKey<Public>) -> Result<bool, ErrorStack> {
+    let mut words = [0; 32];
+    rand_bytes(&mut words)?;
+    // These two have a digest of their own.
+    let (mut signer, mut verifier) = if matches!(key.id(), Id::ED25519 | Id::ED448) {
+        (Signer::new_without_digest(key)?, Verifier::new_without_digest(public)?)
+    } else {
+        let digest = MessageDigest::sha256();
+        (Signer::new(digest, key)?, Verifier::new(digest, public)?)
+    };
+    let signature = signer.sign_oneshot_to_vec(&words)?;
+    verifier.verify_oneshot(&signature, &words)
+}
+
+fn has(text: &[u8], mark: &[u8]) -> bool {
+    text.windows(mark.len()).any(|window| window == mark)
 }
 
 /// The place in the path of the user's own certificate, the first that is no proxy.
@@ -151,17 +174,27 @@ fn text(parts: Option<&Parts<'_>>) -> Result<String, Refused> {
     })
 }
 
-/// That each authority may sign for the subject below it, where the site has a policy of its.
-fn signed_by_right(path: &[&X509Ref], authorities: &Authorities) -> Result<(), Refused> {
-    for pair in path.windows(2) {
-        let [certificate, authority] = pair else { continue };
-        let Some((policy, file)) = authorities.policy(authority)? else { continue };
-        let (by, of) = (shown(authority), shown(certificate));
-        if !policy.allows(&by, &of) {
-            let why = format!("{} does not let {by} sign for {of}", file.display());
-            return Err(
-                Refused::credential("has a subject its authority may not sign for").detail(why)
-            );
+/// That each authority may sign for the subject below it, where the site has a policy of its. One that
+/// the credential has brought, and the site does not know, is bound by the policy above it.
+fn signed_by_right(
+    path: &[&X509Ref],
+    sites: &[X509],
+    authorities: &Authorities,
+) -> Result<(), Refused> {
+    for (at, certificate) in path.iter().enumerate() {
+        for authority in path.iter().skip(at + 1) {
+            if let Some((policy, file)) = authorities.policy(authority)? {
+                let (by, of) = (shown(authority), shown(certificate));
+                if !policy.allows(&by, &of) {
+                    let why = format!("{} does not let {by} sign for {of}", file.display());
+                    let told = "has a subject its authority may not sign for";
+                    return Err(Refused::credential(told).detail(why));
+                }
+                break;
+            }
+            if sites.iter().any(|known| known.as_ref() == *authority) {
+                break;
+            }
         }
     }
     Ok(())

@@ -75,6 +75,8 @@ fn a_ban_file_with_a_line_that_may_mean_anybody_bans_everybody() {
     assert_eq!(banned(file, b"/O=x/CN=A"), Ok(Some(1)));
     assert_eq!(banned(file, b"/O=x/CN=B").unwrap_err().line, 2);
     assert_eq!(banned(b"", b"/O=x/CN=B"), Ok(None));
+    // As a pattern this one has no bracket in it.
+    assert_eq!(banned(b"\"/O=x/CN=A [b]\"\n", b"/O=x/CN=A [b]"), Ok(Some(1)));
     assert!(banned(b"/O=x/CN=A\0", b"/O=x/CN=B").is_err());
 }
 
