@@ -55,6 +55,8 @@ impl Side {
         site.file("/home/pilot/input", "the input\n", 0o644);
         site.file("/home/pilot/not-executable", "#!/bin/sh\n", 0o644);
         site.directory("/tmp/of-job", (0, 0), 0o777);
+        site.directory("/opt/mine", (0, 0), 0o755);
+        site.file("/opt/mine/own-tool", "#!/bin/sh\nexit 3\n", 0o755);
         Self { cluster, wrapper: wrapper.to_owned(), way }
     }
 
@@ -121,6 +123,7 @@ impl Side {
             let told = self.run(&format!("sh -c 'kill -{signal} $$; sleep 9'"));
             found.add(&format!("death by {signal}"), told.end);
         }
+        found.add("a command of the job's own PATH", self.run("own-tool").end);
         found.add(NOT_THERE, self.run("/usr/bin/no-such").end);
         found.add(NOT_EXECUTABLE, self.run("/home/pilot/not-executable").end);
         found

@@ -9,12 +9,13 @@ use crate::verdict::{self, Admission};
 use adapter::{BoundedCommand, Hold, end_as, rehearse};
 use contract::variables::{JOB_ENVIRONMENT, TMPDIR};
 use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
-use nix::unistd::{Pid, Uid};
-use std::env::var_os;
-use std::ffi::OsString;
+use nix::unistd::{AccessFlags, Pid, Uid, access};
+use std::env::{split_paths, var_os};
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::fd::RawFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A rehearsal of one's own reads files, and at most asks the account helper.
@@ -22,8 +23,21 @@ const REHEARSAL: Duration = Duration::from_secs(20);
 
 /// The task wrapper, `glexec-slurm-task COMMAND [ARG…]`: runs the command by glexec and ends as
 /// it ended.
-pub fn task(words: Vec<OsString>) -> ! {
+pub fn task(mut words: Vec<OsString>) -> ! {
+    if let Some(command) = words.first_mut() {
+        *command = located(command);
+    }
     run(words, Vec::new())
+}
+
+/// As srun and the shell find a command, by the job's PATH; glexec would look in the site's. What is not
+/// there is left to glexec.
+fn located(command: &OsStr) -> OsString {
+    let path = var_os("PATH").filter(|_| !command.as_bytes().contains(&b'/')).unwrap_or_default();
+    let may_run = |file: &PathBuf| file.is_file() && access(file, AccessFlags::X_OK).is_ok();
+    // An empty entry is the working directory.
+    let files = split_paths(&path).map(|directory| Path::new(".").join(directory).join(command));
+    files.filter(|_| !path.is_empty()).find(may_run).map_or_else(|| command.into(), Into::into)
 }
 
 /// Runs a command by glexec, with these descriptors besides those that the site names, and ends as it
