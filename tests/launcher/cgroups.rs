@@ -2,6 +2,7 @@
 //! leaf for the payload. Version 1, version 2, or both: whatever this machine has.
 
 use contract::Record;
+use harness::accounts::PILOT;
 use harness::{EPILOGUE, Running, Site};
 use std::fs;
 use std::path::PathBuf;
@@ -238,4 +239,103 @@ fn a_daemon_of_a_lost_run_is_found_by_its_leaf() {
     site.program(["/usr/sbin/glexec-admin", "sweep"]).by("root").run().exited(0);
     assert_eq!(site.processes_of(42_002), []);
     assert_eq!(told(&site), ["lost", "137"]);
+}
+
+/// A group of version 2 that is `pilot`'s, as a scheduler or systemd (`Delegate=`) gives one away.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn new() -> Self {
+        let mount = second_version().expect("this machine has no cgroup of version 2");
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let name = format!("e2e-delegated-{}-{number}", std::process::id());
+        let group = PathBuf::from(mount).join(name);
+        fs::create_dir(&group).unwrap();
+        let own = |path: &std::path::Path| {
+            std::os::unix::fs::chown(path, Some(PILOT), Some(PILOT)).unwrap();
+        };
+        own(&group);
+        fs::read_dir(&group).unwrap().for_each(|file| own(&file.unwrap().path()));
+        Self(group)
+    }
+
+    /// Runs glexec in it, as `pilot`, with a daemon that leaves the payload's group and session.
+    fn start<'s>(&self, site: &'s Site) -> Running<'s> {
+        let script = format!(
+            "echo $$ >{}/cgroup.procs; exec setpriv --reuid {PILOT} --regid {PILOT} --clear-groups $GLEXEC sh -c '{}'",
+            self.0.display(),
+            "setsid setsid sh -c \"echo up; exec sleep 100 </dev/null >/dev/null 2>&1\" & sleep 100"
+        );
+        site.shell(&script).by("root").with_status().start()
+    }
+
+    /// The leaves in it.
+    fn leaves(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| path.is_dir()).collect()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        for group in self.leaves().into_iter().chain([self.0.clone()]) {
+            let _ = fs::write(group.join("cgroup.kill"), "1");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while fs::remove_dir(&group).is_err() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_leaf_below_a_group_of_the_callers_is_roots_and_holds_the_payload() {
+    let group = Delegated::new();
+    let site = Site::with(&format!("epilogue = \"{EPILOGUE}\"\npayload_cgroup = \"auto\""));
+    let running = group.start(&site);
+    running.says("up");
+    let leaves = group.leaves();
+    assert_eq!(leaves.len(), 1, "{:#?}", site.log());
+    let leaf = leaves[0].display();
+    // Neither into it nor out of it by its own files, and not away while it is in use.
+    for way in [
+        format!("echo $$ >{leaf}/cgroup.procs"),
+        format!("echo 1 >{leaf}/cgroup.kill"),
+        format!("echo 1 >{leaf}/cgroup.freeze"),
+        format!("mkdir {leaf}/below"),
+        format!("rmdir {leaf}"),
+    ] {
+        let tried = site.shell(&format!("{{ {way}; }} 2>/dev/null")).run();
+        assert_ne!(tried.code, Some(0), "{way}");
+    }
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    assert!(!site.processes_of(42_002).is_empty(), "the daemon is alive");
+    site.program(["/usr/sbin/glexec-admin", "sweep"]).by("root").run().exited(0);
+    assert_eq!(site.processes_of(42_002), []);
+    assert_eq!(group.leaves(), [] as [PathBuf; 0]);
+    assert_eq!(told(&site), ["lost", "137"]);
+}
+
+#[test]
+fn who_is_moved_out_of_a_leaf_by_its_groups_owner_is_ended_by_the_living_glexec() {
+    let group = Delegated::new();
+    let site = Site::with(&format!(
+        "epilogue = \"{EPILOGUE}\"\npayload_cgroup = \"auto\"\nkill_grace = 1"
+    ));
+    let running = group.start(&site);
+    running.says("up");
+    let leaf = group.leaves().into_iter().next().expect("a leaf");
+    let inside = fs::read_to_string(leaf.join("cgroup.procs")).unwrap();
+    let to = group.0.join("cgroup.procs");
+    for pid in inside.lines() {
+        site.shell(&format!("echo {pid} >{}", to.display())).run().exited(0);
+    }
+    assert_eq!(fs::read_to_string(leaf.join("cgroup.procs")).unwrap(), "", "it is empty");
+    running.signal_by("root", libc::SIGTERM).unwrap();
+    running.wait().exited(143);
+    assert_eq!(site.processes_of(42_002), []);
+    assert_eq!(group.leaves(), [] as [PathBuf; 0]);
+    assert_eq!(told(&site), ["killed", "143"]);
 }

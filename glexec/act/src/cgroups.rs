@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag, mkdirat};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat, write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -33,6 +34,12 @@ pub struct Leaf {
 fn own() -> Result<Vec<Hierarchy>, String> {
     let text = |path| process::read_text(path).map_err(|e| format!("{path}: {}", e.desc()));
     Ok(hierarchies(&text("/proc/self/mountinfo")?, &text("/proc/self/cgroup")?))
+}
+
+/// The hierarchy in which payloads have leaves.
+fn second_version() -> Result<Hierarchy, String> {
+    let found = own()?.into_iter().find(Hierarchy::is_v2);
+    found.ok_or_else(|| "there is no cgroup of version 2 here".to_owned())
 }
 
 /// Moves this process into the site's group in every hierarchy in which it is in some job's.
@@ -89,15 +96,44 @@ fn open(_root: &Root, path: &str) -> Result<OwnedFd, Missing> {
         }
     };
     let (parent, name) = secure_open::open_parent(path, &trust).map_err(untrusted)?;
+    let directory = open_in(&parent, name, path)?;
+    secure_open::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(untrusted)?;
+    Ok(directory)
+}
+
+fn open_in(parent: &OwnedFd, name: &str, path: &str) -> Result<OwnedFd, Missing> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let directory = openat(&parent, name, flags, Mode::empty()).map_err(|errno| {
+    openat(parent, name, flags, Mode::empty()).map_err(|errno| {
         if errno == Errno::ENOENT {
             Missing::Gone(format!("{path} does not exist"))
         } else {
-            Missing::Because(errno.desc().to_owned())
+            Missing::Because(format!("{path}: {}", errno.desc()))
         }
-    })?;
-    secure_open::judge(&directory, path, SFlag::S_IFDIR, &trust).map_err(untrusted)?;
+    })
+}
+
+/// Opens a group of version 2 that may be others' (a scheduler gives a task's to its user): by the
+/// mount point, which is root's alone, then name by name. Groups have neither links nor renames:
+/// who may write to one on the way can lead nobody elsewhere, nor remove one that is in use.
+fn open_below(root: &Root, mount: &str, path: &str) -> Result<OwnedFd, Missing> {
+    let below = path.strip_prefix(mount).filter(|below| !below.contains("/.."));
+    let below = below.ok_or_else(|| Missing::Because(format!("{path} is not below {mount}")))?;
+    let mut directory = open(root, mount)?;
+    let kind = fstatfs(&directory).map_err(|e| Missing::Because(e.desc().to_owned()))?;
+    if kind.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err(Missing::Because(format!("{mount} is covered by another mount")));
+    }
+    for name in below.split('/').filter(|name| !name.is_empty()) {
+        directory = open_in(&directory, name, path)?;
+    }
+    Ok(directory)
+}
+
+/// Opens the leaf itself, which is root's alone: nobody else moves a process into it, or kills by it.
+fn open_leaf(_root: &Root, parent: &OwnedFd, name: &str, path: &str) -> Result<OwnedFd, Missing> {
+    let directory = open_in(parent, name, path)?;
+    secure_open::judge(&directory, path, SFlag::S_IFDIR, &Trust::default())
+        .map_err(|untrusted| Missing::Because(untrusted.clause().to_owned()))?;
     Ok(directory)
 }
 
@@ -124,23 +160,23 @@ fn read(directory: &OwnedFd, file: &str) -> Result<String, Errno> {
 }
 
 impl Leaf {
-    /// Makes a leaf below this process's own group of version 2.
+    /// Makes a leaf below this process's own group of version 2, whosever that is: the limits of the
+    /// job hold in it, too.
     ///
     /// # Errors
     /// Why there is none; one clause.
     pub(super) fn new(root: &Root) -> Result<Self, String> {
-        let hierarchy = own()?.into_iter().find(Hierarchy::is_v2);
-        let hierarchy = hierarchy.ok_or("there is no cgroup of version 2 here")?;
+        let hierarchy = second_version()?;
         let below = if hierarchy.own == "/" { "" } else { hierarchy.own.as_str() };
         let above = format!("{}{below}", hierarchy.mount);
         // With the birth no other process has had the name, and who finds it taken does not use it.
         let birth = process::own_birth(Pid::this()).map_err(|e| e.desc().to_owned())?;
         let name = format!("glexec.{}.{}", birth.pid, birth.start);
-        let parent = open(root, &above).map_err(Missing::clause)?;
-        mkdirat(&parent, name.as_str(), Mode::from_bits_truncate(0o755))
-            .map_err(|errno| format!("{above}/{name}: {}", errno.desc()))?;
         let path = format!("{above}/{name}");
-        let directory = open(root, &path).map_err(Missing::clause)?;
+        let parent = open_below(root, &hierarchy.mount, &above).map_err(Missing::clause)?;
+        mkdirat(&parent, name.as_str(), Mode::from_bits_truncate(0o755))
+            .map_err(|errno| format!("{path}: {}", errno.desc()))?;
+        let directory = open_leaf(root, &parent, &name, &path).map_err(Missing::clause)?;
         Ok(Self { directory, parent, name, path })
     }
 
@@ -151,8 +187,10 @@ impl Leaf {
     pub fn of(root: &Root, path: &str) -> Result<Option<Self>, String> {
         let split = path.rsplit_once('/').filter(|(_, name)| is_name_of_leaf(name));
         let (above, name) = split.ok_or_else(|| format!("{path} is no leaf of glexec's"))?;
-        let Some(parent) = there(open(root, above))? else { return Ok(None) };
-        let Some(directory) = there(open(root, path))? else { return Ok(None) };
+        let opened = open_below(root, &second_version()?.mount, above);
+        let Some(parent) = there(opened)? else { return Ok(None) };
+        let opened = open_leaf(root, &parent, name, path);
+        let Some(directory) = there(opened)? else { return Ok(None) };
         Ok(Some(Self { directory, parent, name: name.to_owned(), path: path.to_owned() }))
     }
 
