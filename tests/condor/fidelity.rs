@@ -112,18 +112,10 @@ const REASONS: &[Why] = &[
 ];
 
 /// And of 25.
-const REASONS_OF_25: &[Why] = &[
-    (
-        "signals blocked, ignored",
-        "HTCondor 25 leaves INT as its daemons were started with; glexec gives its payload every \
-         signal as it is by default",
-    ),
-    ("death by INT", "the same"),
-    (
-        "_CONDOR_CHIRP_CONFIG",
-        "the directory beside the sandbox is not handed over: a copy is lent for the run",
-    ),
-];
+const REASONS_OF_25: &[Why] = &[(
+    "_CONDOR_CHIRP_CONFIG",
+    "the directory beside the sandbox is not handed over: a copy is lent for the run",
+)];
 
 fn side_by_side(whose: &str, native: &Pool, ours: &Pool) {
     let told = ours.shell("root", "condor_version");

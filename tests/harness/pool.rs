@@ -133,11 +133,13 @@ impl Pool {
         let pool = Self { kind, world: Mutex::new(world), first, tree, log, _base: base };
         pool.furnish();
         pool.configure(extra_config);
-        pool.begin("condor_master -f >/var/log/condor/master.out 2>&1")?;
+        // As a service starts it, and not as a shell's job in the background does, which ignores INT.
+        pool.begin("env --default-signal condor_master -f >/var/log/condor/master.out 2>&1")?;
         if kind == Kind::Pilot {
             pool.begin(&format!(
                 "cd {PILOTS}; HOME=/home/pilot USER=pilot CONDOR_CONFIG={PILOTS}/condor_config exec setpriv \
-                 --reuid=pilot --regid=pilot --init-groups condor_master -f >log/master.out 2>&1"
+                 --reuid=pilot --regid=pilot --init-groups env --default-signal condor_master -f \
+                 >log/master.out 2>&1"
             ))?;
         }
         if !pool.shell("root", WAIT_FOR_A_SLOT).status.success() {
