@@ -14,7 +14,7 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fstat, fstatat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, linkat, setsid, unlinkat};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 use system::file_trust::Trust;
 use system::secure_open::{self, Opened};
@@ -202,7 +202,7 @@ impl Gridmapdir {
         /// For a few system calls, on a machine that is very busy.
         const PATIENCE: Duration = Duration::from_secs(20);
         const ALL: [Taken; 3] = [Taken::Yes, Taken::Lost, Taken::Again];
-        let taken = attempt(PATIENCE, || {
+        let taken = attempt(PATIENCE, &[self.directory.as_raw_fd()], || {
             become_roots_alone(root)?;
             let taken = self.link(wanted, account, stale).map_err(Failure::at(Step::Lease))?;
             let code = ALL.iter().position(|one| *one == taken).unwrap_or(ALL.len());

@@ -1,6 +1,7 @@
 //! Asking a helper: a program with libraries, run with nothing of root's, that answers in text.
 
 use super::clean;
+use super::close_descriptors::close_all_but;
 use super::exec_status;
 use super::identity::{Identity, assume};
 use super::root::{Privilege, Root, set_effective};
@@ -12,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid, chdir, getegid, getgroups, pipe2, read};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 use system::file_trust::Trust;
 use system::kernel::{self, Block, Side};
@@ -247,17 +248,25 @@ fn wait_for_end(child: Pid, patience: Duration) {
 /// Has a child do something that ends it, with the code that it gives; none where it had to be
 /// killed, or was.
 ///
+/// Before its work the child lets go of all that is the caller's, but for the descriptors that it
+/// keeps: a file system of the caller's that does not answer hangs it while its caller may still end
+/// it, and before anything is done.
+///
 /// # Errors
 /// The step that failed.
 pub(super) fn attempt(
     patience: Duration,
+    kept: &[RawFd],
     work: impl FnOnce() -> Result<u8, exec_status::Failure>,
 ) -> Result<Option<u8>, exec_status::Failure> {
     let start = exec_status::Failure::at(exec_status::Step::Start);
     let (reader, writer) = exec_status::pair().map_err(&start)?;
     match kernel::fork().map_err(&start)? {
         Side::Child => {
-            match work() {
+            let kept = [kept, &[writer.number()]].concat();
+            let alone = leave_callers(&kept)
+                .map_err(exec_status::Failure::at(exec_status::Step::Descriptors));
+            match alone.and_then(|()| work()) {
                 Ok(code) => kernel::exit_now(code),
                 Err(failure) => writer.tell(failure),
             }
@@ -270,6 +279,12 @@ pub(super) fn attempt(
             if let exec_status::Verdict::Failed(failure) = failed { Err(failure) } else { Ok(code) }
         }
     }
+}
+
+fn leave_callers(kept: &[RawFd]) -> Result<(), Errno> {
+    close_all_but(kept)?;
+    let null = process::dev_null()?;
+    (0..3).try_for_each(|number| process::put(&null, number))
 }
 
 /// Waits for a child that is about to end, and kills it where it has not in time. Gives its exit
@@ -289,5 +304,25 @@ fn end(helper: Pid, patience: Duration) -> Option<u8> {
             None => {}
         }
         wait_for_end(helper, until.saturating_duration_since(Instant::now()).max(LOOK));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::fstat;
+    use std::os::fd::AsRawFd as _;
+
+    #[test]
+    fn who_is_to_work_alone_has_nothing_of_the_callers_but_what_it_keeps() {
+        let open = || process::dev_null().unwrap();
+        let (kept, callers) = (open(), open());
+        let found = attempt(Duration::from_secs(20), &[kept.as_raw_fd()], || {
+            let null = fstat(&kept).map(|stat| stat.st_rdev);
+            let is_null = |fd| fstat(kernel::borrow(fd)).map(|stat| stat.st_rdev) == null;
+            let alone = null.is_ok() && fstat(&callers).is_err() && (0..3).all(is_null);
+            Ok(u8::from(alone))
+        });
+        assert_eq!(found.map_err(|failure| failure.told()), Ok(Some(1)));
     }
 }

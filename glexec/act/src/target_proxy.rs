@@ -113,7 +113,7 @@ fn as_target(
     work: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<(), Failure> {
     let (uid, gid, groups) = (target.uid(), target.gid(), target.groups());
-    let done = attempt(PATIENCE, || {
+    let done = attempt(PATIENCE, &[], || {
         assume(root, &Identity { uid, real: None, gid, groups })?;
         work().map(|()| DONE).map_err(Failure::at(Step::Proxy))
     })?;

@@ -82,7 +82,7 @@ pub fn try_identity(root: &Root, epilogue: &Epilogue, program: &Program) -> Resu
         );
         Refusal::configuration(Reason::EpilogueIdentity, detail)
     };
-    let tried = attempt(PATIENCE, || {
+    let tried = attempt(PATIENCE, &[], || {
         assume(root, &as_planned(identity))?;
         can_be_started(&epilogue.path, program).map(|()| 0)
     });
