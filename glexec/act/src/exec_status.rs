@@ -19,7 +19,7 @@ macro_rules! steps {
         impl $name {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// What the log says.
+            /// The clause by which the log names the step.
             pub const fn told(self) -> &'static str {
                 match self {
                     $(Self::$variant => $told,)+

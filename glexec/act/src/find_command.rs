@@ -157,7 +157,7 @@ fn search(candidates: &[CString]) -> Result<Found, Option<(&CStr, Errno)>> {
 /// How many of these come before one that may be entered; `None` where none may.
 fn closed(directories: &[CString]) -> Option<usize> {
     let enters = |path: &CString| {
-        // What ends like this leads to a directory or nowhere.
+        // With a slash at its end the path leads to a directory or nowhere.
         let path = [path.as_bytes(), b"/"].concat();
         faccessat(AT_FDCWD, path.as_slice(), AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
     };

@@ -43,7 +43,7 @@ pub struct Wanted<'w> {
     pub take: bool,
 }
 
-/// What came of an attempt at a lease.
+/// How an attempt at a lease has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
     /// The lease is there, and the account is nobody else's.
@@ -261,7 +261,7 @@ impl Gridmapdir {
         Ok(Taken::Lost)
     }
 
-    /// What is written into an account's file.
+    /// The subject that an account's file names, or whatever stands in it.
     fn written(&self, _root: &Root, account: &str) -> Result<Vec<u8>, Refusal> {
         const MOST: u64 = 1 << 14;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;

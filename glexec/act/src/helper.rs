@@ -30,7 +30,7 @@ const MOST: usize = 16 << 20;
 /// A uid that nobody's files belong to.
 const NOBODY: Uid = Uid::from_raw(65_534);
 
-/// What is asked of which helper.
+/// A question to a helper.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'c> {
     /// The program's name in [`DIRECTORY`].
