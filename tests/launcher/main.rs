@@ -26,6 +26,7 @@ mod epilogue;
 mod epilogue_trust;
 mod fault_table;
 mod forged;
+mod hand_back;
 mod hand_over;
 mod hostage;
 mod hostile_start;

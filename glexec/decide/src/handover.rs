@@ -26,7 +26,13 @@ pub struct Seen {
     pub all_inside: bool,
     /// For a link: whether it leads out of the directory.
     pub leaves: bool,
+    /// For a directory: whether root has taken it from its owner, and not given it on yet.
+    pub frozen: bool,
 }
+
+/// The mark of a directory that root has taken from its owner: the set-user-ID bit, which Linux
+/// gives no meaning on a directory (inode(7)), and which nobody but root can put on one of root's.
+pub const FROZEN: u32 = 0o4000;
 
 /// Between whom a directory passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +76,10 @@ impl Seen {
         }
     }
 
-    /// On the way back: plain entries of the target's, each with no name outside. What would lead the caller, or whoever
-    /// works for it, somewhere else or make it wait, is taken out; so is what others have put
-    /// there, whom the target has let in, and a directory of theirs with all that is in it.
+    /// On the way back: plain entries of the target's, each with no name outside, and directories
+    /// that an earlier attempt has left frozen. What would lead the caller, or whoever works for
+    /// it, somewhere else or make it wait, is taken out; so is what others have put there, whom
+    /// the target has let in, and a directory of theirs with all that is in it.
     pub const fn back(&self, pair: Pair) -> Disposition {
         let harmless = match self.kind {
             Kind::Other => false,
@@ -80,6 +87,9 @@ impl Seen {
             Kind::Directory => self.uid == pair.target,
             Kind::Regular => true,
         };
+        if self.frozen {
+            return Disposition::Pass;
+        }
         if self.uid != pair.target {
             let stays = harmless || self.uid == pair.caller || self.uid == 0;
             return if stays { Disposition::Stay } else { Disposition::Quarantine };
@@ -163,7 +173,7 @@ mod tests {
     const PAIR: Pair = Pair { caller: 1, target: 2 };
 
     fn seen(kind: Kind, uid: u32, links: u32) -> Seen {
-        Seen { kind, uid, links, all_inside: false, leaves: false }
+        Seen { kind, uid, links, all_inside: false, leaves: false, frozen: false }
     }
 
     #[test]
@@ -200,6 +210,8 @@ mod tests {
             let forth = if kind == Other { Stay } else { Pass };
             assert_eq!(Seen { all_inside: true, uid: 1, ..entry }.give(PAIR), forth, "{kind:?}");
         }
+        let frozen = Seen { frozen: true, ..seen(Directory, 0, 5) };
+        assert_eq!((frozen.give(PAIR), frozen.back(PAIR)), (Stay, Pass));
         for (uid, fate) in [(2, Quarantine), (3, Quarantine), (1, Stay), (0, Stay)] {
             let out = Seen { leaves: true, ..seen(Link, uid, 1) };
             assert_eq!(out.back(PAIR), fate, "{uid}");

@@ -1,8 +1,10 @@
 //! Files with several names: how many of them are in the directory that changes hands.
 
-use super::HandOver;
+use super::{HandOver, Parties};
+use crate::root::Root;
 use crate::tree::{Entry, Identity, Step, Walk, Way};
-use decide::handover::{Kind, Pair, Seen};
+use decide::handover::{Disposition, Kind, Seen};
+use nix::errno::Errno;
 use std::collections::BTreeMap;
 
 /// Beyond so many such files the rest is taken for files with a name outside.
@@ -11,51 +13,74 @@ const MOST: usize = 1 << 20;
 /// The names of one directory, counted when the first file asks for them: most have none that does.
 #[derive(Debug)]
 pub(super) struct Links<'h> {
+    root: &'h Root,
     over: &'h HandOver,
-    pair: Pair,
-    giver: u32,
+    parties: Parties,
+    way: Way,
     counted: Option<BTreeMap<Identity, u32>>,
 }
 
 impl<'h> Links<'h> {
-    pub(super) const fn new(over: &'h HandOver, pair: Pair, way: Way) -> Self {
-        let giver = match way {
-            Way::Forth => pair.caller,
-            Way::Back => pair.target,
-        };
-        Self { over, pair, giver, counted: None }
+    pub(super) const fn new(
+        root: &'h Root,
+        over: &'h HandOver,
+        parties: Parties,
+        way: Way,
+    ) -> Self {
+        Self { root, over, parties, way, counted: None }
+    }
+
+    const fn giver(&self) -> u32 {
+        match self.way {
+            Way::Back => self.parties.target.0,
+            Way::Forth | Way::Look => self.parties.caller.0,
+        }
     }
 
     /// The entry, with whether all its names are in the directory where that matters.
     pub(super) fn judged(&mut self, entry: Entry) -> Entry {
-        if !entry.seen.asks_for_its_names(self.giver) {
+        if !entry.seen.asks_for_its_names(self.giver()) {
             return entry;
         }
-        let (over, pair, giver) = (self.over, self.pair, self.giver);
-        let counted = self.counted.get_or_insert_with(|| count(over, pair, giver));
+        let counted = self.counted.take().unwrap_or_else(|| self.count());
         let all_inside = counted.get(&entry.identity) == Some(&entry.seen.links);
+        self.counted = Some(counted);
         Entry { seen: Seen { all_inside, ..entry.seen }, ..entry }
     }
-}
 
-/// Looks and changes nothing. What cannot be looked at counts for nothing: who has a name there is
-/// taken for one with a name outside.
-fn count(over: &HandOver, pair: Pair, giver: u32) -> BTreeMap<Identity, u32> {
-    let mut names = BTreeMap::new();
-    let Ok(mut walk) = Walk::new(&over.directory, &over.handed.path.0, Way::Forth) else {
-        return names;
-    };
-    while let Some(step) = walk.next() {
-        let Step::Entry(Entry { file, seen, name, identity }) = step else { continue };
-        // Some of them have changed hands already.
-        if seen.kind == Kind::Directory && [pair.caller, pair.target].contains(&seen.uid) {
-            let _ = walk.enter(file, name);
-        } else if seen.asks_for_its_names(giver)
-            && (names.len() < MOST || names.contains_key(&identity))
-        {
-            let count: &mut u32 = names.entry(identity).or_default();
-            *count = count.saturating_add(1);
+    /// Counts names. On the way back every directory is frozen before those in it are counted: a
+    /// process of the target's could take a name out after it was counted. On the way there the
+    /// caller could, to no gain: it may run what it likes as the target. What cannot be looked at
+    /// counts for nothing: who has a name there is taken for one with a name outside.
+    fn count(&self) -> BTreeMap<Identity, u32> {
+        let mut names = BTreeMap::new();
+        let (directory, path) = (&self.over.directory, &self.over.handed.path.0);
+        let way = if self.way == Way::Back { Way::Back } else { Way::Look };
+        let Ok(mut walk) = Walk::new(self.root, directory, path, way) else { return names };
+        while let Some(step) = walk.next() {
+            let Step::Entry(entry) = step else { continue };
+            if entry.seen.kind == Kind::Directory {
+                let _ = self.enter(&mut walk, entry);
+            } else if entry.seen.asks_for_its_names(self.giver())
+                && (names.len() < MOST || names.contains_key(&entry.identity))
+            {
+                let count: &mut u32 = names.entry(entry.identity).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        names
+    }
+
+    /// Enters a directory that changes hands, or has changed hands already.
+    fn enter(&self, walk: &mut Walk<'_>, entry: Entry) -> Result<bool, Errno> {
+        let Entry { file, seen, name, .. } = entry;
+        let pair = self.parties.pair();
+        if self.way == Way::Back && seen.back(pair) == Disposition::Pass {
+            walk.enter(&file, name, Way::Back)
+        } else if seen.frozen || [pair.caller, pair.target].contains(&seen.uid) {
+            walk.enter(&file, name, Way::Look)
+        } else {
+            Ok(false)
         }
     }
-    names
 }

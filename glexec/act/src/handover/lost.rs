@@ -1,7 +1,7 @@
 //! The directories of a lost run go back.
 
 use super::lock::{hold, release};
-use super::{HandOver, Parties, Tally, quarantine};
+use super::{HandOver, Holder, Parties, Tally, quarantine};
 use crate::root::Root;
 use crate::state::StateDir;
 use crate::tree::Quarantine;
@@ -90,13 +90,11 @@ pub(crate) fn one_again(
     // By the numbers that it has now, as every other run does.
     let Some(hold) = hold(&now, state).map_err(clause)? else { return Ok(Regained::Busy) };
     let over = HandOver { directory, handed: now };
-    let regained = match over.owner() {
-        Ok(owner) if owner == parties.target.0 => {
-            Ok(Regained::Back(over.back(root, parties, quarantine)))
-        }
+    let regained = match over.has(parties) {
+        Ok(Holder::Run) => Ok(Regained::Back(over.back(root, parties, quarantine))),
         // The directory itself goes last, and came first.
-        Ok(owner) if owner == parties.caller.0 => Ok(Regained::Before),
-        Ok(_) => Ok(Regained::Gone("it belongs to somebody else now")),
+        Ok(Holder::Caller) => Ok(Regained::Before),
+        Ok(Holder::Other) => Ok(Regained::Gone("it belongs to somebody else now")),
         Err(errno) => Err(format!("it cannot be looked at ({})", errno.desc())),
     };
     release(state, &hold);

@@ -9,7 +9,8 @@ mod transfer;
 use super::root::Root;
 use super::state::StateDir;
 use super::tree::{
-    Entry, PATIENCE, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_removed, pass,
+    ENTERED, Entry, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_frozen, is_removed, pass,
+    thaw,
 };
 use super::whereabouts::reach;
 use contract::Reason;
@@ -39,6 +40,14 @@ pub(crate) struct HandOver {
     directory: OwnedFd,
     /// What is written down of it.
     handed: Handed,
+}
+
+/// Who has a directory.
+enum Holder {
+    /// The target, or root on its way back.
+    Run,
+    Caller,
+    Other,
 }
 
 /// Between whom: uid and gid.
@@ -89,49 +98,55 @@ impl HandOver {
         self.directory.as_raw_fd()
     }
 
-    fn owner(&self) -> Result<u32, Errno> {
-        kernel::status_of(self.directory.as_fd(), true).map(|status| status.uid)
+    fn has(&self, parties: Parties) -> Result<Holder, Errno> {
+        let status = kernel::status_of(self.directory.as_fd(), true)?;
+        Ok(match status.uid {
+            uid if uid == parties.target.0 || is_frozen(&status) => Holder::Run,
+            uid if uid == parties.caller.0 => Holder::Caller,
+            _ => Holder::Other,
+        })
     }
 
-    /// Gives it to the target: the directory first, so that the caller can change nothing of it
-    /// any more, then what is in it; a directory always before what is in it. What is not given is
-    /// not looked into, so that all that is the target's is below what is the target's.
+    /// Gives it to the target. What is not given is not looked into, so that all that is the
+    /// target's is below what is the target's, or root's for the moment.
     fn give(&self, root: &Root, parties: Parties) -> Result<(), String> {
         let (to, pair) = (parties.target, parties.pair());
         let told = |trouble: Trouble| trouble.told();
         let path = &self.handed.path.0;
         let changed = "given to the target";
-        pass(root, &self.directory, to)
-            .map_err(|e| format!("{} cannot be {changed} ({})", escaped(path), e.desc()))?;
-        let mut walk = Walk::new(&self.directory, path, Way::Forth).map_err(told)?;
-        let mut links = Links::new(self, pair, Way::Forth);
+        let mut walk = Walk::new(root, &self.directory, path, Way::Forth).map_err(told)?;
+        let mut links = Links::new(root, self, parties, Way::Forth);
         while let Some(step) = walk.next() {
             let Entry { file, seen, name, .. } = match step {
                 Step::Entry(entry) => links.judged(entry),
-                Step::Left(..) => continue,
+                Step::Left(directory, name, _) => {
+                    thaw(root, &directory, to)
+                        .map_err(|e| walk.trouble(&name, changed, e).told())?;
+                    continue;
+                }
                 Step::Trouble(trouble) => return Err(told(trouble)),
             };
             if seen.give(pair) != Disposition::Pass {
                 continue;
             }
-            pass(root, &file, to).map_err(|e| walk.trouble(&name, changed, e).told())?;
             if seen.kind == Kind::Directory {
                 // What lies too deep stays the caller's.
                 let _: bool = walk
-                    .enter(file, name.clone())
-                    .map_err(|e| walk.trouble(&name, "listed", e).told())?;
+                    .enter(&file, name.clone(), Way::Forth)
+                    .map_err(|e| walk.trouble(&name, ENTERED, e).told())?;
+            } else {
+                pass(root, &file, to).map_err(|e| walk.trouble(&name, changed, e).told())?;
             }
         }
         Ok(())
     }
 
-    /// Gives it back: what is in a directory before the directory, so that the caller reaches
-    /// nothing that has not been looked at, and a directory only where all in it is done, so that
-    /// the next attempt finds the rest below what is still the target's.
+    /// Gives it back. Each directory is root's from before it is looked at until all in it is done:
+    /// neither the target's processes nor the caller's can change it in between, and where
+    /// something in it fails it stays so, for the next attempt to find.
     fn back(&self, root: &Root, parties: Parties, quarantine: &Quarantine) -> Tally {
-        let (to, pair) = (parties.caller, parties.pair());
         let mut tally = Tally::default();
-        let mut walk = match Walk::new(&self.directory, &self.handed.path.0, Way::Back) {
+        let mut walk = match Walk::new(root, &self.directory, &self.handed.path.0, Way::Back) {
             Ok(walk) => walk,
             Err(trouble) if is_removed(&self.directory, trouble.errno()) => return tally,
             Err(trouble) => {
@@ -139,17 +154,14 @@ impl HandOver {
                 return tally;
             }
         };
-        let mut links = Links::new(self, pair, Way::Back);
-        let changed = "given back";
+        let mut links = Links::new(root, self, parties, Way::Back);
         while let Some(step) = walk.next() {
             let done = match step {
-                Step::Left(directory, name, true) => {
-                    pass(root, &directory, to).map_err(|e| walk.trouble(&name, changed, e))
-                }
+                Step::Left(directory, name, true) => thaw(root, &directory, parties.caller)
+                    .map_err(|e| walk.trouble(&name, "given back", e)),
                 Step::Left(_, _, false) => Ok(()),
                 Step::Entry(entry) => {
-                    let by = (&mut walk, &mut links);
-                    let done = entry_back(root, by, quarantine, entry, (pair, to));
+                    let done = one_back(root, &mut walk, quarantine, links.judged(entry), parties);
                     done.map(|taken| tally.count(taken))
                 }
                 Step::Trouble(trouble) => Err(trouble),
@@ -159,37 +171,23 @@ impl HandOver {
                 tally.fail(&trouble);
             }
         }
-        if !walk.has_failed() {
-            if let Err(errno) = pass(root, &self.directory, to) {
-                tally.fail(&walk.trouble(c"", changed, errno));
-            }
-        }
         tally
     }
 }
 
-/// Gives back what has this name. It may be another entry's by the time something is done to it:
-/// what it is then is looked at anew.
-fn entry_back(
+/// Gives back what is no directory, unless it has more names than it was seen with: then it is the
+/// target's as before, and false. The target's processes can link it until its owner has changed.
+fn pass_but_to_new_names(
     root: &Root,
-    (walk, links): (&mut Walk<'_>, &mut Links<'_>),
-    quarantine: &Quarantine,
-    entry: Entry,
-    between: (Pair, (u32, u32)),
-) -> Result<Option<TakenOut>, Trouble> {
-    let name = entry.name.clone();
-    let mut done = one_back(root, walk, quarantine, links.judged(entry), between);
-    for _ in 0..PATIENCE {
-        match &done {
-            Err(trouble) if trouble.is_of_another_kind() => {}
-            Ok(_) | Err(_) => break,
-        }
-        done = match walk.again(&name)? {
-            Some(entry) => one_back(root, walk, quarantine, links.judged(entry), between),
-            None => Ok(None),
-        };
+    file: &OwnedFd,
+    links: u32,
+    parties: Parties,
+) -> Result<bool, Errno> {
+    pass(root, file, parties.caller)?;
+    if kernel::status_of(file.as_fd(), true)?.links <= links {
+        return Ok(true);
     }
-    done
+    pass(root, file, parties.target).map(|()| false)
 }
 
 /// Gives one entry back, goes into it next, or takes it out; gives what became of what was to be
@@ -199,14 +197,14 @@ fn one_back(
     walk: &mut Walk<'_>,
     quarantine: &Quarantine,
     entry: Entry,
-    (pair, to): (Pair, (u32, u32)),
+    parties: Parties,
 ) -> Result<Option<TakenOut>, Trouble> {
     let Entry { file, seen, name, .. } = entry;
-    match seen.back(pair) {
+    match seen.back(parties.pair()) {
         Disposition::Stay => return Ok(None),
         Disposition::Pass if seen.kind == Kind::Directory => {
-            let entered = walk.enter(file, name.clone());
-            if entered.map_err(|e| walk.trouble(&name, "listed", e))? {
+            let entered = walk.enter(&file, name.clone(), Way::Back);
+            if entered.map_err(|e| walk.trouble(&name, ENTERED, e))? {
                 return Ok(None);
             }
         }
@@ -214,9 +212,10 @@ fn one_back(
             if seen.kind == Kind::Regular {
                 walk.close_to_others(&file).map_err(|e| walk.trouble(&name, "closed", e))?;
             }
-            return pass(root, &file, to)
-                .map(|()| None)
-                .map_err(|e| walk.trouble(&name, "given back", e));
+            let given = pass_but_to_new_names(root, &file, seen.links, parties);
+            if given.map_err(|e| walk.trouble(&name, "given back", e))? {
+                return Ok(None);
+            }
         }
         Disposition::Quarantine => {}
     }

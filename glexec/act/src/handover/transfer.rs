@@ -1,7 +1,7 @@
 //! The directories of a run while the target has them.
 
 use super::lock::{Hold, hold, release};
-use super::{HandOver, Parties, Tally, quarantine, refused};
+use super::{HandOver, Holder, Parties, Tally, quarantine, refused};
 use crate::root::Root;
 use crate::state::StateDir;
 use crate::supervisor::now;
@@ -57,9 +57,9 @@ impl DirectoryTransfer {
         let busy = || refused(path, "is in the hands of another run");
         let hold = hold(&over.handed, &self.state)?.ok_or_else(busy)?;
         // Another run may have taken it, and died, since it was opened.
-        match over.owner() {
-            Ok(owner) if owner == self.parties.caller.0 => Ok(hold),
-            Ok(_) => Err(busy()),
+        match over.has(self.parties) {
+            Ok(Holder::Caller) => Ok(hold),
+            Ok(Holder::Run | Holder::Other) => Err(busy()),
             Err(errno) => Err(refused(path, &format!("cannot be looked at ({})", errno.desc()))),
         }
     }

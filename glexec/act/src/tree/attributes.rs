@@ -17,6 +17,11 @@ pub(crate) fn pass(_root: &Root, file: &OwnedFd, (uid, gid): (u32, u32)) -> Resu
     fchownat(file, c"", uid, gid, AtFlags::AT_EMPTY_PATH)
 }
 
+/// Changes the owner alone.
+pub(crate) fn take(_root: &Root, file: &OwnedFd, uid: u32) -> Result<(), Errno> {
+    fchownat(file, c"", Some(Uid::from_raw(uid)), None, AtFlags::AT_EMPTY_PATH)
+}
+
 /// Access control lists, by way of /proc because an `O_PATH` descriptor gives no attributes: one
 /// call a file where there is none.
 #[derive(Debug, Default)]

@@ -1,9 +1,10 @@
 //! What a directory has, each entry by a descriptor of its own.
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, pass, take};
 use super::quarantine::is_gone;
 use super::{Floor, Identity, PATIENCE, Way};
-use decide::handover::{Kind, Seen, leaves};
+use crate::root::Root;
+use decide::handover::{FROZEN, Kind, Seen, leaves};
 use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
@@ -13,28 +14,56 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use system::kernel::{self, Status};
 
-/// Lists a directory. On the way back nobody but its owner may write in it from here on, nor in
-/// what is made in it: whom the target has let in could put something into it that has not been
-/// looked at, while the caller works with it.
+/// Lists a directory, which is frozen first where it changes hands.
 pub(crate) fn list(
+    root: &Root,
     directory: &OwnedFd,
     way: Way,
     attributes: &mut Attributes,
 ) -> Result<(OwnedFd, Status, OwningIter), Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let listed = openat(directory, ".", flags, Mode::empty())?;
-    if way == Way::Back {
-        attributes.reduce(&listed)?;
-        attributes.remove_default(&listed)?;
+    match way {
+        Way::Forth => freeze(root, &listed, None)?,
+        Way::Back => freeze(root, &listed, Some(attributes))?,
+        Way::Look => {}
     }
     let status = kernel::status_of(listed.as_fd(), true)?;
-    let mode = Mode::from_bits_truncate(status.mode);
-    let of_others = Mode::S_IWGRP | Mode::S_IWOTH;
-    if way == Way::Back && mode.intersects(of_others) {
-        fchmod(&listed, mode - of_others)?;
-    }
     let again = openat(directory, ".", flags, Mode::empty())?;
     Ok((listed, status, Dir::from_fd(again)?.into_iter()))
+}
+
+/// Makes a directory root's before anything in it changes hands: no process of its old or its new
+/// owner's can take an entry out in between. What the target lets others do in it is taken away
+/// with `attributes`, on the way back: they could put something there that has not been looked at.
+/// The mark is set before the owner changes, so that a sweep knows the directory whenever glexec is
+/// killed; its owner may have taken it off.
+fn freeze(root: &Root, listed: &OwnedFd, attributes: Option<&mut Attributes>) -> Result<(), Errno> {
+    let of_others = match attributes {
+        Some(_) => Mode::S_IWGRP | Mode::S_IWOTH,
+        None => Mode::empty(),
+    };
+    let mark = || {
+        let mode = Mode::from_bits_truncate(kernel::status_of(listed.as_fd(), true)?.mode);
+        let marked = (mode - of_others) | Mode::from_bits_truncate(FROZEN);
+        if marked == mode { Ok(()) } else { fchmod(listed, marked) }
+    };
+    mark()?;
+    take(root, listed, 0)?;
+    if let Some(attributes) = attributes {
+        attributes.reduce(listed)?;
+        attributes.remove_default(listed)?;
+    }
+    mark()
+}
+
+/// Gives a frozen directory to whose it is. The mark goes last: without it, a sweep would leave the
+/// directory root's for ever. Where it stays it does no harm.
+pub(crate) fn thaw(root: &Root, listed: &OwnedFd, to: (u32, u32)) -> Result<(), Errno> {
+    let mode = Mode::from_bits_truncate(kernel::status_of(listed.as_fd(), true)?.mode);
+    pass(root, listed, to)?;
+    let _ = fchmod(listed, mode - Mode::from_bits_truncate(FROZEN));
+    Ok(())
 }
 
 /// Looks at one entry. `None` where it is no more, or where something is mounted there: that is
@@ -75,8 +104,15 @@ pub(crate) fn look_once(
         Kind::Link => leaves(readlinkat(&file, c"")?.as_bytes(), depth, own),
         Kind::Directory | Kind::Regular | Kind::Other => false,
     };
-    let seen = Seen { kind, uid: status.uid, links: status.links, all_inside: false, leaves };
+    let frozen = kind == Kind::Directory && is_frozen(&status);
+    let (uid, links) = (status.uid, status.links);
+    let seen = Seen { kind, uid, links, all_inside: false, leaves, frozen };
     Ok(Some((file, seen, (status.device, status.inode))))
+}
+
+/// Whether root has taken this directory from a target.
+pub(crate) const fn is_frozen(status: &Status) -> bool {
+    status.uid == 0 && status.mode & FROZEN != 0
 }
 
 /// Whether a name leads onto another mount.

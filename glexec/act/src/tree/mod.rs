@@ -9,7 +9,7 @@ mod quarantine;
 use super::root::Root;
 pub(crate) use attributes::{Attributes, pass};
 use decide::handover::{Kind, Seen};
-pub(crate) use look::{list, look};
+pub(crate) use look::{is_frozen, list, look, thaw};
 use nix::dir::OwningIter;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -22,24 +22,29 @@ use std::time::{Duration, Instant};
 use system::kernel::Status;
 use system::text::escaped;
 
-/// What lies deeper is not handed over: each level holds three descriptors, and the threshold sees
+/// What lies deeper is not handed over: each level holds two descriptors, and the threshold sees
 /// to 1024.
 const DEEPEST: usize = 256;
 
 /// How often a name is tried that is another entry's each time.
-pub(crate) const PATIENCE: usize = 32;
+const PATIENCE: usize = 32;
 
-/// Where a walk hands things.
+/// Where a walk hands things, or that it only looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Forth,
     Back,
+    Look,
 }
+
+/// What is done to a directory that a walk enters, for a message.
+pub(crate) const ENTERED: &str = "made root's and listed";
 
 /// What a walk meets.
 pub(crate) enum Step {
     Entry(Entry),
-    /// A directory that was entered and has nothing more, with its name; whether all in it is done.
+    /// A directory that was entered, or the top, and has nothing more, with its name (the top's is
+    /// empty); whether all in it is done.
     Left(OwnedFd, CString, bool),
     /// An entry that cannot be looked at, or a directory that cannot be read to its end.
     Trouble(Trouble),
@@ -78,8 +83,8 @@ pub(crate) enum TakenOut {
 
 /// A directory that is being gone through.
 pub(super) struct Floor {
-    /// Opened by `O_PATH`, and its name; the top of a walk has none of its own.
-    file: Option<(OwnedFd, CString)>,
+    /// Empty for the top of a walk.
+    name: CString,
     listed: OwnedFd,
     /// Its mount and device, by which what is mounted in it is told.
     status: Status,
@@ -92,7 +97,7 @@ pub(super) struct Floor {
 pub(crate) struct Walk<'h> {
     /// The path of the directory itself.
     own: &'h [u8],
-    way: Way,
+    root: &'h Root,
     levels: Vec<Floor>,
     failed: bool,
     attributes: Attributes,
@@ -109,11 +114,6 @@ impl Trouble {
         self.errno
     }
 
-    /// Whether it says that the name was another entry's than the one that was looked at.
-    pub(crate) fn is_of_another_kind(&self) -> bool {
-        matches!(self.errno, Errno::ENOENT | Errno::EISDIR | Errno::ENOTDIR | Errno::ELOOP)
-    }
-
     /// One clause.
     pub(crate) fn told(&self) -> String {
         format!("{} cannot be {} ({})", self.place, self.what, self.errno.desc())
@@ -123,25 +123,22 @@ impl Trouble {
 impl<'h> Walk<'h> {
     /// # Errors
     /// Where the directory itself cannot be listed.
-    pub(crate) fn new(directory: &OwnedFd, own: &'h [u8], way: Way) -> Result<Self, Trouble> {
-        let mut attributes = Attributes::default();
-        let (levels, failed, until) = (Vec::new(), false, Some(Instant::now() + LONGEST));
-        match list(directory, way, &mut attributes) {
+    pub(crate) fn new(
+        root: &'h Root,
+        directory: &OwnedFd,
+        own: &'h [u8],
+        way: Way,
+    ) -> Result<Self, Trouble> {
+        let (attributes, until) = (Attributes::default(), Some(Instant::now() + LONGEST));
+        let mut walk = Self { own, root, levels: Vec::new(), failed: false, attributes, until };
+        match list(root, directory, way, &mut walk.attributes) {
             Ok((listed, status, names)) => {
-                let names = Some(names);
-                let floor = Floor { file: None, listed, status, names, failed: false };
-                Ok(Self { own, way, levels: vec![floor], failed, attributes, until })
+                let (name, names) = (CString::default(), Some(names));
+                walk.levels.push(Floor { name, listed, status, names, failed: false });
+                Ok(walk)
             }
-            Err(errno) => {
-                let walk = Self { own, way, levels, failed, attributes, until };
-                Err(walk.trouble(c"", "listed", errno))
-            }
+            Err(errno) => Err(walk.trouble(c"", ENTERED, errno)),
         }
-    }
-
-    /// Whether everything so far was done.
-    pub(crate) const fn has_failed(&self) -> bool {
-        self.failed
     }
 
     /// Something in the current directory was not done: neither it nor what is above it changes
@@ -155,8 +152,8 @@ impl<'h> Walk<'h> {
 
     /// What failed, at a name in the current directory.
     pub(crate) fn trouble(&self, name: &CStr, what: &'static str, errno: Errno) -> Trouble {
-        let above = self.levels.iter().filter_map(|floor| floor.file.as_ref());
-        let names = above.map(|(_, name)| name.to_bytes()).chain([name.to_bytes()]);
+        let above = self.levels.iter().map(|floor| floor.name.to_bytes());
+        let names = above.chain([name.to_bytes()]);
         let names = std::iter::once(self.own).chain(names).filter(|name| !name.is_empty());
         let place = names.collect::<Vec<_>>().join(&b'/');
         Trouble { place: escaped(&place), what, errno }
@@ -184,14 +181,11 @@ impl<'h> Walk<'h> {
                     return Some(Step::Trouble(self.trouble(c"", "listed to its end", errno)));
                 }
                 None => {
-                    let Floor { file, failed, .. } = self.levels.pop()?;
+                    let Floor { name, listed, failed, .. } = self.levels.pop()?;
                     if failed {
                         self.fail();
                     }
-                    match file {
-                        Some((file, name)) => return Some(Step::Left(file, name, !failed)),
-                        None => continue,
-                    }
+                    return Some(Step::Left(listed, name, !failed));
                 }
             };
             if name.as_c_str() == c"." || name.as_c_str() == c".." {
@@ -207,34 +201,22 @@ impl<'h> Walk<'h> {
         }
     }
 
-    /// Looks at a name of the current directory once more; `None` where it is no more.
+    /// Goes through this directory next; false where it is too deep. Unless it is only looked at it
+    /// is frozen, and [`thaw`] is to give it to whose it becomes.
     ///
     /// # Errors
-    /// Where it cannot be looked at.
-    pub(crate) fn again(&self, name: &CStr) -> Result<Option<Entry>, Trouble> {
-        let Some(floor) = self.levels.last() else { return Ok(None) };
-        let looked = look(floor, name, self.levels.len().saturating_sub(1), self.own)
-            .map_err(|e| self.trouble(name, "looked at", e))?;
-        let entry = |(file, seen, identity)| Entry { file, seen, name: name.to_owned(), identity };
-        Ok(looked.map(entry))
-    }
-
-    /// Goes through this directory next; false where it is too deep.
-    ///
-    /// # Errors
-    /// Where it cannot be listed.
-    pub(crate) fn enter(&mut self, file: OwnedFd, name: CString) -> Result<bool, Errno> {
+    /// Where it cannot be frozen or listed.
+    pub(crate) fn enter(&mut self, file: &OwnedFd, name: CString, way: Way) -> Result<bool, Errno> {
         if self.levels.len() >= DEEPEST {
             return Ok(false);
         }
-        let (listed, status, names) = match list(&file, self.way, &mut self.attributes) {
+        let (listed, status, names) = match list(self.root, file, way, &mut self.attributes) {
             Ok(listed) => listed,
             // Nothing can be in it, and nothing has to become of it.
-            Err(errno) if is_removed(&file, errno) => return Ok(true),
+            Err(errno) if is_removed(file, errno) => return Ok(true),
             Err(errno) => return Err(errno),
         };
-        let (file, names) = (Some((file, name)), Some(names));
-        self.levels.push(Floor { file, listed, status, names, failed: false });
+        self.levels.push(Floor { name, listed, status, names: Some(names), failed: false });
         Ok(true)
     }
 

@@ -1,0 +1,110 @@
+//! On its way back a directory is root's: processes of the target's account that outlive the run
+//! take nothing out of it that is the caller's already, and a kill at any step leaves what a sweep
+//! finds.
+
+use crate::debts::{LEAVES, entries, furnish, furnished, not_the_callers, sweep, tampered};
+use harness::accounts::{PAYLOAD1, PILOT};
+use harness::{GLEXEC, Site, raw};
+use std::os::unix::fs::MetadataExt as _;
+
+const DIRECTORY: &str = "/var/lib/site/scratch/d";
+const LATE: [&str; 4] = ["late1", "late2", "late3", "late4"];
+const STOLEN: &str = "/var/lib/site/stolen";
+
+/// A process of the target's account that takes out of the directory whatever the caller owns, and
+/// gives names elsewhere: to `one` at once, to the `late` ones when another of them went back.
+fn colluder(site: &Site) -> nix::unistd::Pid {
+    let begin = site.path("/var/lib/site");
+    // It never execs: it must have no descriptor by which a program is being written, nor one of
+    // which another test awaits the end.
+    let _no_writing = raw::FORKING.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    raw::fork(move || {
+        (3..1024).for_each(raw::close);
+        if std::env::set_current_dir(&begin).is_err()
+            || raw::become_user(PAYLOAD1, PAYLOAD1, &[]).is_err()
+        {
+            return 1;
+        }
+        for round in 0_u64.. {
+            let is_back = |name: &&str| {
+                let seen = std::fs::symlink_metadata(format!("scratch/d/{name}"));
+                seen.is_ok_and(|seen| seen.uid() == PILOT)
+            };
+            let begun = LATE.iter().any(is_back);
+            for name in LATE.iter().chain(&["f", "one", "two", "sub/g", "sub/two", "new/er/y"]) {
+                let (from, to) = (format!("scratch/d/{name}"), name.replace('/', "."));
+                let Ok(seen) = std::fs::symlink_metadata(&from) else { continue };
+                if seen.uid() == PILOT {
+                    let _ = std::fs::rename(&from, format!("stolen/{to}"));
+                } else if (round % 8 == 0 && *name == "one") || (begun && LATE.contains(name)) {
+                    let _ = std::fs::hard_link(&from, format!("stolen/{to}.{round}"));
+                }
+            }
+            let directory = std::fs::symlink_metadata("scratch/d/new/er");
+            if directory.is_ok_and(|seen| seen.uid() == PILOT) {
+                let _ = std::fs::rename("scratch/d/new/er", "stolen/er");
+            }
+        }
+        0
+    })
+    .unwrap()
+}
+
+#[test]
+fn who_shares_the_targets_account_takes_out_nothing_that_is_the_callers() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    site.directory(STOLEN, (PAYLOAD1, PAYLOAD1), 0o755);
+    let pid = colluder(&site);
+    let script = "cd /var/lib/site/scratch/d && echo 1 > one && echo 2 > two && ln two sub/two && \
+                  mkdir -p new/er && echo y > new/er/y && echo l | tee late1 late2 late3 late4 && chmod 755 . sub && \
+                  until ls ../../stolen | grep -q one; do :; done";
+    // Each change of an owner takes as long as the other needs to notice it.
+    let how = "fchownat:delay_enter=40000";
+    let (ran, _) = tampered(&site, how, "pilot", &[GLEXEC, "sh", "-c", script]);
+    raw::kill(pid.as_raw(), libc::SIGKILL).unwrap();
+    let _ = nix::sys::wait::waitpid(pid, None);
+    let delayed = site.read("/tmp/trace").matches("(DELAYED)").count();
+    assert!(delayed > 10, "{delayed} changes: {ran:#?}");
+    ran.exited(0);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(site.path(STOLEN)).unwrap() {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        assert_eq!(meta.uid(), PAYLOAD1, "{:?}: {ran:#?}", entry.path());
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    for name in ["one.", "late"] {
+        assert!(
+            names.iter().any(|n| n.starts_with(name)),
+            "{name} got a name: {names:?}, {ran:#?}"
+        );
+    }
+    assert_eq!(not_the_callers(&site), [""; 0]);
+    for name in ["two", "sub/two", "new/er/y", "sub/g"] {
+        assert!(site.path(&format!("{DIRECTORY}/{name}")).exists(), "{name} went back");
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_of_a_hand_back_leaves_what_a_sweep_gives_back() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    let mut killed = 0;
+    for call in ["fchownat", "fchmod", "openat2", "rename,renameat,renameat2"] {
+        for when in 1..200 {
+            furnish(&site);
+            let how = format!("{call}:signal=KILL:when={when}");
+            let words = [GLEXEC, "sh", "-c", LEAVES];
+            let (ran, came) = tampered(&site, &how, "pilot", &words);
+            if ran.signal != Some(libc::SIGKILL) {
+                assert!(!came);
+                break;
+            }
+            killed += 1;
+            let swept = sweep(&site);
+            let left = not_the_callers(&site);
+            assert!(left.is_empty(), "{how}: {left:#?}, {swept:#?}, {ran:#?}");
+            assert_eq!((swept.code, entries(&site).len()), (Some(0), 0), "{how}: {swept:#?}");
+        }
+    }
+    assert!(killed > 40, "{killed}");
+}
