@@ -14,6 +14,7 @@ mod dialect;
 mod hooks;
 mod legacy;
 mod record;
+mod record_store;
 mod settings;
 mod starters_wrapper;
 mod unsupported;

@@ -2,6 +2,7 @@
 //! which hears everything by the status stream, was killed. The directory is the caller's again by
 //! then; the file is root's, so nobody else can have written it.
 
+use adapter::{MoreOfARecord, more_of_a_line};
 use contract::variables::{epilogue, of_epilogue};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
@@ -17,8 +18,8 @@ use std::path::Path;
 const NAME: &str = ".glexec.record";
 /// That the wrapper has run a job of this sandbox.
 const MARK: &str = ".glexec.run";
-/// A record is one line.
-const LONGEST: u64 = 4096;
+/// A record is one line, with all that a site may ask for.
+pub(crate) const LONGEST: u64 = 16_384;
 
 /// What became of a payload, as its epilogue saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub(crate) struct Record {
     /// exited, killed, not-started, lost.
     pub(crate) result: String,
     pub(crate) attempt: u32,
+    /// What the site's file asks for beside.
+    #[serde(default, skip_serializing_if = "MoreOfARecord::is_empty")]
+    pub(crate) more: MoreOfARecord,
 }
 
 impl Record {
@@ -57,14 +61,15 @@ impl Record {
                 .filter(|n| *n > 0),
             result: text(epilogue::RESULT).unwrap_or_else(|_| "exited".to_owned()),
             attempt: text(epilogue::ATTEMPT).ok().and_then(|n| n.parse().ok()).unwrap_or(1),
+            more: MoreOfARecord::new(),
         })
     }
 
     /// For the log.
     pub(crate) fn line(&self) -> String {
-        let Self { target, rc, signal, result, attempt } = self;
+        let Self { target, rc, signal, result, attempt, more } = self;
         let signal = signal.map(|n| format!(" signal={n}")).unwrap_or_default();
-        format!("{target} rc={rc}{signal} {result} attempt={attempt}")
+        format!("{target} rc={rc}{signal} {result} attempt={attempt}{}", more_of_a_line(more))
     }
 }
 
@@ -175,6 +180,7 @@ mod tests {
             signal: None,
             result: "exited".to_owned(),
             attempt: 1,
+            more: MoreOfARecord::new(),
         };
         let make: [fn(&Path); 6] = [
             |_| {},

@@ -1,11 +1,12 @@
 //! The site's file for the hooks: `/etc/glexec-condor.toml`. Without it all defaults hold.
 
+use adapter::{RecordField, SignalExit, SiteFile};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where it is.
-pub(crate) const FILE: &str = "/etc/glexec-condor.toml";
+pub(crate) const FILE: SiteFile = SiteFile("/etc/glexec-condor.toml");
 
 /// The whole file.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -17,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) exit: Exit,
     pub(crate) attributes: Attributes,
     pub(crate) sandbox: Sandbox,
+    pub(crate) records: Records,
 }
 
 /// Absolute paths: hooks have no PATH.
@@ -44,18 +46,6 @@ impl Default for Programs {
             copy: "/usr/libexec/glexec/glexec-condor-copy".into(),
         }
     }
-}
-
-/// How a payload's death by a signal is shown.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(crate) enum SignalExit {
-    /// `ExitBySignal` and `ExitSignal`.
-    #[default]
-    #[serde(rename = "reraise")]
-    Reraise,
-    /// `ExitCode` is 128+n.
-    #[serde(rename = "128")]
-    Code,
 }
 
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -152,6 +142,25 @@ impl Default for Sandbox {
     }
 }
 
+/// What an epilogue leaves for the hook after it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Records {
+    /// Where they are that an epilogue without root's rights leaves.
+    pub(crate) directory: PathBuf,
+    /// Whose that is: the account of glexec's `epilogue_user`; none: the epilogue is root's, and
+    /// leaves its record in the sandbox.
+    pub(crate) owner: Option<String>,
+    /// What a record has beside what every record has.
+    pub(crate) fields: Vec<RecordField>,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self { directory: "/var/lib/glexec-condor".into(), owner: None, fields: Vec::new() }
+    }
+}
+
 /// Commands of `condor_chirp`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum By {
@@ -173,7 +182,7 @@ impl Settings {
     /// # Errors
     /// One sentence that names the file, the line, or the key.
     pub(crate) fn read() -> Result<Self, String> {
-        let settings: Self = adapter::read_site_file(FILE)?.unwrap_or_default();
+        let settings: Self = FILE.read()?.unwrap_or_default();
         settings.checked()
     }
 
@@ -184,15 +193,14 @@ impl Settings {
             ("programs.wrapper", &programs.wrapper),
             ("programs.copy", &programs.copy),
             ("sandbox.directory", &self.sandbox.directory),
+            ("records.directory", &self.records.directory),
         ];
         paths.extend(programs.condor_chirp.as_ref().map(|path| ("programs.condor_chirp", path)));
         let config_val = programs.condor_config_val.as_ref();
         paths.extend(config_val.map(|path| ("programs.condor_config_val", path)));
         let outer = &self.prepare.outer_wrappers;
         paths.extend(outer.iter().map(|path| ("prepare.outer_wrappers", path)));
-        if let Some((key, _)) = paths.iter().find(|(_, path)| !path.is_absolute()) {
-            return Err(format!("{FILE}: {key} must be an absolute path"));
-        }
+        FILE.absolute(paths.into_iter().map(|(key, path)| (key, path.as_path())))?;
         let prefix = &self.attributes.prefix;
         let name = prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             && prefix.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -246,6 +254,8 @@ mod tests {
             ("[programs]\ncondor_config_val = \"x\"", "programs.condor_config_val"),
             ("[prepare]\nouter_wrappers = [\"/x\", \"y\"]", "prepare.outer_wrappers"),
             ("[sandbox]\nway = \"link\"", "link"),
+            ("[records]\ndirectory = \"x\"", "records.directory"),
+            ("[records]\nfields = [\"args\"]", "args"),
             ("[exit]\nwait = 0", "exit.wait"),
         ] {
             assert!(parse(text).unwrap_err().contains(word), "{text}");

@@ -2,8 +2,8 @@
 
 use crate::copy::CopyOutcome;
 use crate::dialect::{Ad, Attribute, Fate};
-use crate::settings::{By, FILE, SignalExit};
-use adapter::{Held, Settlement};
+use crate::settings::{By, FILE};
+use adapter::{Held, Settlement, SignalExit};
 use contract::{
     ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, EpilogueResult, FOUND_NOT_EXECUTABLE, Fault,
     NOT_FOUND, Reason, Record,
@@ -36,7 +36,7 @@ pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&CopyOutcome>) -> 
             );
             return end(Ending::Exited(code), Some(sentence));
         }
-        return JobEnd { not_run: nothing_ran(held), ..end(shown(glexec, rule), None) };
+        return JobEnd { not_run: nothing_ran(held), ..end(rule.shown(glexec), None) };
     };
     match (faulty(payload, trip), held.failed_epilogue()) {
         (Some(CopyOutcome::NotThere(sentence)), _) => {
@@ -55,7 +55,7 @@ pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&CopyOutcome>) -> 
             );
             end(glexec, Some(sentence))
         }
-        _ => end(shown(payload, rule), None),
+        _ => end(rule.shown(payload), None),
     }
 }
 
@@ -63,13 +63,6 @@ pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&CopyOutcome>) -> 
 fn faulty(payload: Ending, trip: Option<&CopyOutcome>) -> Option<&CopyOutcome> {
     let exited = matches!(payload, Ending::Exited(_));
     trip.filter(|trip| exited && !matches!(trip, CopyOutcome::Back(_)))
-}
-
-fn shown(ending: Ending, rule: SignalExit) -> Ending {
-    match rule {
-        SignalExit::Reraise => ending,
-        SignalExit::Code => Ending::Exited(ending.code()),
-    }
 }
 
 /// The code of a payload that glexec had begun with and could not start.

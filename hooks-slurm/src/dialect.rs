@@ -3,6 +3,7 @@
 //! Who wrote a variable matters: those of Prolog, Epilog and EpilogSlurmctld are Slurm's; in a
 //! task they are the submitter's, and nothing of them is more than a name to file things under.
 
+use adapter::{MoreOfARecord, more_of_a_line};
 use contract::variables::{epilogue, of_epilogue};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -163,6 +164,9 @@ pub(crate) struct Record {
     pub(crate) system_seconds: String,
     pub(crate) max_rss_kib: u64,
     pub(crate) stragglers: u32,
+    /// What the site's file asks for beside.
+    #[serde(default, skip_serializing_if = "MoreOfARecord::is_empty")]
+    pub(crate) more: MoreOfARecord,
 }
 
 impl Record {
@@ -206,6 +210,7 @@ impl Record {
             system_seconds: seconds(epilogue::SYSTEM_SECONDS),
             max_rss_kib: number(epilogue::MAX_RSS_KIB).unwrap_or(0),
             stragglers: small(epilogue::STRAGGLERS).unwrap_or(0),
+            more: MoreOfARecord::new(),
         }))
     }
 
@@ -230,7 +235,7 @@ impl Record {
         if self.result != "exited" && self.result != "killed" {
             line += &format!(" {}", self.result);
         }
-        line
+        line + &more_of_a_line(&self.more)
     }
 }
 

@@ -21,7 +21,7 @@ const LONGEST: u64 = 4096;
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// A directory of root's, in which root makes things.
+/// A directory of root's, or of the account's that epilogues run as, in which these make things.
 #[derive(Debug)]
 pub(crate) struct Base {
     directory: OwnedFd,
@@ -29,12 +29,21 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Opens it; makes it with `mode` where only the last name is missing. The directories above
-    /// must not be writable by others: a site that names such a path is told.
+    /// [`Base::open_of`] for a directory of root's.
     ///
     /// # Errors
     /// One sentence.
     pub(crate) fn open(path: &Path, mode: u32) -> Result<Self, String> {
+        Self::open_of(path, mode, 0)
+    }
+
+    /// Opens it; makes it with `mode` where only the last name is missing, for `owner` where root
+    /// does it. It must be that uid's or root's, and the directories above must not be writable by
+    /// others: a site that names such a path is told.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) fn open_of(path: &Path, mode: u32, owner: u32) -> Result<Self, String> {
         let failed = |shown: &Path, why: &str| format!("{}: {why}", shown.display());
         for above in path.ancestors().skip(1) {
             let stat = nix::sys::stat::lstat(above).map_err(|e| failed(above, e.desc()))?;
@@ -49,8 +58,10 @@ impl Base {
         let opened = match open(path, DIRECTORY, Mode::empty()) {
             Err(Errno::ENOENT) => match nix::unistd::mkdir(path, mode) {
                 // Slurm's umask is not to choose who gets in.
-                Ok(()) => open(path, DIRECTORY, Mode::empty())
-                    .and_then(|made| fchmod(&made, mode).map(|()| made)),
+                Ok(()) => open(path, DIRECTORY, Mode::empty()).and_then(|made| {
+                    fchown(&made, Some(Uid::from_raw(owner)), None)?;
+                    fchmod(&made, mode).map(|()| made)
+                }),
                 // Another hook was faster.
                 Err(Errno::EEXIST) => open(path, DIRECTORY, Mode::empty()),
                 Err(errno) => Err(errno),
@@ -59,8 +70,9 @@ impl Base {
         };
         let directory = opened.map_err(|e| failed(path, e.desc()))?;
         let stat = fstat(&directory).map_err(|e| failed(path, e.desc()))?;
-        if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-            return Err(failed(path, "must be root's, and writable by nobody else"));
+        if ![0, owner].contains(&stat.st_uid) || stat.st_mode & 0o022 != 0 {
+            let whose = if owner == 0 { "root's" } else { "root's or that of the records' owner" };
+            return Err(failed(path, &format!("must be {whose}, and writable by nobody else")));
         }
         Ok(Self { directory, path: path.to_owned() })
     }
@@ -196,11 +208,9 @@ impl Base {
             return Ok(false);
         }
         let fresh = format!(".{}", std::process::id());
-        let flags = OFlag::O_WRONLY
-            | OFlag::O_CREAT
-            | OFlag::O_TRUNC
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_CLOEXEC;
+        let _ = unlinkat(&within.directory, fresh.as_str(), UnlinkatFlags::NoRemoveDir);
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
         let file = openat(&within.directory, fresh.as_str(), flags, mode).map_err(failed)?;
         fchmod(&file, mode).map_err(failed)?;

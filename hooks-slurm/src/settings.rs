@@ -1,12 +1,13 @@
 //! The site's file for the hooks: `/etc/glexec-slurm.toml`. Without it all defaults hold.
 
+use adapter::{RecordField, SignalExit, SiteFile};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where it is.
-pub(crate) const FILE: &str = "/etc/glexec-slurm.toml";
+pub(crate) const FILE: SiteFile = SiteFile("/etc/glexec-slurm.toml");
 
 /// The whole file.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -40,18 +41,6 @@ impl Default for Programs {
     fn default() -> Self {
         Self { scontrol: "/usr/bin/scontrol".into(), sacctmgr: "/usr/bin/sacctmgr".into() }
     }
-}
-
-/// How a payload's death by a signal is shown.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(crate) enum SignalExit {
-    /// The task dies of the same signal: `0:n`.
-    #[default]
-    #[serde(rename = "reraise")]
-    Reraise,
-    /// The task exits with 128+n: `128+n:0`.
-    #[serde(rename = "128")]
-    Code,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -144,11 +133,30 @@ pub(crate) struct Records {
     pub(crate) directory: PathBuf,
     /// Where jobs have a directory for notes of their tasks.
     pub(crate) notes: PathBuf,
+    /// Whose both are: the account of glexec's `epilogue_user`; none: root.
+    pub(crate) owner: Option<String>,
+    /// What a record has beside what every record has.
+    pub(crate) fields: Vec<RecordField>,
+}
+
+impl Records {
+    /// uid of the records' owner.
+    ///
+    /// # Errors
+    /// One sentence where there is no such account, or where it cannot be looked up.
+    pub(crate) fn owner(&self) -> Result<u32, String> {
+        self.owner.as_ref().map_or(Ok(0), |name| FILE.epilogue_user("records.owner", name))
+    }
 }
 
 impl Default for Records {
     fn default() -> Self {
-        Self { directory: "/var/lib/glexec-slurm".into(), notes: "/run/glexec-slurm".into() }
+        Self {
+            directory: "/var/lib/glexec-slurm".into(),
+            notes: "/run/glexec-slurm".into(),
+            owner: None,
+            fields: Vec::new(),
+        }
     }
 }
 
@@ -199,7 +207,7 @@ impl Settings {
     /// # Errors
     /// One sentence that names the file, the line, or the key.
     pub(crate) fn read() -> Result<Self, String> {
-        let settings: Self = adapter::read_site_file(FILE)?.unwrap_or_default();
+        let settings: Self = FILE.read()?.unwrap_or_default();
         settings.checked()
     }
 
@@ -213,9 +221,7 @@ impl Settings {
         ];
         paths.extend(self.scratch.as_ref().map(|scratch| ("scratch.base", &scratch.base)));
         paths.extend(self.accounting.as_ref().map(|to| ("accounting.spool", &to.spool)));
-        if let Some((key, _)) = paths.iter().find(|(_, path)| !path.is_absolute()) {
-            return Err(format!("{FILE}: {key} must be an absolute path"));
-        }
+        FILE.absolute(paths.into_iter().map(|(key, path)| (key, path.as_path())))?;
         if let Some(scratch) = &self.scratch {
             if scratch.base == self.records.notes || scratch.base == self.records.directory {
                 return Err(format!("{FILE}: scratch.base must be a directory of its own"));

@@ -48,12 +48,12 @@ fn name(uid: u32, job: u32, standing: Standing) -> String {
 }
 
 impl Store {
-    /// Opens it; makes it where only the last name is missing.
+    /// Opens it; root makes it where only the last name is missing. `owner`: uid of who adds records.
     ///
     /// # Errors
     /// One sentence that names what is wrong with it.
-    pub(crate) fn open(directory: &Path) -> Result<Self, String> {
-        places::Base::open(directory, 0o700).map(Self)
+    pub(crate) fn open(directory: &Path, owner: u32) -> Result<Self, String> {
+        places::Base::open_of(directory, 0o700, owner).map(Self)
     }
 
     /// Adds a record; `false` where its job, or of jobs that are only said to be its submitter,

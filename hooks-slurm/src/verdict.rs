@@ -1,7 +1,6 @@
 //! From outcomes to what Slurm is told. Pure, by tables.
 
-use crate::settings::SignalExit;
-use adapter::Held;
+use adapter::{Held, SignalExit};
 use contract::{ADMIN_MUST_ACT, Ending, Reason, Record};
 use serde::Deserialize;
 
@@ -17,7 +16,7 @@ pub(crate) struct TaskEnd {
 pub(crate) fn task(held: &Held, rule: SignalExit) -> TaskEnd {
     let glexec = held.glexec.unwrap_or(Ending::Exited(ADMIN_MUST_ACT));
     let Some(payload) = held.payload() else {
-        return TaskEnd { ending: shown(glexec, rule), sentence: died(held, glexec) };
+        return TaskEnd { ending: rule.shown(glexec), sentence: died(held, glexec) };
     };
     match held.failed_epilogue() {
         Some(failed) => {
@@ -28,14 +27,7 @@ pub(crate) fn task(held: &Held, rule: SignalExit) -> TaskEnd {
             );
             TaskEnd { ending: glexec, sentence: Some(sentence) }
         }
-        None => TaskEnd { ending: shown(payload, rule), sentence: died(held, glexec) },
-    }
-}
-
-fn shown(ending: Ending, rule: SignalExit) -> Ending {
-    match rule {
-        SignalExit::Reraise => ending,
-        SignalExit::Code => Ending::Exited(ending.code()),
+        None => TaskEnd { ending: rule.shown(payload), sentence: died(held, glexec) },
     }
 }
 

@@ -483,3 +483,36 @@ fn what_a_payload_puts_in_the_records_place_costs_no_record() {
         let _ = pool.shell("root", &format!("condor_rm {id}"));
     }
 }
+
+/// It cannot write into a sandbox, and its records are in a place of its own.
+#[test]
+fn the_record_of_an_epilogue_that_is_not_roots_reaches_the_ad() {
+    let keeper = accounts::KEEPER;
+    let pool = crate::with_hooks(Pool::root(crate::ROOTS_CONFIG));
+    let lines = pool.read("/etc/glexec.toml");
+    let of_keeper = "epilogue_environment = \"own\"\nepilogue_user = \"keeper\"";
+    let lines = lines.replace("epilogue_environment = \"own\"", of_keeper);
+    assert!(lines.contains("keeper"), "{lines}");
+    pool.file("/etc/glexec.toml", &lines, 0o644);
+    pool.file(harness::EPILOGUE, include_str!("../../conf/condor/epilogue"), 0o755);
+    let hooks = pool.read("/etc/glexec-condor.toml");
+    let own =
+        hooks.replace("#owner", "owner").replace("fields = []", "fields = [\"argv\", \"pgid\"]");
+    assert_ne!(own, hooks);
+    pool.file("/etc/glexec-condor.toml", &own, 0o644);
+    pool.directory("/var/lib/glexec-condor", (keeper, keeper), 0o711);
+    let way = way(("payload2", "condor_vacate_job -fast", false), LOST);
+    let id = begin(&pool, &way, "");
+    let told = pool.shell("root", &format!("{} {id}", way.command));
+    assert!(told.status.success(), "{told:?}");
+    let ad = pool.wait_for(id, |ad| ad.is("GlexecTargetRC", way.rc), LONG);
+    let told = (ad.get("GlexecTargetUser"), ad.get("GlexecResult"), ad.get("GlexecEpilogue"));
+    assert_eq!(told, (Some("payload2"), Some("lost"), Some("settled")), "{:?}", all(&ad));
+    let line = "payload2 rc=137 lost attempt=1 argv=";
+    let log = pool.log();
+    assert!(
+        log.iter().any(|told| told.contains(line) && told.contains(" target_pgid=")),
+        "{log:#?}"
+    );
+    let _ = pool.shell("root", &format!("condor_rm {id}"));
+}

@@ -218,3 +218,27 @@ fn every_element_of_an_array_and_every_node_has_its_own() {
         });
     }
 }
+
+/// Where the site's epilogue is an account's of its own, so are the records, and no job's user's.
+#[test]
+fn records_of_an_epilogue_that_is_not_roots_reach_the_jobs_end() {
+    let keeper = harness::accounts::KEEPER;
+    let hooks =
+        "[records]\nowner = \"keeper\"\nfields = [\"argv\", \"sgids\", \"sid\", \"pgid\"]\n";
+    let glexec = "epilogue_user = \"keeper\"".to_owned();
+    let cluster = Cluster::start(Shape { glexec, hooks: hooks.to_owned(), ..Shape::default() });
+    let epilogue = format!("#!/bin/sh\nexec {LIBEXEC}/glexec-slurm-record\n");
+    cluster.site().file(harness::EPILOGUE, epilogue, 0o755);
+    let id = cluster.sbatch("", &format!("exec {LIBEXEC}/glexec-slurm-task sh -c 'exit 7'"));
+    assert_eq!(cluster.ended(id).exit_code(), "7:0", "{}", cluster.logs());
+    let line =
+        format!("job {id}: -.0 payload1 rc=7 argv=\"/usr/bin/sh\" \"-c\" \"exit 7\" glexec_pgid=");
+    let told = || cluster.site().log().into_iter().find(|told| told.contains(&line));
+    cluster.wait_until("the epilog has it", Duration::from_secs(30), || told().is_some());
+    let told = told().unwrap_or_default();
+    assert!(told.contains(" glexec_sgids=") && told.contains(" target_pgid="), "{told}");
+    let note = "glexec: payload of payload1: exit code 7";
+    assert!(cluster.printed(id).contains(note), "TaskEpilog has it: {}", cluster.printed(id));
+    let of = cluster.root("stat -c '%u %a' /var/lib/glexec-slurm").output();
+    assert_eq!(of.trim(), format!("{keeper} 700"));
+}

@@ -4,6 +4,7 @@ use super::{LONGEST_AD, complain, scratch};
 use crate::chirp::{self, Chirp};
 use crate::dialect::{self, Ad, Attribute};
 use crate::record::{self, Record};
+use crate::record_store;
 use crate::settings::{FILE, Settings, seconds};
 use crate::verdict;
 use adapter::{Log, Settlement, Urgency, settle};
@@ -56,6 +57,19 @@ fn ended_by_itself() -> bool {
     ended && std::env::args_os().nth(1).is_some_and(|word| word == "exit")
 }
 
+/// What the epilogue has left. One that runs as an account of its own cannot take a record out of the
+/// sandbox again, so its word is asked for only where the wrapper has not told everything.
+fn recorded(settings: &Settings, scratch: &Path, marked: bool) -> Option<Record> {
+    let kept = || match record_store::read(scratch, &settings.records) {
+        Ok(kept) => kept,
+        Err(sentence) => {
+            complain(&sentence);
+            None
+        }
+    };
+    record::take(scratch).or_else(|| if marked { None } else { kept() })
+}
+
 fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
     let keys = [dialect::key_word(scratch.as_os_str())];
     let settled = settle(&settings.programs.glexec, &keys, seconds(settings.exit.wait));
@@ -70,7 +84,7 @@ fn settle_job(settings: &Settings, scratch: &Path, ad: Ad) {
     }
     let mut told = Vec::new();
     let mut before = Ad::default();
-    if let Some(Record { target, rc, signal, result, .. }) = record::take(scratch) {
+    if let Some(Record { target, rc, signal, result, .. }) = recorded(settings, scratch, marked) {
         let ending =
             signal.map_or(Ending::Exited(rc), |signal| Ending::Killed { signal, core: false });
         told.push(Attribute::text("TargetUser", &target));

@@ -4,8 +4,9 @@ use super::complain;
 use crate::copy;
 use crate::dialect::{self, KEY};
 use crate::record::{self, Record};
+use crate::record_store;
 use crate::settings::Settings;
-use adapter::{Log, Removal, Urgency, remove_as_told};
+use adapter::{Log, RecordField, Removal, Urgency, remove_as_told};
 use contract::variables::{epilogue, of_epilogue};
 use nix::unistd::Uid;
 use std::env::{args_os, var_os};
@@ -22,21 +23,33 @@ pub fn record() -> u8 {
     if let Some(code) = remove_as_told(&args_os().skip(1).collect::<Vec<_>>()) {
         return code;
     }
-    let record = match Record::of(|name| std::env::var(name).ok()) {
-        Ok(record) => record,
-        Err(sentence) => {
-            LOG.say(Urgency::Error, &sentence);
-            complain(&sentence);
-            return 1;
-        }
+    let refuse = |sentence: String| {
+        LOG.say(Urgency::Error, &sentence);
+        complain(&sentence);
+        1
     };
+    let mut record = match Record::of(|name| std::env::var(name).ok()) {
+        Ok(record) => record,
+        Err(sentence) => return refuse(sentence),
+    };
+    let records = match Settings::read() {
+        Ok(settings) => settings.records,
+        Err(sentence) => return refuse(sentence),
+    };
+    record.more = RecordField::of(&records.fields, |name| var_os(name));
     let sandbox = var_os(of_epilogue(&format!("{}{KEY}", epilogue::JOB))).map(PathBuf::from);
     let shown = dialect::short(sandbox.as_deref().unwrap_or(Path::new("")));
     LOG.say(Urgency::Notice, &format!("{}: {}", shown.display(), record.line()));
     let caller =
         std::env::var(of_epilogue(epilogue::GLEXEC_UID)).ok().and_then(|uid| uid.parse().ok());
     if let (Some(sandbox), Some(caller)) = (sandbox, caller) {
-        if let Err(sentence) = record::leave(&record, &sandbox, Uid::from_raw(caller)) {
+        let caller = Uid::from_raw(caller);
+        let left = if Uid::effective().is_root() {
+            record::leave(&record, &sandbox, caller)
+        } else {
+            record_store::keep(&record, &sandbox, caller, &records)
+        };
+        if let Err(sentence) = left {
             LOG.say(Urgency::Notice, &sentence);
         }
     }

@@ -98,7 +98,8 @@ fn sweep(uid: u32, mut words: Vec<OsString>, until: Instant) -> Result<Settlemen
 /// Records go to the log and, where the site asks for it, to the controller.
 fn hand_on(settings: &Settings, desk: &Desk<'_>) {
     let job = desk.job;
-    let taken = Store::open(&settings.records.directory).and_then(|store| {
+    let store = || Store::open(&settings.records.directory, settings.records.owner()?);
+    let taken = store().and_then(|store| {
         match store.tidy()? {
             0 => {}
             old => desk.say(
@@ -195,7 +196,8 @@ struct Forgotten {
 
 /// Removes the job's notes, and with them the claim to its scratch directory.
 fn forget(settings: &Settings, job: &Job, until: Instant) -> Result<Forgotten, String> {
-    let _lock = Base::open(&settings.records.directory, RECORDS)?.lock()?;
+    let records = &settings.records;
+    let _lock = Base::open_of(&records.directory, RECORDS, records.owner()?)?.lock()?;
     let base = Base::open(&settings.records.notes, NOTES)?;
     let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", base.shown());
     let noted = |notes: &str| {

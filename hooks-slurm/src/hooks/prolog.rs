@@ -47,11 +47,12 @@ fn look_and_prepare(desk: &Desk<'_>, settings: &Settings) -> u8 {
 /// Notes for the job's tasks, and the target's private directory. Several slurmds of one machine may
 /// do this at the same time for the same job: what one has made the other finds and uses.
 fn prepare(settings: &Settings, job: &Job, target: Option<(u32, u32)>) -> Result<(), String> {
-    let _lock = Base::open(&settings.records.directory, RECORDS)?.lock()?;
-    // Root's: a user who could write below /run could fill it.
+    let owner = settings.records.owner()?;
+    let _lock = Base::open_of(&settings.records.directory, RECORDS, owner)?.lock()?;
+    // Not the job's user's, who could fill what is below /run.
     let notes = dialect::notes_of(job.uid, job.id);
     let base = Base::open(&settings.records.notes, NOTES)?;
-    base.ensure(&notes, (0, job.gid), 0o710)?;
+    base.ensure(&notes, (owner, job.gid), 0o710)?;
     note_begin(&base, &notes)?;
     let (Some(scratch), Some(target)) = (&settings.scratch, target) else { return Ok(()) };
     let shared = Base::open(&scratch.base, SCRATCHES)?;

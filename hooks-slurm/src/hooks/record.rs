@@ -6,8 +6,9 @@ use crate::membership::{self, Membership, Reapers};
 use crate::places::Base;
 use crate::settings::Settings;
 use crate::store::{Standing, Store};
-use adapter::{Log, Urgency};
+use adapter::{Log, RecordField, Urgency};
 use nix::unistd::Pid;
+use std::env::var_os;
 
 const LOG: Log = Log::new("glexec-slurm-record");
 
@@ -18,6 +19,7 @@ pub fn record() -> u8 {
         Some(mut record) => match job_of(&settings, &record) {
             Some(job) => {
                 record.job = job;
+                record.more = RecordField::of(&settings.records.fields, |name| var_os(name));
                 keep(&settings, &record)
             }
             None => {
@@ -61,8 +63,9 @@ fn keep(settings: &Settings, record: &Record) -> Result<(), String> {
     let name = dialect::note_name(record.step.as_deref(), record.task.as_deref());
     let text = dialect::note(record) + "\n";
     let notes = dialect::notes_of(record.caller_uid, record.job);
+    let owner = settings.records.owner()?;
     let noted = Base::open(&settings.records.notes, NOTES).and_then(|base| {
-        let known = base.is_of(&notes, 0).map_err(|e| format!("{notes}: {}", e.desc()))?;
+        let known = base.is_of(&notes, owner).map_err(|e| format!("{notes}: {}", e.desc()))?;
         base.put(&notes, &name, &text)?;
         Ok(known)
     });
@@ -74,7 +77,7 @@ fn keep(settings: &Settings, record: &Record) -> Result<(), String> {
             Standing::Claimed
         }
     };
-    if !Store::open(&settings.records.directory)?.add(record, standing)? {
+    if !Store::open(&settings.records.directory, owner)?.add(record, standing)? {
         // Nothing that a user does too often may cost a payload its exit code.
         let line = format!(
             "job {}: not kept, there are too many records of {}: {}",

@@ -148,12 +148,16 @@ fn program(path: &str, of_users: bool) -> Program {
 
 /// Directories that Prolog and Epilog make things in. What is not there yet is made in the one above.
 fn of_places(settings: &Settings) -> Vec<Finding> {
+    let owner = match settings.records.owner() {
+        Ok(owner) => owner,
+        Err(fault) => return vec![Finding::Error(fault)],
+    };
     let mut places = vec![&settings.records.directory, &settings.records.notes];
     places.extend(settings.scratch.as_ref().map(|scratch| &scratch.base));
     let faults = places.into_iter().filter_map(|path| {
         let there =
             if path.symlink_metadata().is_ok() { Some(path.as_path()) } else { path.parent() };
-        let fault = Base::open(there?, 0o700).err()?;
+        let fault = Base::open_of(there?, 0o700, owner).err()?;
         Some(Finding::Error(format!("{fault} ({FILE}); the Prolog of every job fails by it")))
     });
     faults.collect()
