@@ -5,8 +5,9 @@ use super::timeout_io::{Patient, end_of};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
 use super::{OBEYED, TAKEN, UNPACKED, complain, target, wrapper};
 use crate::archive::{LeftOut, Rules, pack, unpack};
+use adapter::rehearse;
 use adapter::tree::{clear, open_directory};
-use contract::variables;
+use contract::{Record, variables};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -119,6 +120,13 @@ fn mention(left: LeftOut) {
 
 /// The sandbox becomes the target's; the pilot keeps its copy of the proxy.
 fn setup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
+    if is_of_a_pool(glexec) {
+        complain(
+            "glexec maps this job to a pool of accounts, and each step of a job is a call of its own: \
+             setup, run, kill and cleanup would have an account each; map by credential or by row",
+        );
+        return FINAL;
+    }
     // What it could replace is an empty directory, which nobody misses.
     if let Err(error) = fs::rename(&sandbox.path, &sandbox.pilots) {
         complain(&format!("{:?} cannot be moved aside: {error}", sandbox.path));
@@ -139,6 +147,16 @@ fn setup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
             FINAL
         }
     }
+}
+
+/// Whether each call would have another account. A glexec that does not know the question has no such
+/// pools.
+fn is_of_a_pool(glexec: &Glexec) -> bool {
+    let certificate =
+        glexec.certificate.as_ref().map(|path| (variables::CLIENT_CERT.into(), path.into()));
+    let told = rehearse(&glexec.program, certificate.into_iter().collect(), LONGEST_SIGNAL);
+    let is_of_a_pool = |record: &Record| matches!(record, Record::Rehearsed { pool: true, .. });
+    told.is_ok_and(|records| records.iter().any(is_of_a_pool))
 }
 
 /// One try at setup.
