@@ -1,23 +1,20 @@
 //! Leases in a gridmapdir, which LCMAPS may use at the same time: link(2) makes one, and how many
 //! names the account then has tells whether it was made alone.
 
-use super::exec_status::{Failure, Step};
-use super::helper::attempt;
-use super::identity::{Identity, assume};
+mod taking;
+
 use super::root::Root;
-use super::state::write_all;
 use contract::Reason;
-use decide::gridmapdir::{Choice, Entry, choose, is_anothers};
+use decide::gridmapdir::{Choice, Entry, choose, is_anothers, is_half_made};
 use decide::refusal::Refusal;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fstat, fstatat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, linkat, setsid, unlinkat};
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 use system::file_trust::Trust;
 use system::secure_open::{self, Opened};
+use taking::Taken;
 
 /// For listing it.
 const LISTED: OFlag =
@@ -41,17 +38,6 @@ pub struct Wanted<'w> {
     pub pool: &'w str,
     /// Whether a lease may be made, and is used; a rehearsal only looks.
     pub take: bool,
-}
-
-/// How an attempt at a lease has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    /// The lease is there, and the account is nobody else's.
-    Yes,
-    /// Somebody else has the account.
-    Lost,
-    /// The subject's lease is another than it was: it has to be looked at again.
-    Again,
 }
 
 impl Gridmapdir {
@@ -104,6 +90,10 @@ impl Gridmapdir {
                     }
                     if wanted.take {
                         self.touch(&rights()?, wanted.lease);
+                        // LCMAPS would not obey a lease with one link too many.
+                        if entries.iter().any(is_half_made) {
+                            self.tidy(&rights()?)?;
+                        }
                     }
                     return Ok(account.name.clone());
                 }
@@ -184,85 +174,11 @@ impl Gridmapdir {
         let _ = utimensat(&self.directory, lease, &now, &now, follow);
     }
 
-    /// Leases an account that was seen free. What was seen `stale` under the lease's name goes
-    /// first.
-    ///
-    /// Between link(2) and the look at what it has come to, nobody may stop or end who does it:
-    /// the account would be two subjects'. So it is done by a process that is root's alone.
+    /// The subject that an account's file names, or whatever stands in it.
     ///
     /// # Errors
     /// [`Reason::Mapping`].
-    fn take(
-        &self,
-        root: &Root,
-        wanted: &Wanted<'_>,
-        account: &Entry,
-        stale: Option<&Entry>,
-    ) -> Result<Taken, Refusal> {
-        /// For a few system calls, on a machine that is very busy.
-        const PATIENCE: Duration = Duration::from_secs(20);
-        const ALL: [Taken; 3] = [Taken::Yes, Taken::Lost, Taken::Again];
-        let taken = attempt(PATIENCE, &[self.directory.as_raw_fd()], || {
-            become_roots_alone(root)?;
-            let taken = self.link(wanted, account, stale).map_err(Failure::at(Step::Lease))?;
-            let code = ALL.iter().position(|one| *one == taken).unwrap_or(ALL.len());
-            Ok(u8::try_from(code).unwrap_or(u8::MAX))
-        });
-        let code = taken.map_err(|failure| self.broken(wanted.lease, &failure.told()))?;
-        let taken = code.and_then(|code| ALL.get(usize::from(code)).copied());
-        taken.ok_or_else(|| self.broken(wanted.lease, "the process that makes it was ended"))
-    }
-
-    /// LCMAPS's protocol, and one step more for what leads to no account.
-    fn link(
-        &self,
-        wanted: &Wanted<'_>,
-        account: &Entry,
-        stale: Option<&Entry>,
-    ) -> Result<Taken, Errno> {
-        let lease = wanted.lease;
-        let _lock;
-        if let Some(stale) = stale {
-            // Of two that see it one may remove it; or the second would remove the first's lease.
-            let own = openat(&self.directory, ".", LISTED, Mode::empty())?;
-            match Flock::lock(own, FlockArg::LockExclusiveNonblock) {
-                Err((_, Errno::EAGAIN)) => return Ok(Taken::Again),
-                Err((_, errno)) => return Err(errno),
-                Ok(locked) => _lock = locked,
-            }
-            match self.stat(lease) {
-                Ok(now) if now.st_ino == stale.inode && now.st_nlink == stale.links => {
-                    unlinkat(&self.directory, lease, UnlinkatFlags::NoRemoveDir)?;
-                }
-                Ok(_) | Err(Errno::ENOENT) => return Ok(Taken::Again),
-                Err(errno) => return Err(errno),
-            }
-        }
-        let name = account.name.as_str();
-        match self.stat(name) {
-            Ok(now) if now.st_nlink == 1 && is_regular(&now) => {}
-            Ok(_) | Err(Errno::ENOENT) => return Ok(Taken::Lost),
-            Err(errno) => return Err(errno),
-        }
-        match linkat(&self.directory, name, &self.directory, lease, AtFlags::empty()) {
-            Err(Errno::EEXIST) => return Ok(Taken::Again),
-            Err(Errno::ENOENT) => return Ok(Taken::Lost),
-            linked => linked?,
-        }
-        let now = self.stat(lease)?;
-        if now.st_nlink == 2 && now.st_ino == account.inode {
-            // By the lease's name: should it be gone, the account is not ours to write to.
-            let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let file = openat(&self.directory, lease, flags, Mode::empty())?;
-            write_all(&file, wanted.subject.as_bytes())?;
-            return Ok(Taken::Yes);
-        }
-        unlinkat(&self.directory, lease, UnlinkatFlags::NoRemoveDir)?;
-        Ok(Taken::Lost)
-    }
-
-    /// The subject that an account's file names, or whatever stands in it.
-    fn written(&self, _root: &Root, account: &str) -> Result<Vec<u8>, Refusal> {
+    pub fn written(&self, _root: &Root, account: &str) -> Result<Vec<u8>, Refusal> {
         const MOST: u64 = 1 << 14;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = openat(&self.directory, account, flags, Mode::empty());
@@ -306,11 +222,4 @@ fn none_free(pool: &str) -> Refusal {
 
 fn is_regular(stat: &FileStat) -> bool {
     stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
-}
-
-/// In a child: out of reach of its caller's signals, by ids and by session.
-fn become_roots_alone(root: &Root) -> Result<(), Failure> {
-    setsid().map_err(Failure::at(Step::Place))?;
-    let uid = Uid::from_raw(0);
-    assume(root, &Identity { uid, real: None, gid: Gid::from_raw(0), groups: &[] })
 }

@@ -35,6 +35,15 @@ pub(super) fn assume(_root: &Root, who: &Identity<'_>) -> Result<(), Failure> {
     prove(who, &former).map_err(Failure::at(Step::Proof))
 }
 
+/// Root and nobody else: out of reach of its caller's signals.
+///
+/// # Errors
+/// As [`assume`].
+pub(super) fn become_root(root: &Root) -> Result<(), Failure> {
+    let uid = Uid::from_raw(0);
+    assume(root, &Identity { uid, real: None, gid: Gid::from_raw(0), groups: &[] })
+}
+
 /// Takes an effective uid alone, with real and saved uid `apart`, no groups and no way back: for
 /// a child that is to signal what that uid may signal.
 ///

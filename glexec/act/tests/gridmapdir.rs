@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -155,6 +155,51 @@ fn subjects_that_differ_in_case_do_not_share_an_account_that_was_leased_here() {
     fs::remove_file(directory.join(if first == "p1" { "p2" } else { "p1" })).unwrap();
     assert_eq!(account("/CN=B"), Some(first.clone()));
     assert_eq!((account("/CN=B"), account("/CN=b")), (Some(first), None));
+}
+
+/// A gridmapdir with these accounts, and the names that each of its other files has.
+fn planted(accounts: &[&str], links: &[(&str, &str)]) -> tempfile::TempDir {
+    let base = tempfile::tempdir().unwrap();
+    accounts.iter().for_each(|name| fs::write(base.path().join(name), "").unwrap());
+    for (account, name) in links {
+        fs::hard_link(base.path().join(account), base.path().join(name)).unwrap();
+    }
+    base
+}
+
+#[test]
+fn nobody_who_may_read_the_directory_can_hold_up_a_lease() {
+    let base = planted(&["p1", "%2fcn%3da"], &[]);
+    let users = fs::File::open(base.path()).unwrap();
+    let _held = Flock::lock(users, FlockArg::LockExclusive).unwrap();
+    assert_eq!(lease(base.path(), "/CN=a", "p", |_| true).as_deref(), Some("p1"));
+    // A lock that others can open is none.
+    let lock = base.path().join(".glexec.lock");
+    assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o7777, 0o600);
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::remove_file(base.path().join("%2fcn%3da")).unwrap();
+    assert_eq!(lease(base.path(), "/CN=a", "p", |_| true), None);
+}
+
+#[test]
+fn what_an_interrupted_glexec_leaves_is_mended_by_the_next() {
+    let account = |base: &tempfile::TempDir, subject| lease(base.path(), subject, "p", |_| true);
+    let links = |base: &tempfile::TempDir| fs::metadata(base.path().join("p1")).unwrap().nlink();
+    let half = ".glexec.new";
+    // Before it had looked whether it was alone: the account was another subject's, or nobody's.
+    let base = planted(&["p1"], &[("p1", "%2fcn%3da"), ("p1", half)]);
+    assert_eq!((account(&base, "/CN=a").as_deref(), links(&base)), (Some("p1"), 2));
+    assert_eq!(account(&base, "/CN=b"), None);
+    let base = planted(&["p1"], &[("p1", half)]);
+    assert_eq!((account(&base, "/CN=b").as_deref(), links(&base)), (Some("p1"), 2));
+    // With another subject's name in it, whose lease would have the same name.
+    let base = planted(&["p1"], &[("p1", half)]);
+    fs::write(base.path().join("p1"), "/CN=B").unwrap();
+    assert_eq!(account(&base, "/CN=b").as_deref(), Some("p1"));
+    // While it removed a lease that leads nowhere.
+    let base = planted(&["p1", ".glexec.old"], &[("p1", half)]);
+    assert_eq!((account(&base, "/CN=a").as_deref(), links(&base)), (Some("p1"), 2));
+    assert!(!base.path().join(".glexec.old").exists() && !base.path().join(half).exists());
 }
 
 const DIRECTORY: &str = "GLEXEC_TEST_GRIDMAPDIR";

@@ -5,7 +5,7 @@ use super::check::Findings;
 use act::gridmapdir::Gridmapdir;
 use act::root::Root;
 use decide::config::{Config, GridmapRule, Means};
-use decide::gridmapdir::{Entry, is_of_pool};
+use decide::gridmapdir::{Entry, is_of_pool, links};
 use observe::accounts::Lookups;
 use observe::credential::SiteFiles;
 
@@ -79,7 +79,7 @@ fn leases(root: &Root, rule: &GridmapRule, pools: &[String], findings: &mut Find
     for pool in pools {
         let of_it: Vec<&Entry> =
             entries.iter().filter(|entry| is_of_pool(&entry.name, pool)).collect();
-        let free = of_it.iter().filter(|entry| entry.links == 1).count();
+        let free = of_it.iter().filter(|entry| links(&entries, entry) == 1).count();
         let all = of_it.len();
         if all == 0 {
             findings.warn(&format!("{path} has no account of the pool .{pool}"));
@@ -89,7 +89,8 @@ fn leases(root: &Root, rule: &GridmapRule, pools: &[String], findings: &mut Find
             findings.line("pool", &format!(".{pool}: {free} of {all} accounts are free"));
         }
     }
-    let crowded = entries.iter().filter(|entry| entry.links > 2 && entry.name.starts_with('%'));
+    let is_crowded = |entry: &&Entry| entry.name.starts_with('%') && links(&entries, entry) > 2;
+    let crowded = entries.iter().filter(is_crowded);
     for entry in crowded {
         let name = &entry.name;
         findings.error(&format!(

@@ -6,6 +6,14 @@ use std::fmt::Write as _;
 /// The longest name that a file may have.
 const NAME_MAX: usize = 255;
 
+/// A lock that only root can open: one glexec at a time makes leases. LCMAPS passes over every name
+/// that begins with a dot.
+pub const LOCK: &str = ".glexec.lock";
+/// What an account is linked to before its lease: whose links are counted sees that it is taken.
+pub const HALF_MADE: &str = ".glexec.new";
+/// What a lease that leads to no account is called while it is removed.
+pub const MOVED_AWAY: &str = ".glexec.old";
+
 /// A file of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -57,21 +65,31 @@ pub fn choose<'e>(entries: &'e [Entry], lease: &str, pool: &str) -> Choice<'e> {
     let stale = match entries.iter().find(|entry| entry.name == lease) {
         None => None,
         Some(own) if !own.regular => return Choice::Unusable("is no regular file"),
-        Some(own) if own.links > 2 => return Choice::Contended,
+        Some(own) if links(entries, own) > 2 => return Choice::Contended,
         Some(own) => {
-            let account =
-                entries.iter().find(|entry| entry.inode == own.inode && entry.name != lease);
-            match account {
+            let is_it = |entry: &&Entry| entry.inode == own.inode && entry.name != lease;
+            match entries.iter().filter(|entry| !is_half_made(entry)).find(is_it) {
                 Some(account) if is_of_pool(&account.name, pool) => return Choice::Held(account),
                 Some(account) => return Choice::Elsewhere(account),
                 None => Some(own),
             }
         }
     };
-    let free = entries.iter().filter(|entry| entry.regular && entry.links == 1);
+    let free = entries.iter().filter(|entry| entry.regular && links(entries, entry) == 1);
     let mut free: Vec<&Entry> = free.filter(|entry| is_of_pool(&entry.name, pool)).collect();
     free.sort_by_key(|entry| entry.used);
     Choice::Free(free, stale)
+}
+
+/// Whether it is no lease: a glexec is making one, or was interrupted.
+pub fn is_half_made(entry: &Entry) -> bool {
+    entry.name == HALF_MADE
+}
+
+/// How many names a file has, but for one that a glexec gives it for a moment or has left behind.
+pub fn links(entries: &[Entry], of: &Entry) -> u64 {
+    let half_made = entries.iter().any(|entry| is_half_made(entry) && entry.inode == of.inode);
+    of.links.saturating_sub(u64::from(half_made))
 }
 
 /// Whether a lease is another subject's, which differs from this one in the case of letters only:
@@ -128,6 +146,15 @@ mod tests {
         assert_eq!(names(choose(&all, "%2fa", "p")), (vec!["p2".into(), "p1".into()], true));
         all[7].links = 3;
         assert_eq!(choose(&all, "%2fa", "p"), Choice::Contended);
+        // What an interrupted glexec has left: the lease of another, and an account that it lost.
+        all.push(entry(HALF_MADE, 3, 3, 0));
+        all[2].links = 3;
+        all[3].links = 3;
+        assert_eq!(choose(&all, "%2fb", "p"), Choice::Held(&all[2]));
+        all[8].inode = 2;
+        all[1].links = 2;
+        all[7].links = 1;
+        assert_eq!(names(choose(&all, "%2fa", "p")), (vec!["p2".into(), "p1".into()], true));
         all[7].regular = false;
         assert!(matches!(choose(&all, "%2fa", "p"), Choice::Unusable(_)));
     }
