@@ -58,7 +58,7 @@ const LINGER: Scenario = Scenario { name: "linger", keys: "", ..PLAIN };
 const OWES: Scenario = Scenario { name: "epilogue", epilogue: true, ..LINGER };
 
 /// Everything that is tried.
-pub(crate) const ALL: [Scenario; 14] = [
+pub(crate) const ALL: [Scenario; 15] = [
     PLAIN,
     LINGER,
     Scenario { name: "linger-wires", wires: true, ..LINGER },
@@ -75,6 +75,7 @@ pub(crate) const ALL: [Scenario; 14] = [
         ..OWES
     },
     Scenario { name: "sweep", deed: Deed::Sweep, hands_over: true, ..OWES },
+    Scenario { name: "sweep-credential", deed: Deed::Sweep, by_credential: true, ..OWES },
     Scenario { name: "sweep-pool", deed: Deed::Sweep, pool: true, leaves: true, ..OWES },
     Scenario { name: "settle", deed: Deed::Settle, hands_over: true, ..OWES },
 ];

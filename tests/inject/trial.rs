@@ -1,6 +1,6 @@
 //! One run with one call tampered with, and every promise it may have broken.
 
-use crate::scenario::{ADMIN, COPY, Deed, GRIDMAPDIR, HANDED, PROXY, Scenario};
+use crate::scenario::{ADMIN, COPY, Deed, GRIDMAPDIR, HANDED, Scenario};
 use harness::accounts::PILOT;
 use harness::tamper::{Fault, Spot, Tampering};
 use harness::{ACTOR, Look, Process, Ran, SAW, Site};
@@ -122,7 +122,10 @@ impl<'s> Lane<'s> {
         for lease in self.leases() {
             std::fs::remove_file(lease).expect("a lease");
         }
-        let _ = std::fs::remove_file(self.site.path(COPY));
+        for left in [".glexec.new", ".glexec.old"] {
+            let _ = std::fs::remove_file(self.site.path(&format!("{GRIDMAPDIR}/{left}")));
+        }
+        let _ = self.site.shell(&format!("rm -f {COPY} {COPY}.*")).by("root").run();
         if self.scenario.hands_over {
             let _ = std::fs::remove_dir_all(self.site.path("/var/lib/site/scratch"));
             self.site.directory("/var/lib/site/scratch", (PILOT, PILOT), 0o755);
@@ -141,6 +144,11 @@ impl<'s> Lane<'s> {
         let list = std::fs::read_dir(self.site.path(GRIDMAPDIR)).into_iter().flatten();
         let paths = list.map(|entry| entry.expect(GRIDMAPDIR).path());
         paths.filter(|path| path.to_string_lossy().contains('%')).collect()
+    }
+
+    fn has_half_a_lease(&self) -> bool {
+        let half = |name: &str| self.site.path(&format!("{GRIDMAPDIR}/{name}")).exists();
+        half(".glexec.new") || half(".glexec.old")
     }
 
     /// A run whose glexec is killed while the payload runs.
@@ -403,18 +411,19 @@ impl<'l> Judge<'l> {
         if let Some(what) = self.not_given_back() {
             self.wrong(format!("not given back: {what}"));
         }
+        if self.scenario().by_credential {
+            self.next_has_its_account();
+        }
         let leases = self.lane.leases();
         let names = |path: &std::path::PathBuf| path.metadata().expect("a lease").nlink();
         if leases.len() > 1 || leases.iter().any(|lease| names(lease) != 2) {
             self.wrong(format!("an account of two subjects, or of none: {leases:?}"));
         }
-        let site = &self.lane.site;
-        if let Ok(meta) = std::fs::symlink_metadata(site.path(COPY)) {
-            let (whole, own) = (site.read(COPY) == site.read(PROXY), meta.uid() == self.lane.uid());
-            if !whole || !own || meta.mode() & 0o7777 != 0o600 {
-                let mode = meta.mode();
-                self.wrong(format!("a proxy that is not whole or not the target's: {mode:o}"));
-            }
+        let tmp = std::fs::read_dir(self.lane.site.path("/tmp")).expect("/tmp");
+        let names = tmp.map(|entry| entry.expect("/tmp").path().to_string_lossy().into_owned());
+        let left: Vec<String> = names.filter(|path| path.contains(COPY)).collect();
+        if !left.is_empty() {
+            self.wrong(format!("a proxy is left behind: {left:?}"));
         }
         let overlap = self.lane.site.read(OVERLAP);
         if !overlap.is_empty() {
@@ -424,6 +433,18 @@ impl<'l> Judge<'l> {
         if !left.is_empty() {
             let state = self.lane.state();
             self.wrong(format!("left behind in the end: {state}"));
+        }
+    }
+
+    /// Whatever was interrupted while a lease was made: the subject's next run has one.
+    fn next_has_its_account(&mut self) {
+        if self.lane.leases().is_empty() && !self.lane.has_half_a_lease() {
+            return;
+        }
+        let call = self.scenario().variables(self.lane.site.glexec([ACTOR, "exit", "7"]));
+        let ran = call.within_time(BOUND).run();
+        if ran.code != Some(OWN) || self.lane.has_half_a_lease() {
+            self.wrong(format!("the next run of the subject: {ran:?}"));
         }
     }
 

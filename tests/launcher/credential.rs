@@ -15,7 +15,7 @@ const MAP: &str = "\"/DC=org/DC=trial/CN=alice\" payload1,payload2\n\"/DC=org/DC
     \"/DC=org/DC=example/O=Users/CN=Alice Smith\" payload4\n";
 
 /// `/etc/glexec.toml` with these lines in `[glexec]`, `[mapping]` and `[mapping.gridmap]`.
-fn configure(site: &Site, glexec: &str, mapping: &str, gridmap: &str) {
+pub(crate) fn configure(site: &Site, glexec: &str, mapping: &str, gridmap: &str) {
     let methods = if mapping.contains("methods") { "" } else { "methods = [\"gridmap\"]" };
     let accept = if gridmap.contains("accept") { "" } else { "accept = [\"rfc3820\", \"plain\"]" };
     site.config(&format!(
@@ -25,7 +25,7 @@ fn configure(site: &Site, glexec: &str, mapping: &str, gridmap: &str) {
 }
 
 /// A site that maps by credential, with an authority, and alice's proxy in [`PROXY`].
-fn site() -> (Site, Pki) {
+pub(crate) fn site() -> (Site, Pki) {
     let (site, pki) = (Site::new(), Pki::new());
     pki.install(&site);
     site.file(GRID_MAPFILE, MAP, 0o644);
@@ -35,13 +35,13 @@ fn site() -> (Site, Pki) {
 }
 
 /// Puts a credential where the caller has it.
-fn present(site: &Site, credential: impl AsRef<[u8]>) {
+pub(crate) fn present(site: &Site, credential: impl AsRef<[u8]>) {
     let _ = std::fs::remove_file(site.path(PROXY));
     site.file(PROXY, credential, 0o600);
     site.own(PROXY, (PILOT, PILOT));
 }
 
-fn call<'s>(site: &'s Site, words: &[&str]) -> Call<'s> {
+pub(crate) fn call<'s>(site: &'s Site, words: &[&str]) -> Call<'s> {
     site.glexec(words.iter().copied()).env("GLEXEC_CLIENT_CERT", PROXY).with_status()
 }
 

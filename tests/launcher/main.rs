@@ -35,6 +35,7 @@ mod immunity;
 mod injection;
 mod log;
 mod log_only;
+mod lost_proxy;
 mod pool;
 mod process_state;
 mod rehearsal;

@@ -15,7 +15,7 @@ pub struct Ended {
     pub stragglers: Leftovers,
     /// How the epilogue ended and how long it took, where there was one.
     pub epilogue: Option<(EpilogueResult, Duration)>,
-    /// Whether every directory that the target had is the caller's again.
+    /// Whether every directory that the target had is the caller's again, and its proxy is gone.
     pub handed_back: bool,
 }
 
@@ -44,8 +44,8 @@ impl Ended {
         }
     }
 
-    /// Whether nothing is owed any more: the epilogue ran to its own end or was timed out, and the
-    /// directories are back.
+    /// Whether nothing is owed any more: the epilogue ran to its own end or was timed out, and what
+    /// the target had is back or gone.
     pub fn is_paid(&self) -> bool {
         self.handed_back && !matches!(self.epilogue, Some((result, _)) if result.is_owed())
     }

@@ -118,6 +118,28 @@ impl Handed {
     }
 }
 
+/// A proxy of the payload's that is to be removed, as it is written down before it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
+pub struct OwedProxy {
+    /// Where it will be.
+    pub path: Bytes,
+    /// Where it is first: a name that nobody else gives a file.
+    pub first_name: Bytes,
+}
+
+/// What that file is known by, among all that may have its path later on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "read", derive(serde::Deserialize))]
+pub struct ProxyFile {
+    /// Its inode number.
+    pub inode: u64,
+    /// When it was made, or written where the file system knows no more: seconds and nanoseconds.
+    pub stamp: (u64, u32),
+    /// The inode number of its directory.
+    pub directory: u64,
+}
+
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "read", derive(serde::Deserialize))]
@@ -160,6 +182,8 @@ pub struct Entry {
     /// The directories that the target has.
     #[cfg_attr(feature = "read", serde(default))]
     pub handed: Vec<Handed>,
+    /// The payload's proxy, where it is to be removed.
+    pub proxy: Option<OwedProxy>,
 }
 
 /// The other lines.
@@ -219,7 +243,8 @@ pub enum Phase {
         #[cfg_attr(feature = "read", serde(default))]
         within: bool,
     },
-    /// An attempt to give the directories back left something the target's.
+    /// An attempt to give the directories back left something the target's, or the payload's proxy
+    /// could not be removed.
     NotBack {
         /// The attempt, from 1.
         number: u32,
@@ -233,6 +258,13 @@ pub enum Phase {
     },
     /// The directories are the caller's again: that debt is paid.
     Back,
+    /// The payload's proxy is written, and may get its own name.
+    ProxyWritten {
+        /// What it is known by.
+        file: ProxyFile,
+    },
+    /// The payload's proxy is gone, or no file of the run's any more: that debt is paid.
+    ProxyGone,
     /// Somebody wants what was set aside to be tried again: attempts before this do not count.
     Again {
         /// Seconds since 1970.
@@ -312,6 +344,7 @@ pub(super) mod tests {
             environment: vec![Bytes(b"A=\xff\n".to_vec())],
             told: vec![],
             handed: vec![],
+            proxy: None,
         }
     }
 

@@ -226,6 +226,7 @@ impl Plan {
             environment: self.environment.iter().map(Bytes::from).collect(),
             told: self.told.iter().map(Bytes::from).collect(),
             handed,
+            proxy: self.proxy.as_ref().and_then(ProxyCopy::owed),
         }
     }
 }
@@ -302,6 +303,8 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
     }
     let words = request.invocation.words.into_iter();
     let hand_over = given(config, &request.environ, caller.uid() == target.uid());
+    let owes_proxy = proxy.as_ref().is_some_and(|copy| copy.remove);
+    let owes = exclusive || owes_proxy || !hand_over.is_empty();
     let launch = match (config.log_only, config.linger) {
         (true, _) => Launch::LogOnly,
         (false, false) => Launch::Replace,
@@ -312,7 +315,7 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
             suspend_with_caller: config.suspend_with_caller,
             epilogue: None,
             cgroups: config.cgroups.clone(),
-            state: (exclusive || !hand_over.is_empty()).then(|| config.state.clone()),
+            state: owes.then(|| config.state.clone()),
             nested: Some(config.state.clone()),
             hand_over,
         }),

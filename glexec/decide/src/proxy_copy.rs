@@ -1,6 +1,7 @@
 //! The copy of a proxy that the payload gets: of which file, and under which name.
 
 use super::config::Config;
+use super::entry::{Bytes, OwedProxy};
 use super::environment::Environ;
 use super::refusal::Refusal;
 use contract::{Reason, variables};
@@ -14,14 +15,24 @@ pub struct ProxyCopy {
     pub variable: &'static str,
     /// What is copied, with the caller's rights.
     pub source: CString,
-    /// Where it is written, with the target's.
+    /// Where it is written first, with the target's rights: a name that nobody guesses.
+    pub first_name: CString,
+    /// Where it is then.
     pub target: CString,
     /// Whether it goes when the payload has ended.
     pub remove: bool,
 }
 
+impl ProxyCopy {
+    /// What is written down of it before it is made, where it is to be removed.
+    pub fn owed(&self) -> Option<OwedProxy> {
+        let (path, first_name) = (Bytes::from(&self.target), Bytes::from(&self.first_name));
+        self.remove.then_some(OwedProxy { path, first_name })
+    }
+}
+
 /// The copy for a payload of this uid; `None` where the site or the caller wants none. `random` is
-/// part of the name where the caller gives none.
+/// part of its first name, and of the other where the caller gives none.
 ///
 /// # Errors
 /// [`Reason::Credential`] where the name that the caller gives is no absolute path of a file.
@@ -48,12 +59,14 @@ pub fn wanted(
                 .hint("write one, or /dev/null for no proxy"));
         }
     };
-    let (Ok(source), Ok(target)) = (CString::new(source), CString::new(path)) else {
+    let first_name = [&path[..], format!(".{random:016x}").as_bytes()].concat();
+    let paths = (CString::new(source), CString::new(path), CString::new(first_name));
+    let (Ok(source), Ok(target), Ok(first_name)) = paths else {
         return Err(Refusal::new(Reason::Credential, "the path of a proxy has a NUL in it"));
     };
     // Who becomes the payload is not there to remove anything.
     let remove = config.remove_target_proxy && config.linger;
-    Ok(Some(ProxyCopy { variable, source, target, remove }))
+    Ok(Some(ProxyCopy { variable, source, first_name, target, remove }))
 }
 
 #[cfg(test)]
@@ -66,7 +79,12 @@ mod tests {
         let raw = variables.iter().map(|entry| CString::new(*entry).unwrap()).collect();
         let copy = wanted(&config, &Environ::read(raw), Uid::from_raw(7), 0xab);
         let text = |path: CString| path.into_string().unwrap();
-        let told = |copy: ProxyCopy| (text(copy.source), text(copy.target), copy.remove);
+        let told = |copy: ProxyCopy| {
+            assert_eq!(copy.owed().is_some(), copy.remove);
+            let (first, target) = (text(copy.first_name), text(copy.target));
+            assert_eq!(first, format!("{target}.00000000000000ab"));
+            (text(copy.source), target, copy.remove)
+        };
         copy.map(|copy| copy.map(told)).map_err(|stop| stop.reason)
     }
 

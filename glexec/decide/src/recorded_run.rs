@@ -1,7 +1,7 @@
 //! What a file of the state directory tells of a run, and what is owed of it: for who pays and who
 //! looks. The setuid program reads no such file, and is built without this module.
 
-use super::entry::{Entry, Phase, VERSION};
+use super::entry::{Entry, Phase, ProxyFile, VERSION};
 use contract::{Ending, ResourceUsage};
 use serde::Deserialize;
 use std::ffi::OsStr;
@@ -77,10 +77,10 @@ impl RecordedRun {
         due(&self.attempts(as_attempt), now, payer)
     }
 
-    /// The same of the directories that the target had: a debt of its own, with its own pauses.
+    /// The same of what the target had, the directories and its proxy: a debt of its own, with its
+    /// own pauses.
     pub fn hand_back(&self, now: u64, payer: Trigger) -> Owed {
-        let paid = self.phases.iter().any(|phase| matches!(phase, Phase::Back));
-        if self.entry.handed.is_empty() || paid {
+        if self.is_handed_back() && self.proxy_is_gone() {
             return Owed::Paid;
         }
         let attempt = |phase: &Phase| {
@@ -88,6 +88,25 @@ impl RecordedRun {
             Some((*number, *at, *within))
         };
         due(&self.attempts(attempt), now, payer)
+    }
+
+    /// Whether the directories are the caller's again, or there were none.
+    pub fn is_handed_back(&self) -> bool {
+        let back = self.phases.iter().any(|phase| matches!(phase, Phase::Back));
+        self.entry.handed.is_empty() || back
+    }
+
+    /// Whether the payload's proxy is gone, or there was none to be removed.
+    pub fn proxy_is_gone(&self) -> bool {
+        let gone = self.phases.iter().any(|phase| matches!(phase, Phase::ProxyGone));
+        self.entry.proxy.is_none() || gone
+    }
+
+    /// What the payload's proxy is known by; none where it has only its first name.
+    pub fn proxy_file(&self) -> Option<&ProxyFile> {
+        self.phases.iter().find_map(|phase| {
+            if let Phase::ProxyWritten { file } = phase { Some(file) } else { None }
+        })
     }
 
     /// Number, time, and whether it does not count among those after which nobody tries again by
@@ -156,6 +175,8 @@ impl RecordedRun {
             Some(Phase::Failed { .. }) => "epilogue-failed",
             Some(Phase::NotBack { .. }) => "hand-back-failed",
             Some(Phase::Back) => "handed-back",
+            Some(Phase::ProxyWritten { .. }) => "starting",
+            Some(Phase::ProxyGone) => "proxy-removed",
             Some(Phase::Again { .. }) => "to-be-retried",
             Some(Phase::Done { .. }) => "done",
         }
@@ -229,6 +250,8 @@ fn as_attempt(phase: &Phase) -> Option<(u32, u64, bool)> {
         | Phase::Ended { .. }
         | Phase::NotBack { .. }
         | Phase::Back
+        | Phase::ProxyWritten { .. }
+        | Phase::ProxyGone
         | Phase::Again { .. }
         | Phase::Done { .. } => None,
     }
@@ -238,7 +261,7 @@ fn as_attempt(phase: &Phase) -> Option<(u32, u64, bool)> {
 mod tests {
     use super::*;
     use crate::entry::tests::{STARTED, attempt, entry, text, within};
-    use crate::entry::{Bytes, Handed, line};
+    use crate::entry::{Bytes, Handed, OwedProxy, line};
     use proptest::prelude::*;
 
     #[test]
@@ -369,6 +392,25 @@ mod tests {
         assert_eq!(debt(&many, 159, Trigger::Caller), Owed::Later(160));
         assert_eq!(debt(&many, 160, Trigger::Caller), Owed::Due(51));
         assert_eq!(debt(&many[..1], 101, Trigger::Caller), Owed::Due(2));
+    }
+
+    #[test]
+    fn a_proxy_that_is_to_be_removed_is_owed_until_it_is_gone() {
+        let path = || Bytes(b"/p".to_vec());
+        let proxy = Some(OwedProxy { path: path(), first_name: path() });
+        let file = ProxyFile { inode: 5, stamp: (6, 7), directory: 8 };
+        let debt = |proxy: &Option<OwedProxy>, phases: &[Phase]| {
+            let entry = Entry { proxy: proxy.clone(), ..entry() };
+            let lines = phases.iter().map(|phase| line(phase));
+            let text = std::iter::once(line(&entry)).chain(lines).collect::<Vec<_>>().concat();
+            let recorded = RecordedRun::read(&text).unwrap();
+            (recorded.hand_back(1, Trigger::Root), recorded.proxy_file().cloned())
+        };
+        let written = Phase::ProxyWritten { file: file.clone() };
+        assert_eq!(debt(&None, &[Phase::Back]), (Owed::Paid, None));
+        assert_eq!(debt(&proxy, &[Phase::Back]), (Owed::Due(1), None));
+        assert_eq!(debt(&proxy, &[written.clone(), STARTED]), (Owed::Due(1), Some(file.clone())));
+        assert_eq!(debt(&proxy, &[written, Phase::ProxyGone]), (Owed::Paid, Some(file)));
     }
 
     #[test]

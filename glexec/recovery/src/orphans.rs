@@ -192,6 +192,7 @@ mod tests {
             environment: vec![],
             told: vec![],
             handed: vec![],
+            proxy: None,
         };
         let epilogue = Birth { pid: 999, start: 5 };
         let phases = vec![Phase::Attempt { number: 1, at: 0, epilogue, within: false }];

@@ -320,7 +320,9 @@ impl<'a> Sweep<'a> {
             HandBack::Done => self.remove(record, word),
             HandBack::Later(at) => Settled::Later(*at),
             HandBack::Owed(why) => Settled::Failed(why.clone()),
-            HandBack::Hopeless => self.aside(record, "directories could not be handed back"),
+            HandBack::Hopeless => {
+                self.aside(record, "what the payload had could not be taken back")
+            }
         }
     }
 

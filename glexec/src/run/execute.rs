@@ -1,6 +1,6 @@
 //! Carrying the plan out.
 
-use super::Walk;
+use super::{Walk, proxy};
 use act::caller_descriptors::{Orders, StatusStream};
 use act::descriptor_proxy::DescriptorProxy;
 use act::event_loop::code_of;
@@ -27,7 +27,7 @@ use system::process::leads_terminal_group;
 /// Where nothing was started.
 pub(super) fn out(
     walk: &Walk<'_>,
-    plan: &Plan,
+    (plan, proxy): (&Plan, Option<&[u8]>),
     orders: Option<Orders>,
     lease: Option<&Lease>,
 ) -> Result<u8, Refusal> {
@@ -38,7 +38,7 @@ pub(super) fn out(
     let open = Open { orders, status: walk.outputs.status.get(), kept };
     match (&plan.launch, walk.rights) {
         (Launch::Linger(rules), Ok(privilege)) => {
-            let (ended, rest) = through(walk, plan, rules, privilege, lease, open)?;
+            let (ended, rest) = through(walk, (plan, proxy), rules, privilege, lease, open)?;
             let failure = plan.epilogue().map_or(EpilogueFailure::Fail, |e| e.failure);
             let code = ended.outcome(failure).exit_code();
             if let Some(result) = ended.epilogue_failure() {
@@ -61,13 +61,17 @@ pub(super) fn out(
         // To leave its terminal a group leader has to fork, and then to end as the payload did.
         (Launch::Replace, Ok(privilege)) if plan.detach_terminal && leads_terminal_group() => {
             needs_proc(true)?;
-            let (ended, _) = through(walk, plan, &PLAIN, privilege, None, open)?;
+            let (ended, _) = through(walk, (plan, proxy), &PLAIN, privilege, None, open)?;
             match ended.ending {
                 Ok(ending) => status_proxy::end_like(ending),
                 Err(code) => Ok(code),
             }
         }
-        (Launch::Replace, Ok(privilege)) => Ok(become_it(walk, plan, privilege.raise()?)),
+        (Launch::Replace, Ok(privilege)) => {
+            let root = privilege.raise()?;
+            proxy::write(&root, plan, proxy)?;
+            Ok(become_it(walk, plan, root))
+        }
         (_, Err(_)) => Ok(become_it(walk, plan, Root::as_far_as_there_is(walk.rights)?)),
         // The configuration was refused for it. A payload of log-only mode keeps the ids of the
         // process that becomes it, and those must never be root's.
@@ -93,14 +97,14 @@ const PLAIN: Linger = Linger {
 
 fn through(
     walk: &Walk<'_>,
-    plan: &Plan,
+    (plan, proxy): (&Plan, Option<&[u8]>),
     linger_rules: &Linger,
     privilege: &Privilege,
     lease: Option<&Lease>,
     open: Open<'_>,
 ) -> Result<(Ended, Rest), Refusal> {
     let context =
-        RunContext { plan, linger: linger_rules, restore: walk.restore, privilege, lease };
+        RunContext { plan, linger: linger_rules, restore: walk.restore, privilege, lease, proxy };
     linger(&context, open, walk.reporter)
 }
 

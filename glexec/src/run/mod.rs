@@ -82,11 +82,9 @@ impl Walk<'_> {
             self.reporter.status(&Record::Rehearsed { target, uid, gid, pool: plan.of_pool });
             return Ok(u8::from(!report::print(&report::rehearsal(&plan))));
         }
-        let proxy = self.proxy_ready(&plan)?;
+        let proxy = self.proxy(&plan)?;
         self.reporter.begin(&plan)?;
-        let code = execute::out(self, &plan, orders, lease.as_ref())?;
-        proxy.iter().for_each(proxy::Ready::stays_where_it_is_to);
-        Ok(code)
+        execute::out(self, (&plan, proxy.as_deref()), orders, lease.as_ref())
     }
 
     /// Who asks before a job starts must not be told yes where the run itself would be told no.

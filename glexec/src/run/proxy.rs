@@ -1,24 +1,16 @@
-//! The payload's proxy: which it is to have, and how long it is there.
+//! The payload's proxy: which it is to have, and what is in it.
 
 use super::Walk;
+use act::root::Root;
 use act::target_proxy;
 use decide::config::Config;
 use decide::plan::{Plan, Request};
 use decide::proxy_copy::{self, ProxyCopy};
 use decide::refusal::Refusal;
-use decide::reporter::{Level, Reporter as _};
 use decide::target::Target;
 use observe::credential;
-use std::cell::Cell;
 
-/// A proxy that lies ready for the payload. It goes with this value, unless it is to stay.
-pub(super) struct Ready<'r, 'w> {
-    walk: &'r Walk<'w>,
-    plan: &'r Plan,
-    stays: Cell<bool>,
-}
-
-impl<'w> Walk<'w> {
+impl Walk<'_> {
     /// The proxy that the payload is to have, where the caller presents a credential.
     pub(super) fn proxy_wanted(
         &self,
@@ -35,38 +27,19 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Has the proxy of the plan read as the caller and written as the target.
-    pub(super) fn proxy_ready<'r>(
-        &'r self,
-        plan: &'r Plan,
-    ) -> Result<Option<Ready<'r, 'w>>, Refusal> {
+    /// What is to be in the plan's proxy, read as the caller.
+    pub(super) fn proxy(&self, plan: &Plan) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(copy) = &plan.proxy else { return Ok(None) };
         let source = (copy.source.as_c_str(), copy.variable);
         let proxy = credential::copy(self.rights.as_ref().ok(), source, plan.caller.uid())?;
-        target_proxy::create(&self.root()?, &plan.target, copy, &proxy)?;
-        Ok(Some(Ready { walk: self, plan, stays: Cell::new(false) }))
+        Ok(Some(proxy))
     }
 }
 
-impl Ready<'_, '_> {
-    /// The payload was started, and may need it for longer than glexec is there.
-    pub(super) fn stays_where_it_is_to(&self) {
-        let remove = self.plan.proxy.as_ref().is_some_and(|copy| copy.remove);
-        self.stays.set(!remove);
-    }
-}
-
-impl Drop for Ready<'_, '_> {
-    fn drop(&mut self) {
-        let Some(copy) = self.plan.proxy.as_ref().filter(|_| !self.stays.get()) else { return };
-        let removed = match self.walk.root() {
-            Ok(root) => target_proxy::remove(&root, &self.plan.target, copy).map_err(|f| f.told()),
-            Err(stop) => Err(stop.detail.unwrap_or(stop.sentence)),
-        };
-        if let Err(why) = removed {
-            let path = copy.target.to_string_lossy();
-            let text = format!("the payload's proxy {path} is left behind: {why}");
-            self.walk.reporter.log(Level::Warning, &text);
-        }
-    }
+/// Writes the proxy of a payload that nobody waits for.
+pub(super) fn write(root: &Root, plan: &Plan, proxy: Option<&[u8]>) -> Result<(), Refusal> {
+    let (Some(copy), Some(proxy)) = (&plan.proxy, proxy) else { return Ok(()) };
+    let who = plan.target.person();
+    target_proxy::begin(root, &who, copy, proxy)?;
+    target_proxy::finish(root, &who, copy)
 }

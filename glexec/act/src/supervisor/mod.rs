@@ -1,5 +1,6 @@
 //! The lingering glexec: forks, waits, forwards, ends what is left, runs the epilogue.
 
+mod given;
 mod start;
 
 use super::caller_descriptors::{Orders, StatusStream};
@@ -51,6 +52,8 @@ pub struct RunContext<'a> {
     pub privilege: &'a Privilege,
     /// The target's account, where it is this run's alone.
     pub lease: Option<&'a Lease>,
+    /// What is in the payload's proxy, where it is to have one.
+    pub proxy: Option<&'a [u8]>,
 }
 
 /// What stays open of this process.
@@ -123,11 +126,10 @@ pub fn linger(
     if noted != Some((ending, usage, found)) {
         run.note_phase(&Phase::ended(ending, usage, found, now()));
     }
-    let back = run.transfer.take().map(|transfer| transfer.reclaim(&run.root, run.reporter));
-    let _ = back.as_ref().map(|phase| run.note_phase(phase));
-    let handed_back = back.is_none_or(|phase| phase == Phase::Back);
+    let handed_back = run.directories_are_back();
     let mut whole = Ended { ending, usage, stragglers, epilogue: None, handed_back };
     whole.epilogue = run.epilogue(&whole, start);
+    whole.handed_back &= run.proxy_is_gone();
     let (record, descriptor_proxy) = (run.record, run.descriptor_proxy);
     Ok((whole, Rest { root: run.root, record, descriptor_proxy }))
 }
@@ -213,8 +215,7 @@ impl<'a> Run<'a> {
         let (payload, reader) = waiting.go();
         // One that has hung up on its work and whose birth cannot be told is a straggler like others.
         let closers = closers.into_iter().filter_map(|pid| process::own_birth(pid).ok());
-        let descriptor_proxies =
-            descriptor_proxy.as_ref().and_then(|descriptor_proxy| descriptor_proxy.birth);
+        let proxies = descriptor_proxy.as_ref().and_then(|proxy| proxy.birth);
         let run = Self {
             context,
             root,
@@ -226,7 +227,7 @@ impl<'a> Run<'a> {
             until: None,
             asked: None,
             hurry: false,
-            asides: closers.chain(descriptor_proxies).collect(),
+            asides: closers.chain(proxies).collect(),
             nested: Nested::of(linger.nested.as_ref()),
             gave_up: false,
             nonsense: 0,

@@ -1,6 +1,6 @@
 //! From the plan to the payload's start.
 
-use super::{Open, RunContext, now};
+use super::{Open, RunContext, given, now};
 use crate::cgroups::Leaf;
 use crate::close_descriptors;
 use crate::descriptor_proxy::{self, DescriptorProxy};
@@ -11,6 +11,7 @@ use crate::leases::Lease;
 use crate::payload::Place;
 use crate::root::Root;
 use crate::state::RunRecord;
+use crate::target_proxy;
 use decide::entry::Phase;
 use decide::plan::Linger;
 use decide::refusal::Refusal;
@@ -34,7 +35,8 @@ pub(crate) struct Begun {
 }
 
 /// Lets go of the caller's descriptors, becomes immune where something is owed, writes the run
-/// down and gives its directories to the target; where one of these fails, undoes what was done.
+/// down and gives its directories and its proxy to the target; where one of these fails, undoes what
+/// was done.
 ///
 /// In this order: while something may still wait for the caller (a close, a descriptor proxy's start)
 /// this process is the caller's to end, and holds no lock but the account's, which counts as the
@@ -75,6 +77,7 @@ pub(crate) fn begin(
     context.lease.into_iter().for_each(Lease::is_written_down);
     let leaf = leaf(&root, linger, reporter);
     let given = transfer.as_ref().map_or(Ok(()), |transfer| transfer.give(&root));
+    let given = given.and_then(|()| given::proxy(&root, context, record.as_ref()));
     match given.and_then(|()| waiting.ready(&root, leaf.as_ref(), record.as_ref())) {
         Ok(()) => {
             Ok(Begun { root, watch, descriptor_proxy, closers, record, transfer, leaf, since })
@@ -82,21 +85,22 @@ pub(crate) fn begin(
         Err(stop) => {
             leaf.into_iter().for_each(Leaf::remove);
             let back = transfer.map_or(Phase::Back, |transfer| transfer.reclaim(&root, reporter));
-            nothing_came_of_it(record.as_ref(), &back, reporter);
+            let proxy_is_gone = target_proxy::remove_planned(&root, plan, reporter);
+            nothing_came_of_it(record.as_ref(), (&back, proxy_is_gone), reporter);
             Err(stop)
         }
     }
 }
 
-/// No epilogue is owed; but directories that are not all back are. An entry that stays all the same
-/// is a debt too many, never one too few.
+/// No epilogue is owed; but directories that are not all back are, and a proxy that is still there.
+/// An entry that stays all the same is a debt too many, never one too few.
 pub(crate) fn nothing_came_of_it(
     record: Option<&RunRecord>,
-    back: &Phase,
+    (back, proxy_is_gone): (&Phase, bool),
     reporter: &dyn Reporter,
 ) {
     let Some(record) = record else { return };
-    let noted = if *back == Phase::Back {
+    let noted = if *back == Phase::Back && proxy_is_gone {
         record.remove()
     } else {
         let nothing = Phase::Done { result: "nothing-started".to_owned(), code: None };

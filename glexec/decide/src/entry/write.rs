@@ -1,7 +1,7 @@
 //! Writing down what a run is: the same characters in every version, or an earlier program could
 //! not read them.
 
-use super::{Bytes, Entry, Handed, Handle, OF_CONTROL, Person, Phase, Place};
+use super::{Bytes, Entry, Handed, Handle, OF_CONTROL, OwedProxy, Person, Phase, Place, ProxyFile};
 use contract::json::{self, Json, Object};
 use system::Birth;
 
@@ -57,6 +57,24 @@ impl Json for Handed {
     }
 }
 
+impl Json for OwedProxy {
+    fn write(&self, out: &mut String) {
+        let Self { path, first_name } = self;
+        Object::begin(out).with("path", path).with("first_name", first_name).end();
+    }
+}
+
+impl Json for ProxyFile {
+    fn write(&self, out: &mut String) {
+        let Self { inode, stamp, directory } = self;
+        Object::begin(out)
+            .with("inode", inode)
+            .with("stamp", stamp)
+            .with("directory", directory)
+            .end();
+    }
+}
+
 impl Json for Entry {
     fn write(&self, out: &mut String) {
         // By name, so that none can be forgotten.
@@ -78,6 +96,7 @@ impl Json for Entry {
             environment,
             told,
             handed,
+            proxy,
         } = self;
         Object::begin(out)
             .with("version", version)
@@ -97,6 +116,7 @@ impl Json for Entry {
             .with("environment", environment)
             .with("told", told)
             .with_if(!handed.is_empty(), "handed", handed)
+            .with_if(proxy.is_some(), "proxy", proxy)
             .end();
     }
 }
@@ -135,6 +155,8 @@ impl Json for Phase {
                 .with("why", why)
                 .with_if(*within, "within", within),
             Self::Back => begin("back"),
+            Self::ProxyWritten { file } => begin("proxy-written").with("file", file),
+            Self::ProxyGone => begin("proxy-gone"),
             Self::Again { at } => begin("again").with("at", at),
             Self::Done { result, code } => begin("done").with("result", result).with("code", code),
         };
@@ -200,10 +222,12 @@ mod tests {
                 .to_owned()
                 + "\n"
         );
-        let more = Entry { shares_group: true, handed: vec![handed, known], ..entry() };
+        let proxy = OwedProxy { path: Bytes(b"/p".to_vec()), first_name: Bytes(b"/p.0".to_vec()) };
+        let (handed, proxy) = (vec![handed, known], Some(proxy));
+        let more = Entry { shares_group: true, handed, proxy, ..entry() };
         let (line, tail) = (
             written(&more),
-            r#""told":[],"handed":[{"path":"/d\"\\","device":[8,1],"inode":5,"born":[6,7],"devices":[[8,1],[0,40]]},{"path":"/d\"\\","device":[8,1],"inode":5,"born":[6,7],"devices":[[8,1],[0,40]],"above":[[2,[1,1]],[9,[0,0]]],"handle":{"kind":-1,"bytes":"Āþ"},"volatile":true}]}"#,
+            r#""told":[],"handed":[{"path":"/d\"\\","device":[8,1],"inode":5,"born":[6,7],"devices":[[8,1],[0,40]]},{"path":"/d\"\\","device":[8,1],"inode":5,"born":[6,7],"devices":[[8,1],[0,40]],"above":[[2,[1,1]],[9,[0,0]]],"handle":{"kind":-1,"bytes":"Āþ"},"volatile":true}],"proxy":{"path":"/p","first_name":"/p.0"}}"#,
         );
         assert!(line.ends_with(&(tail.to_owned() + "\n")), "{line}");
         assert!(line.contains(r#""gids":[2,5]},"shares_group":true,"exclusive":false,"#), "{line}");
@@ -251,6 +275,11 @@ mod tests {
                 r#"{"phase":"not-back","number":1,"at":2,"why":"\u001b no","within":true}"#,
             ),
             (Phase::Back, r#"{"phase":"back"}"#),
+            (
+                Phase::ProxyWritten { file: ProxyFile { inode: 5, stamp: (6, 7), directory: 8 } },
+                r#"{"phase":"proxy-written","file":{"inode":5,"stamp":[6,7],"directory":8}}"#,
+            ),
+            (Phase::ProxyGone, r#"{"phase":"proxy-gone"}"#),
             (Phase::Again { at: 5 }, r#"{"phase":"again","at":5}"#),
             (
                 Phase::Done { result: "timeout".to_owned(), code: None },
@@ -289,7 +318,10 @@ mod tests {
         let plain = any::<(String, i32, i32, u64, bool, bool, bool, String)>();
         let texts = || vec(any_bytes(), 0..3);
         let lists = (vec((any::<String>(), any_bytes()), 0..3), texts(), texts());
-        (who, plain, lists, vec(any_handed(), 0..3)).prop_map(|(who, plain, lists, handed)| {
+        let proxy = of((any_bytes(), any_bytes()));
+        let rest = (vec(any_handed(), 0..3), proxy);
+        (who, plain, lists, rest).prop_map(|(who, plain, lists, (handed, proxy))| {
+            let proxy = proxy.map(|(path, first_name)| OwedProxy { path, first_name });
             let (place, glexec, caller, target) = who;
             let (run_id, session, group, since, shares_group, exclusive, owes_epilogue, command) =
                 plain;
@@ -312,6 +344,7 @@ mod tests {
                 environment,
                 told,
                 handed,
+                proxy,
             }
         })
     }
@@ -343,6 +376,10 @@ mod tests {
             any::<(u32, u64, String, bool)>()
                 .prop_map(|(number, at, why, within)| Phase::NotBack { number, at, why, within }),
             Just(Phase::Back),
+            any::<(u64, (u64, u32), u64)>().prop_map(|(inode, stamp, directory)| {
+                Phase::ProxyWritten { file: ProxyFile { inode, stamp, directory } }
+            }),
+            Just(Phase::ProxyGone),
             any::<u64>().prop_map(|at| Phase::Again { at }),
             any::<(String, Option<u8>)>().prop_map(|(result, code)| Phase::Done { result, code }),
         ]
