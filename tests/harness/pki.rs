@@ -147,6 +147,12 @@ impl Pki {
         fs::read(vectors().join(format!("pem/{name}.pem"))).expect("a case")
     }
 
+    /// What a site has in its vomsdir of the server that signed the attributes of LCMAPS's cases.
+    pub fn voms_server() -> String {
+        let file = vectors().join("vomsdir/testvo/voms.example.org.lsc");
+        fs::read_to_string(file).expect("a server")
+    }
+
     /// Puts the authorities of LCMAPS's cases into a site.
     pub fn install_lcmaps(site: &Site, directory: &str) {
         for entry in fs::read_dir(vectors().join(directory)).expect("authorities") {

@@ -407,6 +407,7 @@ pub(crate) fn install_built(tree: &Tree) -> Result<()> {
     tree.install(&built.join("glexec-admin"), "/usr/sbin/glexec-admin", 0o755)?;
     tree.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
     tree.install(&built.join("glexec-credential"), "/usr/libexec/glexec/glexec-credential", 0o711)?;
+    tree.install(&built.join("glexec-lcmaps"), "/usr/libexec/glexec/glexec-lcmaps", 0o700)?;
     tree.install(&built.join("glexec-settle"), "/usr/libexec/glexec/glexec-settle", 0o700)?;
     for tool in HOOKS {
         // What runs as the target beside its payload is not for the target to read: so the kernel

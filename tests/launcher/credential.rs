@@ -6,8 +6,8 @@ use harness::{CA_DIR, Call, GRID_MAPFILE, Pki, Site};
 use std::time::{Duration, Instant};
 
 const HELPER: &str = "/usr/libexec/glexec/glexec-credential";
-const PROXY: &str = "/home/pilot/proxy";
-const GRIDMAPDIR: &str = "/etc/grid-security/gridmapdir";
+pub(crate) const PROXY: &str = "/home/pilot/proxy";
+pub(crate) const GRIDMAPDIR: &str = "/etc/grid-security/gridmapdir";
 const BAN: &str = "/etc/grid-security/ban";
 
 const MAP: &str = "\"/DC=org/DC=trial/CN=alice\" payload1,payload2\n\"/DC=org/DC=trial/CN=bob\" payload3\n\
@@ -391,7 +391,7 @@ fn the_helper_has_the_callers_rights_a_clean_environment_and_the_files_alone() {
     assert_eq!(names, ["LC_ALL", "PATH", "PWD"], "{environment}");
 }
 
-fn plant_pool(site: &Site, accounts: &[&str]) {
+pub(crate) fn plant_pool(site: &Site, accounts: &[&str]) {
     site.directory(GRIDMAPDIR, (0, 0), 0o755);
     accounts.iter().for_each(|name| site.file(&format!("{GRIDMAPDIR}/{name}"), "", 0o644));
     configure(site, "", "", &format!("gridmapdir = \"{GRIDMAPDIR}\""));

@@ -2,7 +2,8 @@
 //! what `check`, `check --as`, Slurm's prolog and HTCondor's prepare hook say before a job is lost.
 
 use contract::{Fault, Reason, Record};
-use harness::{CONFIG, EPILOGUE, GLEXEC, LIBEXEC, Ran, Site};
+use harness::accounts::PILOT;
+use harness::{CA_DIR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, Pki, Ran, Site};
 use std::sync::Mutex;
 
 const LOG_FILE: &str = "/var/log/glexec/log";
@@ -434,6 +435,130 @@ fn of_the_mapping() -> Vec<Row> {
     ]
 }
 
+const BY_PROXY: &str = "methods = [\"gridmap\", \"static\"]\n\
+    [[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"\n\
+    [mapping.gridmap]\ngrid_mapfile = \"/etc/grid-security/grid-mapfile\"\n\
+    gridmapdir = \"/etc/grid-security/gridmapdir\"\nban_file = \"/etc/grid-security/ban\"\n\
+    ca_dir = \"/etc/grid-security/certificates\"\n";
+const BY_LCMAPS: &str = "methods = [\"lcmaps\", \"static\"]\n\
+    [[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"\n";
+/// Files that map; what is wrong with them follows.
+macro_rules! mapped_by_files {
+    ($fault:literal) => {
+        concat!(
+            "cd /etc && mkdir -p grid-security/certificates grid-security/gridmapdir lcmaps && cd grid-security && ",
+            "echo '\"/DC=org/DC=trial/CN=alice\" .work' > grid-mapfile && : > ban && : > gridmapdir/work064 && ",
+            "printf 'path = /usr/lib/lcmaps\\nla = \"lcmaps_localaccount.mod\" \"-gridmapfile /etc/grid-security/grid-mapfile\"\\np:\\nla\\n' > ../lcmaps/lcmaps-glexec.db && ",
+            $fault
+        )
+    };
+}
+
+/// A run of pilot's with a proxy of alice's, by an authority that the site has where it has any.
+fn by_proxy(site: &Site) -> Ran {
+    let pki = Pki::new();
+    if site.path(CA_DIR).exists() {
+        pki.install(site);
+    }
+    site.file("/home/pilot/proxy", pki.proxy("alice"), 0o600);
+    site.own("/home/pilot/proxy", (PILOT, PILOT));
+    site.glexec(["true"]).env("GLEXEC_CLIENT_CERT", "/home/pilot/proxy").with_status().run()
+}
+
+fn of_the_credentials() -> Vec<Row> {
+    let mapped = |fault, mapping, plant, part| Row {
+        mapping,
+        call: Some(by_proxy),
+        ..fatal(fault, Reason::Mapping, plant, part)
+    };
+    vec![
+        mapped(
+            "no grid-mapfile",
+            BY_PROXY,
+            mapped_by_files!("rm grid-mapfile"),
+            "/etc/grid-security/grid-mapfile does not exist",
+        ),
+        mapped(
+            "a grid-mapfile that is anybody's",
+            BY_PROXY,
+            mapped_by_files!("chmod 666 grid-mapfile"),
+            "/etc/grid-security/grid-mapfile is writable by everybody",
+        ),
+        mapped(
+            "a grid-mapfile that is a user's",
+            BY_PROXY,
+            mapped_by_files!("chown 42001 grid-mapfile"),
+            "/etc/grid-security/grid-mapfile is owned by uid 42001",
+        ),
+        mapped(
+            "no ban file",
+            BY_PROXY,
+            mapped_by_files!("rm ban"),
+            "/etc/grid-security/ban does not exist",
+        ),
+        mapped(
+            "a ban file that cannot be understood",
+            BY_PROXY,
+            mapped_by_files!("echo '\"/O=x' > ban"),
+            "/etc/grid-security/ban:1: the line has a quote that is not closed",
+        ),
+        mapped(
+            "no authorities",
+            BY_PROXY,
+            mapped_by_files!("rmdir certificates"),
+            "/etc/grid-security/certificates does not exist",
+        ),
+        mapped(
+            "no gridmapdir",
+            BY_PROXY,
+            mapped_by_files!("rm -r gridmapdir"),
+            "/etc/grid-security/gridmapdir: No such file",
+        ),
+        mapped(
+            "a gridmapdir that is anybody's",
+            BY_PROXY,
+            mapped_by_files!("chmod 777 gridmapdir"),
+            "/etc/grid-security/gridmapdir is writable by everybody",
+        ),
+        mapped(
+            "no program that verifies",
+            BY_PROXY,
+            mapped_by_files!("rm /usr/libexec/glexec/glexec-credential"),
+            "/usr/libexec/glexec/glexec-credential does not exist",
+        ),
+        mapped(
+            "no program that asks LCMAPS",
+            BY_LCMAPS,
+            mapped_by_files!("rm /usr/libexec/glexec/glexec-lcmaps"),
+            "/usr/libexec/glexec/glexec-lcmaps does not exist",
+        ),
+        mapped(
+            "no library of LCMAPS",
+            BY_LCMAPS,
+            mapped_by_files!("rm /usr/lib/*/liblcmaps_return_account_from_pem.so.0"),
+            "liblcmaps_return_account_from_pem.so.0",
+        ),
+        mapped(
+            "no database of LCMAPS",
+            BY_LCMAPS,
+            mapped_by_files!("rm ../lcmaps/lcmaps-glexec.db"),
+            "/etc/lcmaps/lcmaps-glexec.db does not exist",
+        ),
+        mapped(
+            "a database of LCMAPS that is anybody's",
+            BY_LCMAPS,
+            mapped_by_files!("chmod 666 ../lcmaps/lcmaps-glexec.db"),
+            "/etc/lcmaps/lcmaps-glexec.db is writable by everybody",
+        ),
+        mapped(
+            "no plug-in of LCMAPS",
+            BY_LCMAPS,
+            mapped_by_files!("rm /usr/lib/lcmaps/lcmaps_localaccount.mod"),
+            "/usr/lib/lcmaps/lcmaps_localaccount.mod",
+        ),
+    ]
+}
+
 fn of_the_epilogue() -> Vec<Row> {
     let broken = |fault, plant, part| fatal(fault, Reason::EpilogueUntrusted, plant, part);
     let whose = |fault, lines, plant, part| Row {
@@ -565,6 +690,7 @@ fn sentence(reason: Reason) -> String {
         Reason::NoMapping => "you are not mapped to".to_owned(),
         Reason::TargetUnknown | Reason::CommandNotFound => "exist".to_owned(),
         Reason::TargetNotAdmitted => "is not admitted as a target".to_owned(),
+        Reason::Mapping => "what maps by credential cannot be used here; see the log".to_owned(),
         Reason::NoFreeAccount => "all 1 accounts you could be mapped to are in use".to_owned(),
         config => format!("configuration unusable ({}); see the log", config.word()),
     }
@@ -714,6 +840,7 @@ fn no_planted_fault_leaves_check_and_prologs_content_where_every_run_fails_and_e
         of_the_installation(),
         of_the_configuration(),
         of_the_mapping(),
+        of_the_credentials(),
         of_the_epilogue(),
         of_one_call(),
     ]

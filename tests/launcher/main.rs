@@ -33,6 +33,7 @@ mod hostile_start;
 mod identity;
 mod immunity;
 mod injection;
+mod lcmaps;
 mod log;
 mod log_only;
 mod lost_proxy;

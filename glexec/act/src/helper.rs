@@ -1,19 +1,22 @@
-//! Asking a helper: a program with libraries, run with nothing of root's, that answers in text.
+//! Asking a helper: a program with libraries, in a process of its own, that answers in text. All but
+//! one have nothing of root's.
 
 use super::clean;
 use super::close_descriptors::close_all_but;
 use super::exec_status;
-use super::identity::{Identity, assume};
+use super::identity::{Identity, assume, become_root};
 use super::root::{Privilege, Root, set_effective};
+use super::state::write_all;
 use contract::Reason;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, FdFlag, OFlag, fcntl, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Pid, Uid, chdir, getegid, getgroups, pipe2, read};
+use nix::unistd::{Gid, Pid, Uid, Whence, chdir, getegid, getgroups, lseek, pipe2, read, setsid};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 use system::file_trust::Trust;
 use system::kernel::{self, Block, Side};
@@ -39,17 +42,48 @@ pub struct Call<'c> {
     pub words: &'c [String],
     /// Files that were opened for it, whose numbers the words have.
     pub files: &'c [OwnedFd],
-    /// A file of the caller's for its standard input, and the variable that names it; it is opened
-    /// with the caller's rights.
-    pub input: Option<(&'c CStr, &'static str)>,
+    /// Its standard input.
+    pub input: Input<'c>,
+    /// Its variables, besides PATH and the language.
+    pub environment: &'c [CString],
+    /// With whose rights it runs.
+    pub rights: Rights,
     /// What is told of a helper that gives no answer; it takes what the log is told.
     pub unusable: fn(String) -> Refusal,
 }
 
+/// What a helper reads.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'c> {
+    /// Nothing.
+    Nothing,
+    /// A file of the caller's, opened with the caller's rights, and the variable that names it.
+    File(&'c CStr, &'static str),
+    /// These bytes.
+    Bytes(&'c [u8]),
+}
+
+/// With whose rights a helper runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// The caller's uid, gid and groups, but another real uid: so the caller may not trace it
+    /// (ptrace(2) wants all three uids), or it could dictate the answer.
+    Callers,
+    /// Root's, out of the caller's reach: with no descriptor, session or setting of its.
+    Roots,
+}
+
+/// Whom a helper runs as.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// As who asks.
+    Own,
+    /// As the caller.
+    Uid(Uid),
+    Root,
+}
+
 /// Runs a helper and gives what it printed.
-///
-/// It runs with the caller's uid, gid and groups, but with another real uid: so the caller may
-/// not trace it (ptrace(2) wants all three uids), or it could dictate the answer.
 ///
 /// # Errors
 /// What `unusable` makes of it where it is not trusted, cannot be started, fails, takes too long or
@@ -65,10 +99,14 @@ pub fn ask(privilege: Option<&Privilege>, call: &Call<'_>) -> Result<Vec<u8>, Re
     let errno = |e: Errno| failed(e.desc());
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
     let (reader, writer) = exec_status::pair().map_err(errno)?;
-    let caller = privilege.map(whose_rights);
+    let whose = match (privilege, call.rights) {
+        (None, _) => Whose::Own,
+        (Some(_), Rights::Roots) => Whose::Root,
+        (Some(privilege), Rights::Callers) => Whose::Uid(whose_rights(privilege)),
+    };
     match kernel::fork().map_err(errno)? {
         Side::Child => {
-            writer.tell(become_helper(&root, (&path, call), caller, &theirs, &writer));
+            writer.tell(become_helper(&root, (&path, call), whose, &theirs, &writer));
             kernel::exit_now(127)
         }
         Side::Parent(pid) => {
@@ -80,7 +118,9 @@ pub fn ask(privilege: Option<&Privilege>, call: &Call<'_>) -> Result<Vec<u8>, Re
                 (exec_status::Verdict::Failed(failure), _)
                     if failure.step == exec_status::Step::Credential =>
                 {
-                    let variable = call.input.map(|(_, variable)| variable).unwrap_or_default();
+                    let Input::File(_, variable) = call.input else {
+                        return Err(failed(&failure.told()));
+                    };
                     Err(not_opened(variable, failure.errno))
                 }
                 (exec_status::Verdict::Failed(failure), _) => Err(failed(&failure.told())),
@@ -114,7 +154,7 @@ fn whose_rights(privilege: &Privilege) -> Uid {
 fn become_helper(
     root: &Root,
     (path, call): (&str, &Call<'_>),
-    caller: Option<Uid>,
+    whose: Whose,
     output: &OwnedFd,
     writer: &exec_status::StatusWriter,
 ) -> exec_status::Failure {
@@ -123,10 +163,15 @@ fn become_helper(
     let Ok(argv) = argv else {
         return exec_status::Failure { step: exec_status::Step::Exec, errno: Errno::EINVAL };
     };
-    let environment = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
-    let (argv_block, environment) = (Block::new(argv.iter()), Block::new(environment.iter()));
-    let prepared = input(call.input.map(|(path, _)| path), caller).and_then(|input| {
-        prepare(root, caller, (input, output))?;
+    let usual = [c"PATH=/usr/bin:/bin".to_owned(), c"LC_ALL=C".to_owned()];
+    let environment = Block::new(usual.iter().chain(call.environment));
+    let argv_block = Block::new(argv.iter());
+    let prepared = input(call.input, whose).and_then(|input| {
+        if matches!(whose, Whose::Root) {
+            let kept = [input.as_ref().map_or(0, AsRawFd::as_raw_fd), output.as_raw_fd()];
+            apart(&[&kept[..], &[writer.number()]].concat())?;
+        }
+        prepare(root, whose, (input, output))?;
         inherit(call.files)
     });
     if let Err(failure) = prepared {
@@ -137,17 +182,37 @@ fn become_helper(
 }
 
 /// Opens what is to be read, never waiting for who writes it.
-fn input(
-    path: Option<&CStr>,
-    caller: Option<Uid>,
-) -> Result<Option<OwnedFd>, exec_status::Failure> {
-    let Some(path) = path else { return Ok(None) };
+fn input(input: Input<'_>, whose: Whose) -> Result<Option<OwnedFd>, exec_status::Failure> {
+    let path = match input {
+        Input::Nothing => return Ok(None),
+        Input::File(path, _) => path,
+        Input::Bytes(bytes) => {
+            let failed = exec_status::Failure::at(exec_status::Step::Descriptors);
+            return in_memory(bytes).map(Some).map_err(failed);
+        }
+    };
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let caller = if let Whose::Uid(uid) = whose { Some(uid) } else { None };
     caller.into_iter().for_each(set_effective);
     let opened = openat(AT_FDCWD, path, flags, Mode::empty());
     caller.into_iter().for_each(|_| set_effective(Uid::from_raw(0)));
     let failed = exec_status::Failure::at(exec_status::Step::Credential);
     opened.map(Some).map_err(failed)
+}
+
+/// A file that has no name and these bytes in it: a pipe would not hold them.
+fn in_memory(bytes: &[u8]) -> Result<OwnedFd, Errno> {
+    let file = memfd_create(c"credential", MFdFlags::MFD_CLOEXEC)?;
+    write_all(&file, bytes)?;
+    lseek(&file, 0, Whence::SeekSet)?;
+    Ok(file)
+}
+
+/// Away from the caller: with none of its descriptors but these, and in a session of its own.
+fn apart(kept: &[RawFd]) -> Result<(), exec_status::Failure> {
+    use exec_status::{Failure, Step};
+    close_all_but(kept).map_err(Failure::at(Step::Descriptors))?;
+    setsid().map(drop).map_err(Failure::at(Step::Place))
 }
 
 fn inherit(files: &[OwnedFd]) -> Result<(), exec_status::Failure> {
@@ -158,13 +223,13 @@ fn inherit(files: &[OwnedFd]) -> Result<(), exec_status::Failure> {
 
 fn prepare(
     root: &Root,
-    caller: Option<Uid>,
+    whose: Whose,
     (input, output): (Option<OwnedFd>, &OwnedFd),
 ) -> Result<(), exec_status::Failure> {
     use exec_status::{Failure, Step};
     // As they are now: the caller's.
     let (gid, groups) = (getegid(), getgroups().map_err(Failure::at(Step::Groups))?);
-    if caller.is_some() {
+    if !matches!(whose, Whose::Own) {
         clean::settings(root)?;
     }
     let descriptors = |e| Failure { step: Step::Descriptors, errno: e };
@@ -173,15 +238,19 @@ fn prepare(
         .into_iter()
         .try_for_each(|(file, number)| process::put(file, number))
         .map_err(descriptors)?;
-    if let Some(caller) = caller {
-        // Root's helper runs as nobody: less is always enough.
-        let (uid, gid, groups) = if caller.is_root() {
-            (NOBODY, Gid::from_raw(NOBODY.as_raw()), Vec::new())
-        } else {
-            (caller, gid, groups)
-        };
-        let real = Some(if uid == NOBODY { Uid::from_raw(65_533) } else { NOBODY });
-        assume(root, &Identity { uid, real, gid, groups: &groups })?;
+    match whose {
+        Whose::Own => {}
+        Whose::Root => become_root(root)?,
+        Whose::Uid(caller) => {
+            // Root's helper runs as nobody: less is always enough.
+            let (uid, gid, groups) = if caller.is_root() {
+                (NOBODY, Gid::from_raw(NOBODY.as_raw()), Vec::new())
+            } else {
+                (caller, gid, groups)
+            };
+            let real = Some(if uid == NOBODY { Uid::from_raw(65_533) } else { NOBODY });
+            assume(root, &Identity { uid, real, gid, groups: &groups })?;
+        }
     }
     umask(Mode::from_bits_truncate(0o022));
     chdir("/").map_err(Failure::at(Step::Directory))?;
@@ -311,7 +380,6 @@ fn end(helper: Pid, patience: Duration) -> Option<u8> {
 mod tests {
     use super::*;
     use nix::sys::stat::fstat;
-    use std::os::fd::AsRawFd as _;
 
     #[test]
     fn who_is_to_work_alone_has_nothing_of_the_callers_but_what_it_keeps() {

@@ -7,18 +7,27 @@ use act::root::Root;
 use decide::config::{Config, GridmapRule, Means};
 use decide::gridmapdir::{Entry, is_of_pool, links};
 use observe::accounts::Lookups;
-use observe::credential::SiteFiles;
+use observe::credential::{Rules, SiteFiles};
+use observe::lcmaps;
 
-/// Looks at everything that `[mapping.gridmap]` names.
+/// Looks at everything that maps by credential.
 pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut Findings) {
-    let Some(rule) = &config.mapping.gridmap else { return };
-    if !config.mapping.methods.contains(&Means::Gridmap) {
-        return findings.warn("[mapping.gridmap] is never asked: `methods` leaves \"gridmap\" out");
+    let mapping = &config.mapping;
+    if mapping.gridmap.is_some() && !mapping.methods.contains(&Means::Gridmap) {
+        findings.warn("[mapping.gridmap] is never asked: `methods` leaves \"gridmap\" out");
     }
+    let Some(rules) = Rules::of(mapping) else { return };
     let Some(root) = Root::of_this_process() else {
-        return findings.warn("not root: the files of [mapping.gridmap] were not looked at");
+        return findings.warn("not root: what maps by credential was not looked at");
     };
-    let told = SiteFiles::open(&root, rule).and_then(|files| files.told_of(rule, "about=files"));
+    if let Some(asked) = mapping.lcmaps.as_ref().zip(mapping.credential.as_ref()) {
+        match lcmaps::try_it(None, asked) {
+            Ok(()) => findings.line("lcmaps", &format!("{}: usable", asked.0.database)),
+            Err(stop) => findings.stop(&stop),
+        }
+    }
+    let told =
+        SiteFiles::open(&root, rules).and_then(|files| files.told_of(None, rules, "about=files"));
     let told = match told {
         Ok(told) => String::from_utf8_lossy(&told).into_owned(),
         Err(stop) => return findings.stop(&stop),
@@ -34,6 +43,7 @@ pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut F
             Some(_) | None => findings.error("glexec-credential answers what is not known"),
         }
     }
+    let Some(rule) = rules.gridmap else { return };
     existing(rule, &accounts, lookups, findings);
     leases(&root, rule, &pools, findings);
 }

@@ -2,7 +2,7 @@
 
 use super::check::Findings;
 use decide::config::{Config, Means, PoolRow, RowCaller};
-use decide::policy::{self, Granted, no_account_exists};
+use decide::policy::{self, Granted, TargetGroups, no_account_exists};
 use decide::target::Target;
 use observe::accounts::Lookups;
 
@@ -32,14 +32,18 @@ pub(super) fn mapping(
     for row in &mapping.rows {
         let caller = shown(&row.caller);
         for account in &row.accounts {
-            let granted = Granted { account: account.clone(), groups: row.groups.clone() };
+            let groups = match &row.groups {
+                Some(names) => TargetGroups::Named(names.clone()),
+                None => TargetGroups::OfAccount,
+            };
+            let granted = Granted { account: account.clone(), groups };
             targets.extend(account_line(config, lookups, &caller, &granted, findings));
         }
     }
     for pool in &mapping.pools {
         let caller = format!("{} (one of {})", shown(&pool.caller), pool.accounts.count());
         for account in &existing(pool, lookups, findings) {
-            let granted = Granted { account: account.clone(), groups: None };
+            let granted = Granted::of(account.clone());
             targets.extend(account_line(config, lookups, &caller, &granted, findings));
             ways_out(account, findings);
         }

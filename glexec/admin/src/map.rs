@@ -6,12 +6,13 @@ use contract::Reason;
 use decide::config::{Config, GridmapRule};
 use decide::credential::{Credential, Mapped, read_answer};
 use decide::gridmapdir::lease_name;
-use decide::policy::{Granted, asks_credential};
+use decide::policy::{Granted, TargetGroups};
 use decide::refusal::Refusal;
 use nix::unistd::Uid;
 use observe::accounts::{AccountFiles, Lookups};
 use observe::config_file::{self, Etc};
-use observe::credential::SiteFiles;
+use observe::credential::{Rules, SiteFiles};
+use observe::lcmaps;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -40,9 +41,8 @@ pub(super) fn run(about: &About) -> u8 {
 
 fn answer(about: &About) -> Result<String, Refusal> {
     let config = config_file::read()?;
-    let rule = config.mapping.gridmap.as_ref().filter(|_| asks_credential(&config));
-    let rule = rule.ok_or_else(|| {
-        let what = "this site maps nobody by credential: \"gridmap\" is not in `methods`";
+    let rules = Rules::of(&config.mapping).ok_or_else(|| {
+        let what = "this site maps nobody by credential: neither \"gridmap\" nor \"lcmaps\" is in `methods`";
         Refusal::new(Reason::NotAvailable, what)
     })?;
     let root = Root::of_this_process().ok_or_else(|| {
@@ -51,13 +51,13 @@ fn answer(about: &About) -> Result<String, Refusal> {
             "whom a credential is mapped to is for root only; call it as root",
         )
     })?;
-    let files = SiteFiles::open(&root, rule)?;
+    let files = SiteFiles::open(&root, rules)?;
     let credential = match about {
         About::Subject(subject) => {
-            let told = files.told_of(rule, &format!("subject={subject}"))?;
+            let told = files.told_of(None, rules, &format!("subject={subject}"))?;
             read_answer(&told, "the question")?
         }
-        About::Credential(path) => presented(&files, rule, path)?,
+        About::Credential(path) => presented(&files, rules, path)?,
     };
     if config.mapping.banned.contains(&credential.subject) {
         let detail = format!("{} is in mapping.banned", credential.subject);
@@ -69,45 +69,63 @@ fn answer(about: &About) -> Result<String, Refusal> {
         text += &line("until", &format!("{} s after 1970", credential.until));
     }
     text.extend(credential.notes.iter().map(|note| line("WARNING", note)));
-    Ok(text + &accounts(&config, rule, (&root, &credential))?)
+    Ok(text + &accounts(&config, rules, (&root, &credential))?)
 }
 
-fn presented(files: &SiteFiles, rule: &GridmapRule, path: &Path) -> Result<Credential, Refusal> {
+fn presented(files: &SiteFiles, rules: Rules<'_>, path: &Path) -> Result<Credential, Refusal> {
     let failed =
         |why: String| Refusal::new(Reason::Credential, format!("{} {why}", path.display()));
     let owner =
         std::fs::metadata(path).map_err(|error| failed(format!("cannot be found: {error}")))?;
     let name =
         CString::new(path.as_os_str().as_bytes()).map_err(|_| failed("is no path".to_owned()))?;
-    files.read(None, rule, (&name, "this file"), (Uid::from_raw(owner.uid()), false))
+    files.read(None, rules, (&name, "this file"), (Uid::from_raw(owner.uid()), false))
 }
 
 /// Each account that the subject may have, the first of them unless it picks another.
 fn accounts(
     config: &Config,
-    rule: &GridmapRule,
+    rules: Rules<'_>,
     (root, credential): (&Root, &Credential),
 ) -> Result<String, Refusal> {
     let mut lookups = Lookups::new(None, AccountFiles::read(&Etc::open()), config.account_source)?;
-    let names = match &credential.mapped {
-        Mapped::Nobody => {
-            let (file, subject) = (&rule.grid_mapfile, &credential.subject);
-            let what = format!("no line of {file} maps {subject}");
-            return Err(Refusal::new(Reason::NoMapping, what));
+    let names = match (&credential.mapped, rules.gridmap) {
+        (Mapped::Accounts(names), Some(_)) => names.iter().cloned().map(Granted::of).collect(),
+        (Mapped::Pool(pool), Some(rule)) => {
+            vec![Granted::of(of_pool(rule, (root, credential), pool, &mut lookups)?)]
         }
-        Mapped::Accounts(names) => names.clone(),
-        Mapped::Pool(pool) => {
-            vec![of_pool(rule, (root, credential), pool, &mut lookups)?]
-        }
+        _ => vec![by_lcmaps(config, rules, credential, &mut lookups)?],
     };
     let mut text = String::new();
-    for account in names {
-        let granted = Granted { account: account.clone(), groups: None };
+    for granted in names {
+        let account = &granted.account;
         let target = lookups.target(&granted, config.min_target_uid)?;
         let line = format!("{account} (uid {}, gid {})", target.uid(), target.gid());
         text += &format!("{:<12} {line}\n", "account");
     }
     Ok(text)
+}
+
+/// Whom LCMAPS maps to, where it is asked: it makes the lease that a run would have.
+fn by_lcmaps(
+    config: &Config,
+    rules: Rules<'_>,
+    credential: &Credential,
+    lookups: &mut Lookups<'_>,
+) -> Result<Granted, Refusal> {
+    let subject = &credential.subject;
+    let asked = config.mapping.lcmaps.as_ref().zip(config.mapping.credential.as_ref());
+    let Some(asked) = asked else {
+        let file = rules.gridmap.map_or("", |rule| &rule.grid_mapfile);
+        return Err(Refusal::new(Reason::NoMapping, format!("no line of {file} maps {subject}")));
+    };
+    if credential.pem.is_empty() {
+        let what = "LCMAPS maps credentials and not subjects: ask with --credential";
+        return Err(Refusal::new(Reason::NotAvailable, what));
+    }
+    let mapped = lcmaps::map(None, asked, &credential.pem, true)?;
+    let groups = TargetGroups::Ids(mapped.gid, mapped.groups);
+    Ok(Granted { account: lookups.name_of(mapped.uid)?, groups })
 }
 
 /// The account that the subject has, or would be given; no lease is made.

@@ -15,6 +15,7 @@ const MOST_NOTES: usize = 3;
 ///   subject was given;
 /// - `account=` once for each, or `pool=`, or neither;
 /// - `note=` for the log;
+/// - where it is wanted, `pem` and an end of line, and the verified path and its key as text, last;
 /// - or `copy` and an end of line, and the bytes of the file;
 /// - or `refused=callers`, `sites` or `banned`, with `clause=` and `detail=`.
 #[must_use]
@@ -22,9 +23,7 @@ pub fn answer(question: &Question) -> Vec<u8> {
     let found = match question.about {
         About::Copy(owner) => credential_file::read(std::io::stdin().lock(), owner)
             .map(|bytes| [b"copy\n", bytes.as_slice()].concat()),
-        About::Credential(_) | About::Subject(_) | About::Files => {
-            found(question).map(String::into_bytes)
-        }
+        About::Credential(_) | About::Subject(_) | About::Files => found(question),
     };
     match found {
         Ok(answer) => answer,
@@ -44,15 +43,17 @@ fn line(key: &str, value: &str) -> String {
     format!("{key}={}\n", one_line(value))
 }
 
-fn found(question: &Question) -> Result<String, Refused> {
-    let (subject, until) = match &question.about {
+fn found(question: &Question) -> Result<Vec<u8>, Refused> {
+    let (subject, until, pem) = match &question.about {
         About::Credential(owner) => {
             let pem = credential_file::read(std::io::stdin().lock(), *owner)?;
             let verified = verify(&pem, question.rules, &question.authorities()?)?;
-            (verified.subject, verified.until)
+            (verified.subject, verified.until, verified.pem)
         }
-        About::Subject(subject) => (subject.clone(), 0),
-        About::Files | About::Copy(_) => return Ok(crate::inspect::inspect(question)),
+        About::Subject(subject) => (subject.clone(), 0, Vec::new()),
+        About::Files | About::Copy(_) => {
+            return Ok(crate::inspect::inspect(question).into_bytes());
+        }
     };
     if let Some(ban) = &question.ban {
         is_not_banned(ban, &subject)?;
@@ -62,7 +63,11 @@ fn found(question: &Question) -> Result<String, Refused> {
     if let Some(map) = &question.map {
         text += &mapped(map, &subject)?;
     }
-    Ok(text)
+    if question.with_pem {
+        text += "pem\n";
+    }
+    let pem = if question.with_pem { pem } else { Vec::new() };
+    Ok([text.into_bytes(), pem].concat())
 }
 
 fn is_not_banned(ban: &MapFile, subject: &str) -> Result<(), Refused> {

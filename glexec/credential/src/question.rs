@@ -24,6 +24,8 @@ pub struct Question {
     pub map: Option<MapFile>,
     /// The ban file.
     pub ban: Option<MapFile>,
+    /// Whether the verified path is to be given as text.
+    pub with_pem: bool,
 }
 
 /// What a question is about.
@@ -53,7 +55,7 @@ impl Question {
     pub fn of(words: impl Iterator<Item = String>) -> Option<Self> {
         let mut about = None;
         let mut rules = Rules { rfc3820: false, plain: false, without_key: false };
-        let (mut authorities, mut map, mut ban) = (None, None, None);
+        let (mut authorities, mut map, mut ban, mut with_pem) = (None, None, None, false);
         for word in words {
             match word.split_once('=')? {
                 ("owner", uid) => about = Some(About::Credential(uid.parse().ok()?)),
@@ -62,6 +64,7 @@ impl Question {
                 ("about", "files") => about = Some(About::Files),
                 ("accept", "rfc3820") => rules.rfc3820 = true,
                 ("accept", "plain") => rules.plain = true,
+                ("pem", "wanted") => with_pem = true,
                 ("key", "optional") => rules.without_key = true,
                 ("ca_dir", path) => authorities = Some(path.to_owned()),
                 ("map", file) => map = Some(MapFile::of(file)?),
@@ -69,7 +72,7 @@ impl Question {
                 _ => return None,
             }
         }
-        Some(Self { about: about?, rules, authorities, map, ban })
+        Some(Self { about: about?, rules, authorities, map, ban, with_pem })
     }
 
     /// The directory of authorities, root's.

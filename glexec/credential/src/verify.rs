@@ -35,6 +35,9 @@ pub struct Verified {
     pub subject: String,
     /// When the first certificate of its path ends, in seconds since 1970.
     pub until: i64,
+    /// The verified path as text: its first certificate, the private key where there is one, and
+    /// the others, but for the authority's own that ends it.
+    pub pem: Vec<u8>,
 }
 
 /// Verifies a credential as it stands in a file, at this moment.
@@ -48,7 +51,7 @@ pub fn verify(pem: &[u8], rules: Rules, authorities: &Authorities) -> Result<Ver
     let certificates = certificates(pem)?;
     let leaf =
         certificates.first().ok_or_else(|| Refused::credential("has no certificate in it"))?;
-    key(pem, leaf, rules)?;
+    let key = key(pem, leaf, rules)?;
     let above = authorities.above(&certificates)?;
     let chain = Chain { above: &above, certificates: &certificates };
     let path = chain.path(leaf)?;
@@ -73,7 +76,7 @@ pub fn verify(pem: &[u8], rules: Rules, authorities: &Authorities) -> Result<Ver
     let ends = path.iter().map(|one| seconds(one.not_after()));
     let until =
         ends.min().flatten().ok_or_else(|| Refused::credential("has no end that can be read"))?;
-    Ok(Verified { subject, until })
+    Ok(Verified { subject, until, pem: as_text(&path, key.as_ref()).map_err(unreadable)? })
 }
 
 fn each<T>(path: &[X509], of: impl Fn(&X509) -> Result<T, ErrorStack>) -> Result<Vec<T>, Refused> {
@@ -92,11 +95,24 @@ fn certificates(pem: &[u8]) -> Result<Vec<X509>, Refused> {
     Ok(all)
 }
 
-/// That the private key is there and is the first certificate's.
-fn key(pem: &[u8], leaf: &X509, rules: Rules) -> Result<(), Refused> {
+/// A path for a program that takes whatever stands in the text for verified.
+fn as_text(path: &[X509], key: Option<&PKey<Private>>) -> Result<Vec<u8>, ErrorStack> {
+    let mut text = Vec::new();
+    // The last one is the site's own.
+    for (at, certificate) in path.iter().take(path.len().saturating_sub(1)).enumerate() {
+        text.extend(certificate.to_pem()?);
+        if let Some(key) = key.filter(|_| at == 0) {
+            text.extend(key.private_key_to_pem_pkcs8()?);
+        }
+    }
+    Ok(text)
+}
+
+/// The private key, which is the first certificate's.
+fn key(pem: &[u8], leaf: &X509, rules: Rules) -> Result<Option<PKey<Private>>, Refused> {
     if !has(pem, b"PRIVATE KEY-----") {
         return if rules.without_key {
-            Ok(())
+            Ok(None)
         } else {
             Err(Refused::credential("has no private key in it"))
         };
@@ -105,7 +121,7 @@ fn key(pem: &[u8], leaf: &X509, rules: Rules) -> Result<(), Refused> {
         .map_err(|_| Refused::credential("has a private key that cannot be read"))?;
     let public = leaf.public_key().map_err(unreadable)?;
     if public.public_eq(&key) && fits(&key, &public).unwrap_or(false) {
-        Ok(())
+        Ok(Some(key))
     } else {
         Err(Refused::credential("has a private key that is not its first certificate's"))
     }

@@ -1,7 +1,7 @@
 //! What glexec asks of glexec-credential, and what it believes of the answer. That program has read
 //! bytes of the caller's, so each word of it is judged again.
 
-use super::config::{GridmapRule, account_name};
+use super::config::{CredentialRule, GridmapRule, account_name};
 use super::refusal::Refusal;
 use contract::Reason;
 use system::text::{cut, one_line};
@@ -24,6 +24,8 @@ pub struct Credential {
     pub mapped: Mapped,
     /// What the log is to be told.
     pub notes: Vec<String>,
+    /// The verified path and the key as text, where LCMAPS is to map it; else empty.
+    pub pem: Vec<u8>,
 }
 
 /// What the grid-mapfile says of a subject.
@@ -40,8 +42,12 @@ pub enum Mapped {
 /// What the helper is to look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'q> {
-    /// What the site has decided.
-    pub rule: &'q GridmapRule,
+    /// What the site accepts.
+    pub credential: &'q CredentialRule,
+    /// The site's files, where "gridmap" is asked.
+    pub gridmap: Option<&'q GridmapRule>,
+    /// Whether the verified path itself is wanted.
+    pub with_pem: bool,
     /// The directory of authorities, without links.
     pub ca_dir: &'q str,
     /// The descriptor of the grid-mapfile.
@@ -55,6 +61,7 @@ impl Question<'_> {
     pub fn about_caller(&self, owner: u32, without_key: bool) -> Vec<String> {
         let mut words = self.about(&format!("owner={owner}"));
         words.extend(without_key.then(|| "key=optional".to_owned()));
+        words.extend(self.with_pem.then(|| "pem=wanted".to_owned()));
         words
     }
 
@@ -67,12 +74,12 @@ impl Question<'_> {
     pub fn about(&self, what: &str) -> Vec<String> {
         let mut words = vec![what.to_owned(), format!("ca_dir={}", self.ca_dir)];
         let files = [
-            ("map", self.map, Some(&self.rule.grid_mapfile)),
-            ("ban", self.ban, self.rule.ban_file.as_ref()),
+            ("map", self.map, self.gridmap.map(|rule| &rule.grid_mapfile)),
+            ("ban", self.ban, self.gridmap.and_then(|rule| rule.ban_file.as_ref())),
         ];
         let files = files.into_iter().filter_map(|(key, number, path)| Some((key, number?, path?)));
         words.extend(files.map(|(key, number, path)| format!("{key}={number}:{path}")));
-        words.extend(self.rule.accept.iter().map(|word| format!("accept={word}")));
+        words.extend(self.credential.accept.iter().map(|word| format!("accept={word}")));
         words
     }
 }
@@ -93,7 +100,8 @@ pub fn read_copy<'a>(answer: &'a [u8], variable: &str) -> Result<&'a [u8], Refus
 /// What the program refused: [`Reason::Credential`], [`Reason::Mapping`], [`Reason::Banned`]; and
 /// [`Reason::Mapping`] where the answer is none.
 pub fn read_answer(answer: &[u8], variable: &str) -> Result<Credential, Refusal> {
-    let text = std::str::from_utf8(answer).map_err(|_| none("is no UTF-8"))?;
+    let (text, pem) = parted(answer);
+    let text = std::str::from_utf8(text).map_err(|_| none("is no UTF-8"))?;
     let (mut subject, mut until, mut pool) = (None, None, None);
     let (mut accounts, mut notes, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for line in text.lines() {
@@ -125,7 +133,15 @@ pub fn read_answer(answer: &[u8], variable: &str) -> Result<Credential, Refusal>
         (false, None) => Mapped::Accounts(accounts),
         (false, Some(_)) => return Err(none("maps to accounts and to a pool")),
     };
-    Ok(Credential { subject: subject.to_owned(), until, mapped, notes })
+    Ok(Credential { subject: subject.to_owned(), until, mapped, notes, pem: pem.to_vec() })
+}
+
+/// The lines of an answer, and the text behind the last of them, where there is one.
+fn parted(answer: &[u8]) -> (&[u8], &[u8]) {
+    const MARK: &[u8] = b"\npem\n";
+    let at = answer.windows(MARK.len()).position(|window| window == MARK);
+    let parts = at.and_then(|at| Some((answer.get(..at)?, answer.get(at + MARK.len()..)?)));
+    parts.unwrap_or((answer, &[]))
 }
 
 /// Printable, and begun as every subject is.
@@ -181,7 +197,11 @@ mod tests {
             until: 7,
             mapped: Mapped::Accounts(vec!["a".to_owned(), "b".to_owned()]),
             notes: vec!["x".to_owned()],
+            pem: vec![],
         };
+        let with_pem = Credential { pem: b"a=\n\npem\n".to_vec(), ..expected.clone() };
+        let told = format!("{good}pem\na=\n\npem\n");
+        assert_eq!(read_answer(told.as_bytes(), NAME), Ok(with_pem));
         assert_eq!(read_answer(good.as_bytes(), NAME), Ok(expected));
         let mapped = |rest: &str| {
             read_answer(format!("subject=/x\nuntil=1\n{rest}").as_bytes(), NAME).map(|c| c.mapped)

@@ -13,6 +13,7 @@ pub mod epilogue_environment;
 pub mod facts;
 pub mod gridmapdir;
 pub mod handover;
+pub mod lcmaps;
 pub mod mounts;
 pub mod names;
 pub mod plan;

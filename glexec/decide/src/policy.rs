@@ -5,6 +5,7 @@ use super::credential::{Credential, Mapped};
 use super::facts::Caller;
 use super::refusal::Refusal;
 use contract::Reason;
+use nix::unistd::Gid;
 
 /// What the mapping gave: names of accounts, not yet looked up, not yet admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Grant {
         /// Whose.
         subject: String,
     },
+    /// Whomever LCMAPS maps the credential to.
+    ByLcmaps,
 }
 
 /// An account that was granted by name.
@@ -28,8 +31,26 @@ pub enum Grant {
 pub struct Granted {
     /// Its name.
     pub account: String,
-    /// Names of the groups the row gives instead of the account's own.
-    pub groups: Option<Vec<String>>,
+    /// The groups that it is to have.
+    pub groups: TargetGroups,
+}
+
+/// The groups of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetGroups {
+    /// Those of the account database.
+    OfAccount,
+    /// The account's primary one, and these by name.
+    Named(Vec<String>),
+    /// This primary one and these others, whatever the account database says.
+    Ids(Gid, Vec<Gid>),
+}
+
+impl Granted {
+    /// An account with its own groups.
+    pub const fn of(account: String) -> Self {
+        Self { account, groups: TargetGroups::OfAccount }
+    }
 }
 
 /// Whether any rule asks which groups the caller is in, so that nobody looks them up for nothing.
@@ -68,7 +89,7 @@ pub fn may_omit_key(config: &Config, caller: &Caller) -> bool {
 
 /// Whether a credential counts at all.
 pub fn asks_credential(config: &Config) -> bool {
-    config.mapping.methods.contains(&Means::Gridmap)
+    [Means::Gridmap, Means::Lcmaps].iter().any(|method| config.mapping.methods.contains(method))
 }
 
 /// Whom a caller that was admitted is mapped to. `wanted` is `GLEXEC_TARGET_USER`.
@@ -91,11 +112,17 @@ pub fn map(
     }
     let is_for = |row: &RowCaller| row_is_for(row, caller, groups);
     for method in &mapping.methods {
+        if *method == Means::Lcmaps {
+            match credential {
+                // It does not say why it refuses: that may be a ban, and so it ends the search.
+                Some(_) => return Ok(Grant::ByLcmaps),
+                None => continue,
+            }
+        }
         if *method == Means::Gridmap {
             match credential.map(|credential| (&credential.mapped, &credential.subject)) {
                 Some((Mapped::Accounts(accounts), _)) => {
-                    let granted = |account| Grant::Account(Granted { account, groups: None });
-                    return pick(accounts, wanted).map(granted);
+                    return pick(accounts, wanted).map(Granted::of).map(Grant::Account);
                 }
                 Some((Mapped::Pool(pool), subject)) => {
                     let (pool, subject) = (pool.clone(), subject.clone());
@@ -112,10 +139,13 @@ pub fn map(
             // Of the lines of one list the first counts, whichever it is.
             (Means::Lines, Some(row), Some(pool)) if pool.at < row.at => (None, Some(pool)),
             (Means::Lines, row, pool) => (row, pool),
-            (Means::Gridmap, ..) => (None, None),
+            (Means::Gridmap | Means::Lcmaps, ..) => (None, None),
         };
         if let Some(row) = row {
-            let groups = row.groups.clone();
+            let groups = match &row.groups {
+                Some(names) => TargetGroups::Named(names.clone()),
+                None => TargetGroups::OfAccount,
+            };
             let granted = |account| Grant::Account(Granted { account, groups });
             return pick(&row.accounts, wanted).map(granted);
         }
@@ -174,7 +204,11 @@ pub fn no_account_exists(accounts: &Accounts) -> Refusal {
         .hint("the site has to create them")
 }
 
-fn pick(accounts: &[String], wanted: Option<&str>) -> Result<String, Refusal> {
+/// The one of a caller's accounts that it wants, else the first.
+///
+/// # Errors
+/// [`Reason::NoMapping`] where it wants none of them.
+pub fn pick(accounts: &[String], wanted: Option<&str>) -> Result<String, Refusal> {
     let account = match wanted {
         Some(wanted) => accounts.iter().find(|a| *a == wanted),
         None => accounts.first(),
@@ -246,6 +280,7 @@ mod tests {
             Ok(Grant::Account(granted)) => granted.account,
             Ok(Grant::Pool(accounts)) => accounts.names().collect::<Vec<_>>().join("+"),
             Ok(Grant::Leased { pool, subject }) => format!(".{pool} for {subject}"),
+            Ok(Grant::ByLcmaps) => "by LCMAPS".to_owned(),
             Err(stop) => stop.reason.word().to_owned(),
         }
     }
@@ -336,6 +371,7 @@ mod tests {
                 until: 0,
                 mapped,
                 notes: vec![],
+                pem: vec![],
             });
             match map(&config, &caller(Some("pilot")), &[], wanted, credential.as_ref()) {
                 Ok(Grant::Account(granted)) => granted.account,
@@ -359,6 +395,12 @@ mod tests {
             (&alone, None, Mapped::Nobody, None, "credential"),
         ] {
             assert_eq!(word(text, subject, mapped, wanted), expected, "{text} {subject:?}");
+        }
+        let text = "[glexec]\nuser_white_list = [\"pilot\"]\n[mapping]\nmethods = [\"lcmaps\", \"static\"]\nbanned = [\"/CN=Mallory\"]\n[[mapping.static]]\ncaller = \"pilot\"\naccount = \"fallback\"\n";
+        for (subject, expected) in
+            [(Some("/CN=A"), "ByLcmaps"), (None, "fallback"), (Some("/CN=Mallory"), "banned")]
+        {
+            assert_eq!(word(text, subject, Mapped::Nobody, None), expected);
         }
         let leased = word(&alone, Some("/CN=A"), Mapped::Pool("p".to_owned()), None);
         assert!(leased.starts_with("Leased"), "{leased}");

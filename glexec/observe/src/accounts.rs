@@ -9,7 +9,7 @@ use decide::config::{AccountSource, Accounts, EpilogueRule};
 use decide::database::{self, Database, Question};
 use decide::epilogue_environment::EpilogueIdentity;
 use decide::facts::{Account, Caller, KernelIds};
-use decide::policy::Granted;
+use decide::policy::{Granted, TargetGroups};
 use decide::refusal::Refusal;
 use decide::target::Target;
 use nix::unistd::{Gid, Uid};
@@ -93,7 +93,9 @@ impl<'p> Lookups<'p> {
             program: HELPER,
             words: &words,
             files: &[],
-            input: None,
+            input: helper::Input::Nothing,
+            environment: &[],
+            rights: helper::Rights::Callers,
             unusable: |detail| unreadable(&detail),
         };
         let answer = helper::ask(privilege, &call)?;
@@ -130,20 +132,27 @@ impl<'p> Lookups<'p> {
         let name = &grant.account;
         let mut questions = vec![Question::User(name.clone())];
         match &grant.groups {
-            Some(groups) => questions.extend(groups.iter().cloned().map(Question::Group)),
-            None => questions.push(Question::GroupsOf(name.clone())),
+            TargetGroups::Named(groups) => {
+                questions.extend(groups.iter().cloned().map(Question::Group));
+            }
+            TargetGroups::OfAccount => questions.push(Question::GroupsOf(name.clone())),
+            TargetGroups::Ids(..) => {}
         }
         self.ask(&questions)?;
-        let account = self.account(name).ok_or_else(|| {
+        let mut account = self.account(name).ok_or_else(|| {
             let sentence = format!("the mapped account '{name}' does not exist here");
             Refusal::new(Reason::TargetUnknown, sentence)
                 .hint("the site has to create it, or to map you to another")
         })?;
         let groups = match &grant.groups {
-            Some(names) => {
+            TargetGroups::Named(names) => {
                 names.iter().map(|name| self.group(name, "groups")).collect::<Result<_, _>>()?
             }
-            None => self.groups_of(&account)?,
+            TargetGroups::OfAccount => self.groups_of(&account)?,
+            TargetGroups::Ids(gid, others) => {
+                account.gid = *gid;
+                others.clone()
+            }
         };
         let group = match database::group_by_gid(&self.database.groups, account.gid) {
             Some(group) => Some(group),
@@ -153,6 +162,20 @@ impl<'p> Lookups<'p> {
             }
         };
         Target::admit(account, group, groups, min_uid)
+    }
+
+    /// The name of the account of this uid.
+    ///
+    /// # Errors
+    /// [`Reason::TargetUnknown`], [`Reason::Accounts`].
+    pub fn name_of(&mut self, uid: Uid) -> Result<String, Refusal> {
+        self.ask(&[Question::Uid(uid)])?;
+        let account = database::account_by_uid(&self.database.passwd, uid);
+        account.map(|account| account.name).ok_or_else(|| {
+            let sentence = format!("you are mapped to uid {uid}, which no account here has");
+            Refusal::new(Reason::TargetUnknown, sentence)
+                .hint("the site has to create it, or to map you to another")
+        })
     }
 
     /// The uid of each of these accounts; `None` for one that does not exist.

@@ -5,4 +5,5 @@
 pub mod accounts;
 pub mod config_file;
 pub mod credential;
+pub mod lcmaps;
 mod nameservice;

@@ -10,12 +10,13 @@ use decide::credential::Credential;
 use decide::facts::Caller;
 use decide::gridmapdir::lease_name;
 use decide::plan::Request;
-use decide::policy::{self, Grant, Granted};
+use decide::policy::{self, Grant, Granted, TargetGroups};
 use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter as _};
 use nix::unistd::Uid;
 use observe::accounts::Lookups;
-use observe::credential::SiteFiles;
+use observe::credential::{Rules, SiteFiles};
+use observe::lcmaps;
 use std::ffi::CString;
 
 /// Whom the mapping has given, before the account is looked up.
@@ -39,12 +40,20 @@ impl Walk<'_> {
         lookups: &mut Lookups<'_>,
     ) -> Result<Mapping, Refusal> {
         policy::admit(config, caller, groups)?;
-        let credential = self.credential(config, request, caller)?;
-        let wanted = request.environ.get(variables::TARGET_USER).map(String::from_utf8_lossy);
-        let grant = policy::map(config, caller, groups, wanted.as_deref(), credential.as_ref())?;
         let rehearsed = request.invocation.mode == Mode::Rehearse;
+        let credential = self.credential(config, request, (caller, rehearsed))?;
+        let wanted = request.environ.get(variables::TARGET_USER).map(String::from_utf8_lossy);
+        let wanted = wanted.as_deref();
+        let grant = policy::map(config, caller, groups, wanted, credential.as_ref())?;
         let of_pool = matches!(grant, Grant::Pool(_));
-        let (granted, lease) = self.granted(config, (lookups, grant), (caller.uid(), rehearsed))?;
+        let (granted, lease) = match (&grant, &credential) {
+            (Grant::ByLcmaps, Some(credential)) => {
+                let granted = self.by_lcmaps(config, lookups, (caller, credential))?;
+                policy::pick(std::slice::from_ref(&granted.account), wanted)?;
+                (granted, None)
+            }
+            _ => self.granted(config, (lookups, grant), (caller.uid(), rehearsed))?,
+        };
         let subject = credential.map(|credential| credential.subject);
         Ok(Mapping { granted, lease, of_pool, subject })
     }
@@ -54,25 +63,53 @@ impl Walk<'_> {
         &self,
         config: &Config,
         request: &Request,
-        caller: &Caller,
+        (caller, rehearsed): (&Caller, bool),
     ) -> Result<Option<Credential>, Refusal> {
         let path = request.environ.get(variables::CLIENT_CERT);
-        let rule = config.mapping.gridmap.as_ref().filter(|_| policy::asks_credential(config));
-        let (Some(path), Some(rule)) = (path, rule) else { return Ok(None) };
+        let Some(rules) = Rules::of(&config.mapping) else { return Ok(None) };
+        let privilege = self.rights.as_ref().ok();
+        let Some(path) = path else {
+            // Who asks before a job starts has no credential yet, and must be told of what would
+            // end the run of everybody who has one.
+            if rehearsed {
+                let leases = rules.gridmap.and_then(|rule| rule.gridmapdir.as_ref());
+                leases.map_or(Ok(()), |path| Gridmapdir::open(&self.root()?, path).map(drop))?;
+                let files = SiteFiles::open(&self.root()?, rules);
+                files?.are_good(privilege, rules)?;
+                let asked = config.mapping.lcmaps.as_ref().zip(config.mapping.credential.as_ref());
+                asked.map_or(Ok(()), |asked| lcmaps::try_it(privilege, asked))?;
+            }
+            return Ok(None);
+        };
         let path = CString::new(path).map_err(|_| {
             Refusal::new(Reason::Credential, "GLEXEC_CLIENT_CERT is no path: it has a NUL in it")
         })?;
         let root = self.root()?;
-        let files = SiteFiles::open(&root, rule);
+        let files = SiteFiles::open(&root, rules);
         drop(root);
-        let privilege = self.rights.as_ref().ok();
         let whose = (caller.uid(), policy::may_omit_key(config, caller));
-        let credential = files?.read(privilege, rule, (&path, variables::CLIENT_CERT), whose)?;
+        let credential = files?.read(privilege, rules, (&path, variables::CLIENT_CERT), whose)?;
         credential.notes.iter().for_each(|note| self.reporter.log(Level::Warning, note));
         let (subject, until) = (&credential.subject, credential.until);
         let text = format!("the credential of {subject} is good until {until} s after 1970");
         self.reporter.log(Level::Info, &text);
         Ok(Some(credential))
+    }
+
+    /// The account and the groups that LCMAPS gives.
+    fn by_lcmaps(
+        &self,
+        config: &Config,
+        lookups: &mut Lookups<'_>,
+        (caller, credential): (&Caller, &Credential),
+    ) -> Result<Granted, Refusal> {
+        let rules = config.mapping.lcmaps.as_ref().zip(config.mapping.credential.as_ref());
+        let rules = rules.ok_or_else(|| Refusal::mapping("there is no rule for LCMAPS"))?;
+        let without_key = policy::may_omit_key(config, caller);
+        let mapped = lcmaps::map(self.rights.as_ref().ok(), rules, &credential.pem, without_key)?;
+        mapped.notes.iter().for_each(|note| self.reporter.log(Level::Warning, note));
+        let groups = TargetGroups::Ids(mapped.gid, mapped.groups);
+        Ok(Granted { account: lookups.name_of(mapped.uid)?, groups })
     }
 
     /// One account: the one that was granted, the one of the pool that is free longest, or the
@@ -88,9 +125,10 @@ impl Walk<'_> {
             Grant::Leased { pool, subject } => {
                 let take = !rehearsed && !config.log_only;
                 let account = self.leased(config, lookups, (&pool, &subject), take)?;
-                return Ok((Granted { account, groups: None }, None));
+                return Ok((Granted::of(account), None));
             }
             Grant::Pool(accounts) => accounts,
+            Grant::ByLcmaps => return Err(Refusal::mapping("LCMAPS maps credentials only")),
         };
         let uids = lookups.uids(&accounts)?;
         let missing = uids.iter().filter(|uid| uid.is_none()).count();
@@ -110,7 +148,7 @@ impl Walk<'_> {
             (taken.0, Some(taken.1))
         };
         let account = accounts.name(at).unwrap_or_default();
-        Ok((Granted { account, groups: None }, lease))
+        Ok((Granted::of(account), lease))
     }
 
     /// The account of a gridmapdir that the subject has or gets.

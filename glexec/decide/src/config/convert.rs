@@ -5,8 +5,8 @@ use super::reading::File;
 use super::words::{self, line_of};
 use super::{
     AccountSource, Accounts, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure,
-    EpilogueOutput, EpilogueRule, GridmapRule, JobEnvironment, LogDestination, LogRule, Mapping,
-    Means, PoolRow, StateRule, StaticRow, Stragglers, Terminal, WorkingDirectory,
+    EpilogueOutput, EpilogueRule, JobEnvironment, LogDestination, LogRule, Mapping, Means, PoolRow,
+    StateRule, StaticRow, Stragglers, Terminal, WorkingDirectory, credentials,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -56,7 +56,8 @@ pub(super) fn config(file: File<'_>) -> Result<Config, Bad> {
         notices: Vec::new(),
     };
     fits_together(&config, &file)?;
-    Ok(Config { notices: file.notices, ..config })
+    let told = credentials::notices(&config, &file);
+    Ok(Config { notices: file.notices.into_iter().chain(told).collect(), ..config })
 }
 
 /// What excludes what.
@@ -72,6 +73,12 @@ fn fits_together(config: &Config, file: &File<'_>) -> Result<(), Bad> {
     }
     if config.epilogue.is_some() && config.log_only {
         return bad("epilogue", "there is no root to run it with `log_only = true`");
+    }
+    if config.log_only && config.mapping.lcmaps.is_some() {
+        return bad(
+            "log_only",
+            "LCMAPS is asked as root, and there is none with `log_only = true`",
+        );
     }
     let is_apart = config.epilogue.as_ref().is_none_or(EpilogueRule::is_apart);
     if config.job_environment == JobEnvironment::All && !is_apart {
@@ -146,17 +153,15 @@ fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
         return Ok(Mapping { without_key, ..lines(file)? });
     }
     let mapping = &file.mapping;
-    let methods = mapping.each("methods", means)?;
+    let methods = match credentials::is_lcmaps_alone(file) {
+        true => vec![Means::Lcmaps],
+        false => mapping.each("methods", means)?,
+    };
     if methods.is_empty() {
         let why = "no method at all would map nobody; write [\"static\"]";
         return Err(mapping.bad("methods", why));
     }
-    let nothing = Table::default();
-    let table = mapping.find("gridmap").and_then(|entry| entry.value.table());
-    let gridmap = gridmap(table.unwrap_or(&nothing))?;
-    if gridmap.is_none() && methods.contains(&Means::Gridmap) {
-        return Err(mapping.bad("methods", "\"gridmap\" needs a table [mapping.gridmap]"));
-    }
+    let credentials::Rules { credential, gridmap, lcmaps } = credentials::rules(file, &methods)?;
     let rows = mapping.rows("static").enumerate().map(|(at, table)| row(at, table));
     let pools = mapping.rows("pool").enumerate().map(|(at, table)| pool(at, table));
     Ok(Mapping {
@@ -164,41 +169,11 @@ fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
         banned: mapping.each("banned", words::banned)?,
         rows: rows.collect::<Result<_, _>>()?,
         pools: pools.collect::<Result<_, _>>()?,
+        credential,
         gridmap,
+        lcmaps,
         without_key,
     })
-}
-
-/// What there is to map by credential; `None` where no file is named.
-fn gridmap(table: &Table<'_>) -> Result<Option<GridmapRule>, Bad> {
-    let accept = table.each("accept", accepted)?;
-    let must = |key: &str| {
-        let path = table.one(key, words::canonical)?;
-        path.ok_or_else(|| table.bad(key, "[mapping.gridmap] needs it"))
-    };
-    if table.entries.iter().all(|entry| entry.at.is_none()) {
-        return Ok(None);
-    }
-    if accept.is_empty() {
-        return Err(
-            table.bad("accept", "no credential at all would be accepted; write [\"rfc3820\"]")
-        );
-    }
-    Ok(Some(GridmapRule {
-        grid_mapfile: must("grid_mapfile")?,
-        gridmapdir: table.one("gridmapdir", words::canonical)?,
-        ban_file: table.one("ban_file", words::canonical)?,
-        ca_dir: must("ca_dir")?,
-        accept,
-    }))
-}
-
-fn accepted(word: &str) -> Result<&'static str, String> {
-    match word {
-        "rfc3820" => Ok("rfc3820"),
-        "plain" => Ok("plain"),
-        _ => Err(format!("\"{word}\" is not there yet (work to come); write [\"rfc3820\"]")),
-    }
 }
 
 fn means(word: &str) -> Result<Means, String> {
@@ -206,8 +181,9 @@ fn means(word: &str) -> Result<Means, String> {
         "static" => Ok(Means::Static),
         "pool" => Ok(Means::Pool),
         "gridmap" => Ok(Means::Gridmap),
+        "lcmaps" => Ok(Means::Lcmaps),
         _ => Err(format!(
-            "\"{word}\" is not there yet (work to come); write \"static\", \"pool\" or \"gridmap\""
+            "\"{word}\" is not there yet (work to come); write \"static\", \"pool\", \"gridmap\" or \"lcmaps\""
         )),
     }
 }

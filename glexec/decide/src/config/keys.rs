@@ -23,6 +23,8 @@ pub(super) enum Section {
     Pool,
     /// `[mapping.gridmap]`.
     Gridmap,
+    /// `[mapping.lcmaps]`.
+    Lcmaps,
 }
 
 /// What a key takes.
@@ -114,9 +116,13 @@ macro_rules! to_come {
 }
 
 const NO_LCAS: &str = "LCAS is gone; use the LCMAPS ban plug-in or `banned` in [mapping]";
-const NO_LCMAPS: There = There::No(to_come!("mapping by LCMAPS"));
+const NO_SWITCH: &str = "glexec is one static program, and LCMAPS cannot be loaded into the process that becomes the payload; write \"glexec\" and take lcmaps_posix_enf out of the policy: LCMAPS maps, and glexec changes the ids";
+const IDLE_VERIFY: &str = "glexec has LCMAPS map and compares the ids itself";
+const IDLE_LOG_LEVEL: &str = "`lcmaps_debug_level` is what counts";
 const NO_SUCH_MAPPING: There = There::No(to_come!("this way of mapping"));
-const NO_VOMS: There = There::No(to_come!("mapping by VOMS attributes"));
+const NO_VOMS: There = There::No(
+    "VOMS attributes are LCMAPS's to verify; map with \"lcmaps\" in `methods` and remove the key",
+);
 const IDLE_LCAS: There = There::Idle("LCAS is gone and `use_lcas` is false");
 const IDLE_LOCK: There = There::Idle("proxies are read whole and written by rename");
 const WITH_EPILOGUE: There = There::Beside("epilogue", None);
@@ -139,7 +145,7 @@ macro_rules! keys {
 }
 
 use Kind::{Any, Flag, List, Number, OneOf, Rows, Series, Text};
-use There::{Only, Partly, Yes};
+use There::{Idle, Only, Partly, Yes};
 use Unset::{Is, Means};
 
 keys! {
@@ -153,7 +159,7 @@ user_white_list: List => Is(""), Yes, "who may call glexec";
 group_white_list: List => Is(""), Yes, "groups whose members may call glexec";
 preserve_env_variables: List => Is(""), Yes, "variables of the caller that the payload gets";
 user_identity_switch_by: OneOf(&["glexec", "lcmaps"]) => Is("glexec"),
-    Only("glexec", to_come!("the switch by LCMAPS")), "who changes the ids";
+    Only("glexec", NO_SWITCH), "who changes the ids";
 epilogue: Text => Means("none"), Yes, "program run after the payload";
 epilogue_user: Text => Means("root"), WITH_EPILOGUE, "account the epilogue runs as and may belong to";
 epilogue_group: Text => Means("gid 0, no group trusted"), WITH_EPILOGUE,
@@ -171,13 +177,13 @@ log_level: Number(0, 5, "") => Is("3"), Yes,
     "0 nothing, 1 errors, 2 warnings, 3 notices, 4 information, 5 everything";
 syslog_facility: Text => Is("LOG_DAEMON"), Yes, "a facility of syslog(3)";
 silent_logging: Flag => Is("false"), Yes, "nothing on the caller's stderr";
-lcmaps_db_file: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
-lcmaps_log_file: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
-lcmaps_debug_level: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
-lcmaps_log_level: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
-lcmaps_get_account_policy: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
-lcmaps_verify_account_policy: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
-lcmaps_voms_verification: Any => Means("none"), NO_LCMAPS, "handed to LCMAPS";
+lcmaps_db_file: Text => Is("/etc/lcmaps/lcmaps-glexec.db"), Yes, "LCMAPS's policies and plug-ins";
+lcmaps_log_file: Text => Means("none"), Yes, "where LCMAPS's own lines go, besides its complaints, which are in the log";
+lcmaps_debug_level: Number(0, 5, "") => Is("4"), Yes, "what LCMAPS says, up to 5 everything";
+lcmaps_log_level: Number(0, 5, "") => Is("4"), Idle(IDLE_LOG_LEVEL), "of LCMAPS";
+lcmaps_get_account_policy: Text => Means("all of the database"), Yes, "LCMAPS's policies that are asked, with `:` between them";
+lcmaps_verify_account_policy: Text => Means("none"), Idle(IDLE_VERIFY), "of LCMAPS";
+lcmaps_voms_verification: Flag => Is("true"), Yes, "whether LCMAPS verifies VOMS attributes before it believes them";
 use_lcas: Flag => Is("false"), Only("false", NO_LCAS), "LCAS is gone";
 lcas_db_file: Any => Means("none"), IDLE_LCAS, "of LCAS";
 lcas_log_file: Any => Means("none"), IDLE_LCAS, "of LCAS";
@@ -209,14 +215,14 @@ job_variables: List => Is(""), Yes, "variables of the caller that the epilogue g
 hand_over: List => Is(""), Yes, "variables of the caller that name directories to be given to the target for the run";
 
 [Mapping]
-methods: METHODS => Is("static"), Partly("only \"static\", \"pool\" and \"gridmap\""),
+methods: METHODS => Is("static"), Partly("not \"token\""),
     "asked in this order, the first that knows the caller gives";
-banned: List => Is(""), Partly("subjects only with \"gridmap\" in `methods`"),
+banned: List => Is(""), Partly("subjects only with \"gridmap\" or \"lcmaps\" in `methods`"),
     "callers that are refused before every method";
 static: Rows(Section::Static) => Means("none"), Yes, "rows `[[mapping.static]]`";
 pool: Rows(Section::Pool) => Means("none"), Yes, "rows `[[mapping.pool]]`";
 gridmap: Kind::Table(Section::Gridmap) => Means("none"), Yes, "table `[mapping.gridmap]`";
-lcmaps: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.lcmaps]`";
+lcmaps: Kind::Table(Section::Lcmaps) => Means("all defaults"), Yes, "table `[mapping.lcmaps]`";
 token: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.token]`";
 
 [Static]
@@ -237,6 +243,12 @@ ca_dir: Text => Means("must be there"), Yes, "authorities that certificates are 
 accept: ACCEPTED => Is("rfc3820"), Partly("only \"rfc3820\" and \"plain\""), "which credentials are accepted";
 groupmapfile: Any => Means("none"), NO_VOMS, "VOMS attributes and what they are mapped to";
 vomsdir: Any => Means("none"), NO_VOMS, "servers whose VOMS attributes are believed";
+
+[Lcmaps]
+library: Text => Is("liblcmaps_return_account_from_pem.so.0"), Yes, "LCMAPS's library";
+ca_dir: Text => Is("/etc/grid-security/certificates"), Yes, "authorities that certificates are verified against";
+vomsdir: Text => Is("/etc/grid-security/vomsdir"), Yes, "servers whose VOMS attributes are believed";
+accept: ACCEPTED => Is("rfc3820"), Partly("only \"rfc3820\" and \"plain\""), "which credentials are accepted";
 }
 
 /// What a key takes, as a document or an error says it.

@@ -1,6 +1,7 @@
 //! The configuration as a value: what the site decided, defaults filled in.
 
 mod convert;
+mod credentials;
 mod entries;
 mod from_original;
 mod from_toml;
@@ -313,8 +314,38 @@ pub enum Means {
     Pool,
     /// `[mapping.gridmap]`.
     Gridmap,
+    /// The site's own LCMAPS.
+    Lcmaps,
     /// The lines of `[mapping]` in the original's syntax, accounts and pools in one order.
     Lines,
+}
+
+/// What of credentials is accepted, whichever method maps by them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialRule {
+    /// The authorities that certificates are verified against.
+    pub ca_dir: String,
+    /// The words of the credentials that are accepted.
+    pub accept: Vec<&'static str>,
+}
+
+/// What LCMAPS is told, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LcmapsRule {
+    /// An absolute path, or a name that the dynamic linker finds.
+    pub library: String,
+    /// Its database, absolute.
+    pub database: String,
+    /// Where its lines go as well, absolute.
+    pub log_file: Option<String>,
+    /// 0 to 5.
+    pub debug_level: u8,
+    /// Names of policies with `:` between them; `None` for all.
+    pub policies: Option<String>,
+    /// Whether it verifies VOMS attributes.
+    pub verifies_attributes: bool,
+    /// The servers whose attributes are believed, absolute.
+    pub vomsdir: String,
 }
 
 /// `[mapping.gridmap]`: by a credential's subject.
@@ -326,10 +357,6 @@ pub struct GridmapRule {
     pub gridmapdir: Option<String>,
     /// Subjects that are refused.
     pub ban_file: Option<String>,
-    /// The authorities that certificates are verified against.
-    pub ca_dir: String,
-    /// The words of the credentials that are accepted.
-    pub accept: Vec<&'static str>,
 }
 
 /// `[mapping]`.
@@ -343,8 +370,12 @@ pub struct Mapping {
     pub rows: Vec<StaticRow>,
     /// The pool rows, in file order.
     pub pools: Vec<PoolRow>,
-    /// How credentials are mapped.
+    /// Which credentials are accepted, where any counts.
+    pub credential: Option<CredentialRule>,
+    /// How their subjects are mapped.
     pub gridmap: Option<GridmapRule>,
+    /// How LCMAPS is asked.
+    pub lcmaps: Option<LcmapsRule>,
     /// Who may present a credential without its private key.
     pub without_key: Vec<Listed>,
 }
@@ -353,7 +384,8 @@ impl Default for Mapping {
     fn default() -> Self {
         let methods = vec![Means::Static];
         let (banned, rows, pools) = (Vec::new(), Vec::new(), Vec::new());
-        Self { methods, banned, rows, pools, gridmap: None, without_key: Vec::new() }
+        let (credential, gridmap, lcmaps) = (None, None, None);
+        Self { methods, banned, rows, pools, credential, gridmap, lcmaps, without_key: Vec::new() }
     }
 }
 

@@ -12,6 +12,8 @@ use std::borrow::Cow;
 pub(super) struct File<'a> {
     /// The text that every offset is of.
     pub(super) text: &'a str,
+    /// Its syntax.
+    pub(super) syntax: Syntax,
     /// `[glexec]`.
     pub(super) glexec: Table<'a>,
     /// `[mapping]`.
@@ -38,7 +40,7 @@ pub(super) fn file(text: &str, syntax: Syntax) -> Result<File<'_>, Bad> {
         if let Some(Value::Table(table)) = found { table } else { Table::default() }
     };
     let (glexec, mapping) = (take("glexec"), take("mapping"));
-    Ok(File { text, glexec, mapping, lines, notices: reading.notices })
+    Ok(File { text, syntax, glexec, mapping, lines, notices: reading.notices })
 }
 
 /// `[glexec]` of a file that cannot be used, without what is wrong in it; `None` where it is not

@@ -486,32 +486,15 @@ fn depth_does_not_end_in_a_stack_overflow() {
 
 #[test]
 fn what_is_not_there_yet_is_refused_and_never_ignored() {
-    let cases = [
-        ("lcmaps_db_file", "\"/etc/lcmaps.db\""),
-        ("lcmaps_log_file", "\"/x\""),
-        ("lcmaps_debug_level", "0"),
-        ("lcmaps_log_level", "0"),
-        ("lcmaps_get_account_policy", "\"glexec\""),
-        ("lcmaps_verify_account_policy", "\"glexec\""),
-        ("lcmaps_voms_verification", "false"),
-        ("user_identity_switch_by", "\"lcmaps\""),
-    ];
-    for (key, value) in cases {
-        let place = (2, key.len() + 4);
-        let parts = [&*format!("`{key}`"), "is not there yet (work to come)"];
-        refused_at(glexec(&format!("{key} = {value}")), place, &parts);
-        let value = value.trim_matches(['[', ']', '"']).trim_matches('"');
-        let value = value.replace("true", "yes").replace("false", "no");
-        refused_at(original(&format!("[glexec]\n{key} = {value}")), place, &parts);
-    }
+    let switch = ["`user_identity_switch_by`", "write \"glexec\"", "lcmaps_posix_enf"];
+    refused_at(glexec("user_identity_switch_by = \"lcmaps\""), (2, 27), &switch);
+    refused_at(original("[glexec]\nuser_identity_switch_by = lcmaps"), (2, 27), &switch);
     refused(glexec("use_lcas = true"), &["`use_lcas`", "ban plug-in", "`banned`"]);
     refused(original("[glexec]\nuse_lcas = yes"), &["`use_lcas`", "ban plug-in", "`banned`"]);
-    for method in ["lcmaps", "token"] {
-        let text = format!("[mapping]\nmethods = [\"static\", \"{method}\"]");
-        refused_at(toml(&text), (2, 22), &["`methods`", method, "not there yet"]);
-        refused(toml(&format!("[mapping.{method}]\nx = 1")), &[method, "not there yet"]);
-        refused(toml(&format!("[[mapping.{method}]]\nx = 1")), &[method, "not there yet"]);
-    }
+    let text = "[mapping]\nmethods = [\"static\", \"token\"]";
+    refused_at(toml(text), (2, 22), &["`methods`", "token", "not there yet"]);
+    refused(toml("[mapping.token]\nx = 1"), &["token", "not there yet"]);
+    refused(toml("[[mapping.token]]\nx = 1"), &["token", "not there yet"]);
     refused(toml("[mapping]\nmethods = []"), &["`methods`"]);
 }
 
@@ -520,16 +503,15 @@ fn what_maps_by_credential_is_named_whole() {
     let text =
         |rest: &str| format!("[mapping]\nmethods = [\"gridmap\"]\n[mapping.gridmap]\n{rest}\n");
     let both = "grid_mapfile = \"/g\"\nca_dir = \"/c\"";
-    let rule = GridmapRule {
-        grid_mapfile: "/g".to_owned(),
-        gridmapdir: None,
-        ban_file: None,
-        ca_dir: "/c".to_owned(),
-        accept: vec!["rfc3820"],
-    };
+    let rule = GridmapRule { grid_mapfile: "/g".to_owned(), gridmapdir: None, ban_file: None };
+    let credential = Some(CredentialRule { ca_dir: "/c".to_owned(), accept: vec!["rfc3820"] });
     let mapping = toml(&text(both)).map(|config| config.mapping);
-    let expected =
-        Mapping { methods: vec![Means::Gridmap], gridmap: Some(rule), ..Mapping::default() };
+    let expected = Mapping {
+        methods: vec![Means::Gridmap],
+        credential,
+        gridmap: Some(rule),
+        ..Mapping::default()
+    };
     assert_eq!(mapping, Ok(expected));
     for (rest, parts) in [
         ("grid_mapfile = \"/g\"", &["`ca_dir`", "needs"][..]),
@@ -546,8 +528,8 @@ fn what_maps_by_credential_is_named_whole() {
         ("accept = []", &["`accept`"]),
         ("accept = [\"legacy\"]", &["`accept`", "not there yet"]),
         ("accept = [\"all\"]", &["`accept`", "all"]),
-        ("groupmapfile = \"/x\"", &["`groupmapfile`", "VOMS", "not there yet"]),
-        ("vomsdir = \"/x\"", &["`vomsdir`", "not there yet"]),
+        ("groupmapfile = \"/x\"", &["`groupmapfile`", "VOMS", "\"lcmaps\" in `methods`"]),
+        ("vomsdir = \"/x\"", &["`vomsdir`", "LCMAPS"]),
     ] {
         refused(toml(&text(&format!("{both}\n{rest}"))), parts);
     }
@@ -875,22 +857,73 @@ const CORPUS: [(&str, &str, usize); 5] = [
 ];
 
 #[test]
-fn configurations_of_the_field_are_refused_only_for_what_is_not_there_yet() {
-    let to_come = |line: &str| {
-        line.starts_with("lcmaps_")
-            || line.starts_with("omission_")
-            || ["use_lcas = yes", "user_identity_switch_by = lcmaps", "create_target_proxy = yes"]
-                .contains(&line)
-    };
+fn configurations_of_the_field_are_refused_only_for_what_is_gone_and_map_by_lcmaps() {
+    let gone = |line: &str| ["use_lcas = yes", "user_identity_switch_by = lcmaps"].contains(&line);
+    let mut good = 0;
     for (name, text, listed) in CORPUS {
-        let told = original(text).expect_err(name);
-        let line = text.lines().nth(told.line - 1).expect(name);
-        assert!(to_come(line), "{name}: {told:?}");
-        assert!(told.sentence.contains(line.split(' ').next().expect(name)), "{name}: {told:?}");
-        let rest: Vec<&str> = text.lines().filter(|line| !to_come(line)).collect();
+        match original(text) {
+            Ok(_) => good += 1,
+            Err(told) => {
+                let line = text.lines().nth(told.line - 1).expect(name);
+                assert!(gone(line), "{name}: {told:?}");
+                let key = line.split(' ').next().expect(name);
+                assert!(told.sentence.contains(key), "{name}: {told:?}");
+            }
+        }
+        let rest: Vec<&str> = text.lines().filter(|line| !gone(line)).collect();
         let config = original(&rest.join("\n")).expect(name);
         assert_eq!(config.user_white_list.len(), listed, "{name}");
+        let asked = ["lcmaps_db_file", "lcmaps_get"].iter().any(|key| text.contains(key));
+        let methods = if asked { vec![Means::Lcmaps] } else { vec![Means::Static] };
+        assert_eq!(config.mapping.methods, methods, "{name}");
     }
+    assert_eq!(good, 3);
+}
+
+#[test]
+fn lcmaps_is_asked_where_the_methods_have_it() {
+    let text = "[glexec]\nlcmaps_db_file = \"/db\"\nlcmaps_get_account_policy = \"a:b\"\n[mapping]\nmethods = [\"lcmaps\"]\n";
+    let config = toml(text).expect("is good");
+    let rule = config.mapping.lcmaps.expect("a rule");
+    assert_eq!(rule.library, "liblcmaps_return_account_from_pem.so.0");
+    assert_eq!((rule.database.as_str(), rule.policies.as_deref()), ("/db", Some("a:b")));
+    assert_eq!((rule.debug_level, rule.verifies_attributes), (4, true));
+    let credential = config.mapping.credential.expect("a rule");
+    assert_eq!(credential.ca_dir, "/etc/grid-security/certificates");
+    assert_eq!(config.notices, [""; 0]);
+    let idle = toml(&text.replace("\"lcmaps\"]", "\"static\"]")).expect("is good");
+    assert!(idle.notices.iter().any(|notice| notice.contains("LCMAPS is not asked")));
+    assert_eq!((idle.mapping.lcmaps, idle.mapping.credential), (None, None));
+    let believed = original("[glexec]\nlcmaps_db_file = /db\nlcmaps_voms_verification = no\n");
+    let believed = believed.expect("is good");
+    assert!(believed.notices.iter().any(|notice| notice.contains("nobody has verified")));
+    for (key, value, part) in [
+        ("lcmaps_db_file", "db", "`lcmaps_db_file`"),
+        ("lcmaps_debug_level", "9", "not in 0 to 5"),
+        ("lcmaps_get_account_policy", "a::b", "no list"),
+        ("lcmaps_get_account_policy", "a:b:c:d:e:f:g:h:i:j", "at most 9"),
+        ("lcmaps_get_account_policy", "a b", "no list"),
+    ] {
+        let database = if key == "lcmaps_db_file" { "" } else { "lcmaps_db_file = /db\n" };
+        refused(original(&format!("[glexec]\n{database}{key} = {value}\n")), &[part]);
+    }
+    let table = |rest: &str| toml(&format!("{text}[mapping.lcmaps]\n{rest}\n"));
+    for (rest, part) in [
+        ("library = \"x.so\"", "`library`"),
+        ("library = \"lib/x.so\"", "`library`"),
+        ("ca_dir = \"x\"", "`ca_dir`"),
+        ("accept = []", "`accept`"),
+        ("database = \"/x\"", "unknown key"),
+    ] {
+        refused(table(rest), &[part]);
+    }
+    assert!(table("library = \"/opt/lcmaps/liblcmaps.so\"").is_ok());
+    refused(toml(&text.replace("[glexec]", "[glexec]\nlog_only = true")), &["`log_only`", "root"]);
+    let both = text.replace("[\"lcmaps\"]", "[\"gridmap\", \"lcmaps\"]");
+    let gridmap =
+        |ca: &str| format!("{both}[mapping.gridmap]\ngrid_mapfile = \"/g\"\nca_dir = \"{ca}\"\n");
+    refused(toml(&gridmap("/c")), &["`methods`", "differ"]);
+    assert!(toml(&gridmap("/etc/grid-security/certificates")).is_ok());
 }
 
 #[test]
