@@ -34,6 +34,7 @@ mod identity;
 mod immunity;
 mod injection;
 mod lcmaps;
+mod leases;
 mod log;
 mod log_only;
 mod lost_proxy;

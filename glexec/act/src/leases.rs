@@ -74,8 +74,37 @@ pub fn peek(_: &Root, directory: &StateDir, accounts: &[Option<Uid>]) -> Result<
     Err(none_free(accounts))
 }
 
+/// An account of a pool that was given to a run at least once.
+#[derive(Debug, Clone, Copy)]
+pub struct Lent {
+    /// The account's uid.
+    pub uid: Uid,
+    /// Whether a run holds its lock.
+    pub locked: bool,
+    /// When it was last in use: seconds since 1970.
+    pub used: u64,
+}
+
+/// Every account that a pool has given to a run.
+///
+/// # Errors
+/// [`Reason::State`].
+pub fn lent(_root: &Root, directory: &StateDir) -> Result<Vec<Lent>, Refusal> {
+    let names = directory.names()?;
+    let uids = names.iter().filter_map(|name| name.strip_prefix(ACCOUNT)?.parse().ok());
+    let look = |uid| {
+        let (uid, locked) = (Uid::from_raw(uid), is_locked(directory, Uid::from_raw(uid))?);
+        let used = u64::try_from(last_used(directory, uid) / 1000).unwrap_or(0);
+        Ok(Lent { uid, locked, used })
+    };
+    uids.map(look).collect()
+}
+
 /// Whether a process is of the account.
-fn is_in_use(uid: Uid) -> Result<bool, Refusal> {
+///
+/// # Errors
+/// [`Reason::NoProc`].
+pub fn is_in_use(uid: Uid) -> Result<bool, Refusal> {
     has_process(uid).map_err(|errno| {
         Refusal::new(Reason::NoProc, "it cannot be told whether an account is free; see the log")
             .detail(format!("looking for processes of uid {uid} in /proc: {}", errno.desc()))

@@ -5,6 +5,7 @@ mod check;
 mod credentials;
 mod epilogue;
 mod grants;
+mod leases;
 mod map;
 mod node;
 mod obeyed;
@@ -46,7 +47,7 @@ enum Command {
         explain: bool,
     },
     /// Show whom a subject, or the credential in a file, is mapped to, as a run would be; makes no
-    /// lease. Exit code 0: to an account; 1: to none
+    /// lease, unless LCMAPS is asked. Exit code 0: to an account; 1: to none
     Map {
         /// A subject as grid-mapfiles have it
         #[arg(long, value_name = "DN", required_unless_present = "credential")]
@@ -59,6 +60,16 @@ enum Command {
     RehearseAs { user: String },
     /// Show what lingers or is owed
     Ps {
+        /// As one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the accounts of pools and gridmapdirs, and whose they are. Exit code 0; 1: --release was
+    /// refused because a run has the account; 2: it could not be done
+    Leases {
+        /// Take the lease of this subject, or of this account of a gridmapdir, back
+        #[arg(long, value_name = "SUBJECT|ACCOUNT", conflicts_with = "json")]
+        release: Option<String>,
         /// As one JSON array
         #[arg(long)]
         json: bool,
@@ -110,6 +121,8 @@ pub fn admin() -> ExitCode {
             }
         },
         Command::Ps { json } => runs::ps(json),
+        Command::Leases { release: Some(whose), .. } => leases::release(&whose),
+        Command::Leases { release: None, json } => leases::list(json),
         Command::Sweep { job, caller, wait, now, retry, drop, json } => {
             let wait = wait.map(|seconds| std::time::Duration::from_secs(seconds.into()));
             let by_caller = false;

@@ -76,7 +76,7 @@ pub(super) fn ps(json: bool) -> u8 {
 }
 
 /// How long ago this was, in the two largest units.
-fn age(since: u64) -> String {
+pub(super) fn age(since: u64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seconds = now.map_or(0, |now| now.as_secs()).saturating_sub(since);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -182,12 +182,12 @@ fn roots_only(what: &str) -> Result<(), Refusal> {
     Err(for_root(what))
 }
 
-fn for_root(what: &str) -> Refusal {
+pub(super) fn for_root(what: &str) -> Refusal {
     Refusal::new(Reason::Usage, format!("{what} is for root only; call it as root"))
 }
 
 /// Where there are no rows there is no header.
-fn show<T: Serialize>(
+pub(super) fn show<T: Serialize>(
     json: bool,
     header: Option<String>,
     rows: &[T],
@@ -203,7 +203,7 @@ fn show<T: Serialize>(
 }
 
 /// An administrator reads the detail at once.
-fn told(done: Result<u8, Refusal>) -> u8 {
+pub(super) fn told(done: Result<u8, Refusal>) -> u8 {
     done.unwrap_or_else(|stop| {
         let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
         let line = format!("glexec-admin: {detail} ({})\n", stop.reason.word());

@@ -272,7 +272,7 @@ fn glexec_of(name: &str) -> Option<Pid> {
 const OTHERS: [&str; 5] = ["account.", "handed.", "quarantine", SETTLING, CLAIM];
 
 /// The uid of the target that an entry's name tells, one set aside or not yet whole included.
-pub(crate) fn user_of(name: &str) -> Option<Uid> {
+pub fn user_of(name: &str) -> Option<Uid> {
     let name = name.strip_prefix(ASIDE).or_else(|| name.strip_prefix(NEW)).unwrap_or(name);
     let mut words = name.strip_prefix("run.")?.split('.');
     words.nth(1)?.parse().ok().map(Uid::from_raw)
