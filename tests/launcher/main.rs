@@ -20,6 +20,7 @@ mod credential;
 mod debts;
 mod delegated;
 mod descriptor_proxy;
+mod drop_ins;
 mod ends;
 mod environment;
 mod epilogue;

@@ -3,7 +3,7 @@
 use super::rehearse::Rehearsal;
 use super::{advice, credentials, epilogue, grants, node, rehearse};
 use contract::Reason;
-use decide::config::{Config, Listed, Syntax};
+use decide::config::{Config, Listed, SourceFile, Syntax};
 use decide::refusal::Refusal;
 use observe::accounts::{AccountFiles, Lookups};
 use observe::config_file::{self, Etc, Source};
@@ -90,11 +90,11 @@ const ERROR: &str = "ERROR";
 
 fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     let config = match &asked.config {
-        Some(path) => read_any(path).map(|config| (config, path.display().to_string())),
+        Some(path) => read_any(path).map(|config| (config, vec![path.display().to_string()])),
         None => site_config(findings),
     };
-    let (config, shown) = config.inspect_err(|stop| findings.stop(stop))?;
-    findings.line("config", &format!("{shown}: understood"));
+    let (config, files) = config.inspect_err(|stop| findings.stop(stop))?;
+    files.iter().for_each(|file| findings.line("config", &format!("{file}: understood")));
     config.notices.iter().for_each(|notice| findings.line("notice", notice));
     node::proc_file_system(&config, findings);
     white_lists(&config, findings);
@@ -118,18 +118,39 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The configuration in force, and its file.
-fn site_config(findings: &mut Findings) -> Result<(Config, String), Refusal> {
+/// The configuration in force, and its files.
+fn site_config(findings: &mut Findings) -> Result<(Config, Vec<String>), Refusal> {
     let source = Source::open(&Etc::open())?;
-    let (.., file) = source.parts();
+    let files: Vec<String> = source.files().iter().map(|file| file.path.clone()).collect();
     let config = source.into_config()?;
-    if file == config_file::OURS && std::fs::symlink_metadata(config_file::ORIGINAL).is_ok() {
+    let first = files.first().map_or("", String::as_str);
+    if first == config_file::OURS && std::fs::symlink_metadata(config_file::ORIGINAL).is_ok() {
         findings.warn(&format!(
-            "{} is not read, because {file} is there; remove one of them",
+            "{} is not read, because {first} is there; remove one of them",
             config_file::ORIGINAL
         ));
     }
-    Ok((config, file.to_owned()))
+    others_than_drop_ins(findings);
+    Ok((config, files))
+}
+
+/// What lies beside the drop-ins and is not read.
+fn others_than_drop_ins(findings: &mut Findings) {
+    let directory = config_file::DIRECTORY;
+    let listed = std::fs::read_dir(directory).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let listed = match listed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => return findings.error(&format!("{directory} cannot be listed: {error}")),
+        Ok(listed) => listed,
+    };
+    let names = listed.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| !config_file::is_drop_in(name)).collect();
+    names.sort_unstable();
+    for name in names {
+        findings.warn(&format!(
+            "{directory}/{name} is not read: a name there must end in .toml and begin with no dot; rename it, or take it away"
+        ));
+    }
 }
 
 /// A file that is not in force yet: whoever it belongs to.
@@ -142,7 +163,9 @@ fn read_any(path: &PathBuf) -> Result<Config, Refusal> {
     let file = std::fs::OpenOptions::new().read(true).open(path).map_err(unusable)?;
     file.take(config_file::MOST).read_to_end(&mut text).map_err(unusable)?;
     let original = path.extension() == Some(OsStr::new("conf"));
-    config_file::parse(&text, &name, if original { Syntax::Original } else { Syntax::Toml })
+    let syntax = if original { Syntax::Original } else { Syntax::Toml };
+    Config::read(&[SourceFile { path: name, text, syntax }])
+        .map_err(|bad| config_file::malformed(&bad))
 }
 
 fn white_lists(config: &Config, findings: &mut Findings) {

@@ -1,16 +1,17 @@
 //! `glexec-admin show`: what the configuration in force says, key by key, and where it is from.
 
 use decide::config::{Shown, shown};
-use decide::refusal::Refusal;
 use observe::config_file::{Etc, Source, malformed};
 use std::io::Write as _;
 
 /// Prints one `key = value` a line, each with its origin; 0 where the configuration is usable, else
 /// 1. `explain` puts what a key takes and what it is for on a line before it.
 pub(super) fn run(explain: bool) -> u8 {
-    match Source::open(&Etc::open()).and_then(|source| in_force(&source)) {
-        Ok((keys, file)) => {
-            let lines = keys.iter().map(|key| line(key, file, explain));
+    let source = Source::open(&Etc::open());
+    let keys = source.and_then(|source| shown(source.files()).map_err(|bad| malformed(&bad)));
+    match keys {
+        Ok(keys) => {
+            let lines = keys.iter().map(|key| line(key, explain));
             u8::from(!report::print(&lines.collect::<String>()))
         }
         Err(stop) => {
@@ -21,14 +22,10 @@ pub(super) fn run(explain: bool) -> u8 {
     }
 }
 
-fn in_force(source: &Source) -> Result<(Vec<Shown>, &'static str), Refusal> {
-    let (text, syntax, file) = source.parts();
-    shown(text, syntax).map(|keys| (keys, file)).map_err(|bad| malformed(file, &bad))
-}
-
-fn line(shown: &Shown, file: &str, explain: bool) -> String {
-    let Shown { key, value, line, about } = shown;
+fn line(shown: &Shown, explain: bool) -> String {
+    let Shown { key, value, places, about } = shown;
     let about = if explain { format!("# {about}\n") } else { String::new() };
-    let origin = line.map_or_else(|| "default".to_owned(), |line| format!("{file}:{line}"));
+    let places: Vec<String> = places.iter().map(|(file, line)| format!("{file}:{line}")).collect();
+    let origin = if places.is_empty() { "default".to_owned() } else { places.join(", ") };
     format!("{about}{key} = {value}  # {origin}\n")
 }

@@ -1,9 +1,14 @@
-//! The configuration: which of the two files, opened as root, read as a value.
+//! The configuration: which of the two files, and what lies in the directory beside it, opened as
+//! root, read as a value.
 
 use contract::Reason;
-use decide::config::{Config, LogRule, Malformed, Syntax};
+use decide::config::{Config, LogRule, Malformed, SourceFile, Syntax};
 use decide::database::account_by_name;
 use decide::refusal::Refusal;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, SFlag};
 use std::os::fd::OwnedFd;
 use system::file_trust::Trust;
 use system::secure_open::{self, Untrusted};
@@ -12,6 +17,8 @@ use system::secure_open::{self, Untrusted};
 pub const OURS: &str = "/etc/glexec.toml";
 /// The original's, read where ours is absent.
 pub const ORIGINAL: &str = "/etc/glexec.conf";
+/// What lies here adds to whichever of them counts, in the order of the names' bytes.
+pub const DIRECTORY: &str = "/etc/glexec.d";
 /// The account that the original ran as while it read its configuration.
 const ORIGINAL_ACCOUNT: &str = "glexec";
 /// More than this is no configuration.
@@ -27,35 +34,35 @@ pub fn read() -> Result<Config, Refusal> {
     Source::open(&Etc::open())?.into_config()
 }
 
-/// The file that counts, read and not looked at yet: that needs no right of root's.
+/// The files that count, read and not looked at yet: that needs no right of root's.
 #[derive(Debug)]
 pub struct Source {
-    text: Vec<u8>,
-    file: &'static str,
-    syntax: Syntax,
-    /// Whether it belongs to the account that the original read it as.
+    files: Vec<SourceFile>,
+    /// Whether the first belongs to the account that the original read it as.
     of_account: bool,
 }
 
 impl Source {
-    /// Opens and reads it.
+    /// Opens and reads them.
     ///
     /// # Errors
     /// [`Reason::ConfigMissing`], [`Reason::ConfigUntrusted`].
     pub fn open(etc: &Etc) -> Result<Self, Refusal> {
-        match etc.read(OURS, MOST) {
-            Ok(text) => Ok(Self { text, file: OURS, syntax: Syntax::Toml, of_account: false }),
-            Err(Untrusted::Missing(_)) => Self::open_original(etc),
-            Err(untrusted) => Err(refused(&untrusted)),
-        }
+        let mut source = match etc.read(OURS, MOST) {
+            Ok(text) => Self::of(OURS, text, Syntax::Toml, false),
+            Err(Untrusted::Missing(_)) => Self::open_original(etc)?,
+            Err(untrusted) => return Err(refused(&untrusted)),
+        };
+        etc.add_drop_ins(&mut source.files).map_err(|untrusted| refused(&untrusted))?;
+        Ok(source)
     }
 
-    /// What it says.
+    /// What they say.
     ///
     /// # Errors
     /// [`Reason::ConfigMalformed`].
     pub fn into_config(self) -> Result<Config, Refusal> {
-        let mut config = parse(&self.text, self.file, self.syntax)?;
+        let mut config = Config::read(&self.files).map_err(|bad| malformed(&bad))?;
         if self.of_account {
             config.notices.push(format!(
                 "{ORIGINAL} belongs to account {ORIGINAL_ACCOUNT}, which is root's equal by that"
@@ -64,19 +71,22 @@ impl Source {
         Ok(config)
     }
 
-    /// Its text, in which syntax that is, and which file, for who asks.
-    pub fn parts(&self) -> (&[u8], Syntax, &'static str) {
-        (&self.text, self.syntax, self.file)
+    /// The files, in the order in which they are read.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
     }
 
-    /// What it says of the log, as far as it can be read, where it cannot be used.
+    /// What they say of the log, as far as they can be read, where they cannot be used.
     pub fn log_rule(&self) -> Option<LogRule> {
-        LogRule::of_what_can_be_read(&self.text, self.syntax)
+        LogRule::of_what_can_be_read(&self.files)
+    }
+
+    fn of(path: &str, text: Vec<u8>, syntax: Syntax, of_account: bool) -> Self {
+        Self { files: vec![SourceFile { path: path.to_owned(), text, syntax }], of_account }
     }
 
     fn open_original(etc: &Etc) -> Result<Self, Refusal> {
-        let original =
-            |text, of_account| Self { text, file: ORIGINAL, syntax: Syntax::Original, of_account };
+        let original = |text, of_account| Self::of(ORIGINAL, text, Syntax::Original, of_account);
         let untrusted = match etc.read(ORIGINAL, MOST) {
             Ok(text) => return Ok(original(text, false)),
             Err(Untrusted::Missing(_)) => {
@@ -114,6 +124,31 @@ impl Etc {
         secure_open::read(file, path, most)
     }
 
+    /// Adds the files of [`DIRECTORY`]; where it is not there, none.
+    fn add_drop_ins(&self, files: &mut Vec<SourceFile>) -> Result<(), Untrusted> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let failed = |errno| secure_open::refused(DIRECTORY, errno);
+        let etc = self.0.as_ref().map_err(Clone::clone)?;
+        let directory = match openat(etc, "glexec.d", flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(()),
+            directory => directory.map_err(failed)?,
+        };
+        secure_open::judge(&directory, DIRECTORY, SFlag::S_IFDIR, &Trust::default())?;
+        let mut names = Vec::new();
+        for entry in Dir::openat(&directory, ".", flags, Mode::empty()).map_err(failed)?.iter() {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            names.extend(is_drop_in(&name).then_some(name));
+        }
+        names.sort_unstable();
+        for name in names {
+            let path = format!("{DIRECTORY}/{name}");
+            let file = secure_open::open_in(&directory, &name, &path, &Trust::default())?;
+            let text = secure_open::read(file, &path, MOST)?;
+            files.push(SourceFile { path, text, syntax: Syntax::Toml });
+        }
+        Ok(())
+    }
+
     /// /etc/passwd or /etc/group, whole.
     ///
     /// # Errors
@@ -126,17 +161,15 @@ impl Etc {
     }
 }
 
-/// A configuration's text as a value; `path` is for the message.
-///
-/// # Errors
-/// [`Reason::ConfigMalformed`] with line and column for the log.
-pub fn parse(text: &[u8], path: &str, syntax: Syntax) -> Result<Config, Refusal> {
-    Config::parse(text, syntax).map_err(|bad| malformed(path, &bad))
+/// Whether a file of this name in [`DIRECTORY`] is read. Editors begin the names of their locks and
+/// copies with a dot.
+pub fn is_drop_in(name: &str) -> bool {
+    name.ends_with(".toml") && !name.starts_with('.')
 }
 
-/// A configuration that is not understood, for the log; `path` is its file.
-pub fn malformed(path: &str, bad: &Malformed) -> Refusal {
-    let detail = format!("{path}:{}:{}: {}", bad.line, bad.column, bad.sentence);
+/// A configuration that is not understood, for the log.
+pub fn malformed(bad: &Malformed) -> Refusal {
+    let detail = format!("{}:{}:{}: {}", bad.path, bad.line, bad.column, bad.sentence);
     Refusal::configuration(Reason::ConfigMalformed, detail)
 }
 

@@ -20,6 +20,7 @@ pub(super) fn answer(mode: Mode) -> Result<Option<String>, Refusal> {
         Mode::Paths if Uid::current().is_root() => Ok(Some(paths(&[
             ("GLEXEC_CONFIG_FILE", config_file::OURS),
             ("GLEXEC_ORIGINAL_CONFIG_FILE", config_file::ORIGINAL),
+            ("GLEXEC_CONFIG_DIRECTORY", config_file::DIRECTORY),
             ("GLEXEC_HELPER_DIRECTORY", helper::DIRECTORY),
         ]))),
         Mode::Paths => Err(Refusal::new(Reason::Usage, "-V is for root only")),

@@ -296,7 +296,8 @@ pub fn read(opened: Opened, path: &str, most: u64) -> Result<Vec<u8>, Untrusted>
     Ok(text)
 }
 
-fn refused(shown: &str, errno: Errno) -> Untrusted {
+/// Why `shown` cannot be opened.
+pub fn refused(shown: &str, errno: Errno) -> Untrusted {
     let because = |why: &str| Untrusted::Because(format!("{shown} {why}"));
     if errno == Errno::EMFILE {
         Untrusted::Exhausted(format!("no descriptor is left to open {shown}"))

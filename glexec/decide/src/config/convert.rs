@@ -2,7 +2,7 @@
 
 use super::entries::{Bad, Entry, Table, Value};
 use super::reading::File;
-use super::words::{self, line_of};
+use super::words;
 use super::{
     AccountSource, Accounts, CgroupRule, Config, EpilogueEnvironment, EpilogueFailure,
     EpilogueOutput, EpilogueRule, JobEnvironment, LogDestination, LogRule, Mapping, Means, PoolRow,
@@ -149,10 +149,16 @@ fn job_variables(glexec: &Table<'_>) -> Result<Vec<String>, Bad> {
 
 fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
     let without_key = file.glexec.each("omission_private_key_white_list", words::listed)?;
-    if !file.lines.is_empty() {
+    let mapping = &file.mapping;
+    if let Some(line) = file.lines.first() {
+        if let Some(entry) = mapping.entries.iter().find(|entry| entry.at.is_some()) {
+            let (path, line) = file.texts.place(line.key_at);
+            let why =
+                format!("{path}:{line} maps in the original's syntax; write all there, or none");
+            return Err(mapping.bad(&entry.key, why));
+        }
         return Ok(Mapping { without_key, ..lines(file)? });
     }
-    let mapping = &file.mapping;
     let methods = match credentials::is_lcmaps_alone(file) {
         true => vec![Means::Lcmaps],
         false => mapping.each("methods", means)?,
@@ -204,7 +210,7 @@ fn lines(file: &File<'_>) -> Result<Mapping, Bad> {
             return Err(bad_line(line, why));
         }
         if let Some(first) = seen.insert(&line.key, line.key_at) {
-            let first = line_of(file.text, first);
+            let (_, first) = file.texts.place(first);
             return Err(bad(format!("it stands in line {first} already; keep one of them")));
         }
         let caller = words::row_caller(&line.key).map_err(bad)?;

@@ -3,7 +3,7 @@
 
 use super::entries::{Bad, Table};
 use super::reading::File;
-use super::{Config, CredentialRule, GridmapRule, LcmapsRule, Means, Syntax, words};
+use super::{Config, CredentialRule, GridmapRule, LcmapsRule, Means, words};
 
 /// The rules of the methods that are asked.
 pub(super) struct Rules {
@@ -40,9 +40,12 @@ pub(super) fn rules(file: &File<'_>, methods: &[Means]) -> Result<Rules, Bad> {
     Ok(Rules { credential, gridmap, lcmaps })
 }
 
-/// Whether a file of the original's that says nothing else has LCMAPS map, as gLExec 0.9 did.
+/// Whether a file of the original's, beside which nothing else says who maps, has LCMAPS map, as
+/// gLExec 0.9 did.
 pub(super) fn is_lcmaps_alone(file: &File<'_>) -> bool {
-    file.syntax == Syntax::Original && names_lcmaps(file)
+    let maps = |key: &&str| file.mapping.find(key).is_some_and(|entry| entry.at.is_some());
+    let original = file.texts.is_original(0) && names_lcmaps(file);
+    original && !["methods", "static", "pool"].iter().any(maps)
 }
 
 fn names_lcmaps(file: &File<'_>) -> bool {

@@ -141,6 +141,32 @@ impl<'a> Table<'a> {
         parsed.collect()
     }
 
+    /// Takes in what another file says: of a table or rows that both have one is made, and what else
+    /// both have stands there twice.
+    pub(super) fn join(&mut self, more: Self) {
+        for entry in more.entries {
+            let here = self.entries.iter_mut().find(|here| here.key == entry.key);
+            match (here.map(|here| &mut here.value), entry.value) {
+                (Some(Value::Table(here)), Value::Table(more)) => here.join(more),
+                (Some(Value::List(here)), Value::List(more)) if are_rows(here, &more) => {
+                    here.extend(more);
+                }
+                (_, value) => self.entries.push(Entry { value, ..entry }),
+            }
+        }
+    }
+
+    /// Adds to a list; a default counts from then on as said where the first is added.
+    pub(super) fn add(&mut self, key: &str, place: usize, more: Value<'a>) {
+        let entry = self.entries.iter_mut().find(|entry| entry.key == key);
+        if let (Some(Entry { value: Value::List(items), at, .. }), Value::List(more)) =
+            (entry, more)
+        {
+            at.get_or_insert(place);
+            items.extend(more);
+        }
+    }
+
     fn missing(&self, key: &str) -> Bad {
         self.bad(key, "it is missing")
     }
@@ -150,4 +176,12 @@ impl<'a> Table<'a> {
         let at = self.find(key).and_then(|entry| entry.at).unwrap_or(self.at);
         Bad { at, sentence: format!("`{key}`: {}", why.as_ref()) }
     }
+}
+
+/// Whether both lists begin with a table: the rows of a kind.
+fn are_rows(some: &[(usize, Value<'_>)], more: &[(usize, Value<'_>)]) -> bool {
+    let begins = |items: &[(usize, Value<'_>)]| {
+        items.first().is_some_and(|(_, item)| item.table().is_some())
+    };
+    begins(some) && begins(more)
 }

@@ -7,33 +7,38 @@ use super::words::line_of;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, Error};
 
-/// The whole file; the parser goes on behind what it does not understand.
-pub(super) fn read(text: &str) -> Parts<'_> {
+/// The whole file, whose text begins at the place `begin`; the parser goes on behind what it does
+/// not understand.
+pub(super) fn read(text: &str, begin: usize) -> Parts<'_> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let wrong = errors.first().map(|error| not_understood(text, error));
-    Parts { root: table(0, document.into_inner()), wrong, ..Parts::default() }
+    let wrong = wrong.map(|wrong| Bad { at: wrong.at + begin, ..wrong });
+    Parts { root: table(begin, begin, document.into_inner()), wrong, ..Parts::default() }
 }
 
-fn table(at: usize, keys: DeTable<'_>) -> Table<'_> {
-    let mut entries: Vec<Entry<'_>> = keys.into_iter().map(|(k, v)| entry(k, v)).collect();
+fn table(begin: usize, at: usize, keys: DeTable<'_>) -> Table<'_> {
+    let entries = keys.into_iter().map(|(key, value)| entry(begin, key, value));
+    let mut entries: Vec<Entry<'_>> = entries.collect();
     entries.sort_by_key(|entry| entry.key_at);
     Table { at, entries }
 }
 
-fn entry<'a>(key: Spanned<DeString<'a>>, found: Spanned<DeValue<'a>>) -> Entry<'a> {
-    let (key_at, (at, value)) = (key.span().start, value(found));
+fn entry<'a>(begin: usize, key: Spanned<DeString<'a>>, found: Spanned<DeValue<'a>>) -> Entry<'a> {
+    let (key_at, (at, value)) = (begin + key.span().start, value(begin, found));
     Entry { key: key.into_inner(), key_at, value, at: Some(at) }
 }
 
-fn value(found: Spanned<DeValue<'_>>) -> (usize, Value<'_>) {
-    let at = found.span().start;
+fn value(begin: usize, found: Spanned<DeValue<'_>>) -> (usize, Value<'_>) {
+    let at = begin + found.span().start;
     let value = match found.into_inner() {
         DeValue::String(word) => Value::Word(word),
         DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
             .map_or(Value::Other("integer of more than 64 bits"), Value::Number),
         DeValue::Boolean(flag) => Value::Flag(flag),
-        DeValue::Array(items) => Value::List(items.into_iter().map(value).collect()),
-        DeValue::Table(keys) => Value::Table(table(at, keys)),
+        DeValue::Array(items) => {
+            Value::List(items.into_iter().map(|item| value(begin, item)).collect())
+        }
+        DeValue::Table(keys) => Value::Table(table(begin, at, keys)),
         DeValue::Float(_) => Value::Other("floating point number"),
         DeValue::Datetime(_) => Value::Other("date"),
     };
@@ -51,7 +56,7 @@ fn not_understood(text: &str, error: &Error) -> Bad {
     let begin = text.get(..at).and_then(|before| before.rfind('\n')).unwrap_or(0);
     let (before, _) = DeTable::parse_recoverable(text.get(..begin).unwrap_or_default());
     let key = text.get(span).unwrap_or_default().trim_matches(['"', '\'']);
-    let sentence = match last_of(&table(0, before.into_inner()), key) {
+    let sentence = match last_of(&table(0, 0, before.into_inner()), key) {
         Some(first) => format!(
             "`{key}` stands in line {} already, and again in line {}; keep one of them",
             line_of(text, first),

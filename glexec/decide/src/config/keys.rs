@@ -280,6 +280,13 @@ pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
     of(section).find(|key| key.name == name)
 }
 
+/// The key that a `KEY_add` adds to: a list, but for those of rows, each of which is one file's.
+pub(super) fn added_to(section: Section, name: &str) -> Option<&'static Key> {
+    let key = find(section, name.strip_suffix("_add")?)?;
+    let is_list = matches!(key.kind, List | Kind::ListOf(_));
+    (is_list && !matches!(section, Section::Static | Section::Pool)).then_some(key)
+}
+
 /// What is said after a key that is not known: which was probably meant, or which there are.
 pub(super) fn meant(section: Section, unknown: &str) -> String {
     let known: Vec<&str> = of(section).map(|key| key.name).collect();

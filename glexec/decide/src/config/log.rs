@@ -1,24 +1,25 @@
 //! What a file that cannot be used says of the log: where to tell what is wrong with it.
 
-use super::{LogRule, Syntax, convert, reading, words};
+use super::source_files::Texts;
+use super::{LogRule, SourceFile, convert, reading};
 
 impl LogRule {
     /// The rule of a configuration's text, each key that cannot be read left at its default; `None`
     /// where nothing of `[glexec]` can be read, or the rule names a file that cannot be meant.
-    pub fn of_what_can_be_read(bytes: &[u8], syntax: Syntax) -> Option<Self> {
-        let text = words::text(bytes).ok()?;
-        let glexec = reading::what_can_be_read(text, syntax)?;
+    pub fn of_what_can_be_read(files: &[SourceFile]) -> Option<Self> {
+        let texts = Texts::of(files).ok()?;
+        let glexec = reading::what_can_be_read(&texts)?;
         convert::log(&glexec).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::LogDestination;
+    use super::super::{LogDestination, Syntax};
     use super::*;
 
     fn rule(text: &str, syntax: Syntax) -> Option<LogRule> {
-        LogRule::of_what_can_be_read(text.as_bytes(), syntax)
+        LogRule::of_what_can_be_read(&[SourceFile::nameless(text.as_bytes(), syntax)])
     }
 
     #[test]

@@ -10,12 +10,14 @@ mod log;
 mod reading;
 #[cfg(feature = "read")]
 mod show;
+mod source_files;
 #[cfg(test)]
 mod tests;
 mod words;
 
 #[cfg(feature = "read")]
 pub use show::{Shown, shown};
+pub use source_files::SourceFile;
 use std::time::Duration;
 pub(crate) use words::name as account_name;
 
@@ -31,6 +33,8 @@ pub enum Syntax {
 /// Why a configuration cannot be used. The caller never sees this, the log and the admin do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
+    /// The file, as its [`SourceFile`] calls it.
+    pub path: String,
     /// 1-based line, 0 where it cannot be told.
     pub line: usize,
     /// 1-based column in characters, 0 where it cannot be told.
@@ -447,14 +451,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a configuration file's text.
+    /// Reads a configuration's files: what each says, together.
     ///
     /// # Errors
-    /// [`Malformed`] with line and column where the text is not understood, a key is unknown
-    /// (TOML), a value is out of range, or something is asked for that is not there yet.
-    pub fn parse(bytes: &[u8], syntax: Syntax) -> Result<Self, Malformed> {
-        let text = words::text(bytes)?;
-        let file = reading::file(text, syntax).and_then(convert::config);
-        file.map_err(|bad| words::malformed(text, bad.at, &bad.sentence))
+    /// [`Malformed`] with path, line and column where a text is not understood, a key is unknown
+    /// (TOML) or stands in two files, a value is out of range, or something is asked for that is
+    /// not there yet.
+    pub fn read(files: &[SourceFile]) -> Result<Self, Malformed> {
+        let texts = source_files::Texts::of(files)?;
+        let config = reading::file(&texts).and_then(convert::config);
+        config.map_err(|bad| texts.malformed(&bad))
     }
 }

@@ -3,17 +3,16 @@
 
 use super::entries::{Bad, Entry, Parts, Table, Value};
 use super::keys::{self, Key, Kind, Section, There, Unset};
-use super::words::{self, line_of, one_line};
+use super::source_files::Texts;
+use super::words::{self, one_line};
 use super::{Syntax, from_original, from_toml};
 use std::borrow::Cow;
 
-/// What a file says, with the defaults filled in.
+/// What the files say, with the defaults filled in.
 #[derive(Debug)]
 pub(super) struct File<'a> {
-    /// The text that every offset is of.
-    pub(super) text: &'a str,
-    /// Its syntax.
-    pub(super) syntax: Syntax,
+    /// The texts that every place is in.
+    pub(super) texts: &'a Texts<'a>,
     /// `[glexec]`.
     pub(super) glexec: Table<'a>,
     /// `[mapping]`.
@@ -24,12 +23,12 @@ pub(super) struct File<'a> {
     pub(super) notices: Vec<String>,
 }
 
-/// Reads a whole file.
+/// Reads all of it.
 ///
 /// # Errors
 /// The first thing that is wrong: with the syntax, or else with a key or a value.
-pub(super) fn file(text: &str, syntax: Syntax) -> Result<File<'_>, Bad> {
-    let (mut reading, Parts { root, lines, wrong, .. }) = begin(text, syntax);
+pub(super) fn file<'a>(texts: &'a Texts<'a>) -> Result<File<'a>, Bad> {
+    let (mut reading, Parts { root, lines, wrong, .. }) = begin(texts);
     if let Some(wrong) = wrong {
         return Err(wrong);
     }
@@ -40,13 +39,13 @@ pub(super) fn file(text: &str, syntax: Syntax) -> Result<File<'_>, Bad> {
         if let Some(Value::Table(table)) = found { table } else { Table::default() }
     };
     let (glexec, mapping) = (take("glexec"), take("mapping"));
-    Ok(File { text, syntax, glexec, mapping, lines, notices: reading.notices })
+    Ok(File { texts, glexec, mapping, lines, notices: reading.notices })
 }
 
-/// `[glexec]` of a file that cannot be used, without what is wrong in it; `None` where it is not
-/// there.
-pub(super) fn what_can_be_read(text: &str, syntax: Syntax) -> Option<Table<'_>> {
-    let (mut reading, parts) = begin(text, syntax);
+/// `[glexec]` of a configuration that cannot be used, without what is wrong in it; `None` where it is
+/// not there.
+pub(super) fn what_can_be_read<'a>(texts: &'a Texts<'a>) -> Option<Table<'a>> {
+    let (mut reading, parts) = begin(texts);
     let glexec = parts.root.entries.into_iter().find(|entry| entry.key == "glexec")?;
     let Value::Table(glexec) = glexec.value else { return None };
     let entries = glexec.entries.into_iter();
@@ -62,13 +61,20 @@ pub(super) fn what_can_be_read(text: &str, syntax: Syntax) -> Option<Table<'_>> 
     Some(table)
 }
 
-fn begin(text: &str, syntax: Syntax) -> (Reading<'_>, Parts<'_>) {
-    let mut parts = match syntax {
-        Syntax::Toml => from_toml::read(text),
-        Syntax::Original => from_original::read(text),
-    };
-    let notices = std::mem::take(&mut parts.notices);
-    (Reading { text, lenient: syntax == Syntax::Original, notices }, parts)
+fn begin<'a>(texts: &'a Texts<'a>) -> (Reading<'a>, Parts<'a>) {
+    let mut all = Parts::default();
+    for text in &texts.0 {
+        let parts = match text.file.syntax {
+            Syntax::Toml => from_toml::read(text.text, text.begin),
+            Syntax::Original => from_original::read(text.text),
+        };
+        all.root.join(parts.root);
+        all.lines.extend(parts.lines);
+        all.notices.extend(parts.notices);
+        all.wrong = all.wrong.or(parts.wrong);
+    }
+    let notices = std::mem::take(&mut all.notices);
+    (Reading { texts, notices }, all)
 }
 
 /// An entry, and what the table of keys says of its key.
@@ -76,9 +82,7 @@ type Known<'a> = (&'static Key, Entry<'a>);
 
 /// A reading under way.
 struct Reading<'a> {
-    text: &'a str,
-    /// Whether keys that are not known are left out with a notice, as the original did.
-    lenient: bool,
+    texts: &'a Texts<'a>,
     notices: Vec<String>,
 }
 
@@ -87,9 +91,21 @@ impl<'a> Reading<'a> {
     fn table(&mut self, section: Section, raw: Table<'a>) -> Result<Table<'a>, Bad> {
         let room = raw.entries.len() + keys::of(section).count();
         let mut table = Table { at: raw.at, entries: Vec::with_capacity(room) };
-        let mut known = Vec::with_capacity(raw.entries.len());
+        let mut known: Vec<&'static Key> = Vec::with_capacity(raw.entries.len());
+        let mut added = Vec::new();
         for entry in raw.entries {
-            if let Some((key, entry)) = self.entry(section, entry)? {
+            if let Some(key) = keys::added_to(section, &entry.key) {
+                let at = entry.at.unwrap_or(entry.key_at);
+                added.push((key, at, self.value(key, entry.value, at)?));
+            } else if let Some((key, entry)) = self.entry(section, entry)? {
+                if let Some(first) = table.find(key.name) {
+                    let (path, line) = self.texts.place(first.key_at);
+                    let why = format!("stands in {path}:{line} already; keep one of them");
+                    return Err(Bad {
+                        at: entry.key_at,
+                        sentence: format!("`{}` {why}", key.name),
+                    });
+                }
                 known.push(key);
                 table.entries.push(entry);
             }
@@ -98,6 +114,7 @@ impl<'a> Reading<'a> {
             self.effect(key, entry, &table)?;
         }
         self.defaults((section, &known), &mut table)?;
+        added.into_iter().for_each(|(key, at, more)| table.add(key.name, at, more));
         Ok(table)
     }
 
@@ -105,11 +122,11 @@ impl<'a> Reading<'a> {
     fn entry(&mut self, section: Section, entry: Entry<'a>) -> Result<Option<Known<'a>>, Bad> {
         let Some(key) = keys::find(section, &entry.key) else {
             let (name, meant) = (&entry.key, keys::meant(section, &entry.key));
-            if !self.lenient {
+            if !self.texts.is_original(entry.key_at) {
                 let sentence = format!("unknown key `{name}`{meant}");
                 return Err(Bad { at: entry.key_at, sentence });
             }
-            let line = line_of(self.text, entry.key_at);
+            let (_, line) = self.texts.place(entry.key_at);
             let notice = format!("line {line}: the key `{name}` is not known and ignored{meant}");
             self.notices.push(one_line(&notice));
             return Ok(None);
@@ -132,7 +149,7 @@ impl<'a> Reading<'a> {
                 if nearest != number {
                     let why = format!("{number} is not in {}", key.kind);
                     // As the original did.
-                    if !(self.lenient && key.name == "log_level") {
+                    if !(self.texts.is_original(at) && key.name == "log_level") {
                         return Err(bad(at, why));
                     }
                     self.notices.push(format!("`{}`: {why}; {nearest} is used", key.name));

@@ -3,8 +3,8 @@
 use super::entries::{Entry, Table, Value};
 use super::keys::{self, Key, Section, There, Unset};
 use super::reading::{self, File};
-use super::words::{line_of, malformed, text};
-use super::{Config, Malformed, Syntax};
+use super::source_files::Texts;
+use super::{Config, Malformed, SourceFile, Syntax};
 
 /// One key with what is in force.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,10 +14,27 @@ pub struct Shown {
     pub key: String,
     /// Its value, as TOML writes it, or what its absence means.
     pub value: String,
-    /// The line of the file, from 1; `None` for a default.
-    pub line: Option<usize>,
+    /// Path and line, from 1, of each place that says so; none for a default.
+    pub places: Vec<(String, usize)>,
     /// What it takes and what it is for.
     pub about: String,
+}
+
+impl SourceFile {
+    /// A text that is no file's.
+    pub fn nameless(bytes: &[u8], syntax: Syntax) -> Self {
+        Self { path: String::new(), text: bytes.to_vec(), syntax }
+    }
+}
+
+impl Config {
+    /// Reads the text of a configuration that is one file.
+    ///
+    /// # Errors
+    /// As [`Config::read`], without a path.
+    pub fn parse(bytes: &[u8], syntax: Syntax) -> Result<Self, Malformed> {
+        Self::read(&[SourceFile::nameless(bytes, syntax)])
+    }
 }
 
 /// What a configuration's text says, key by key in the order of docs/configuration.md. A key of a
@@ -25,11 +42,10 @@ pub struct Shown {
 ///
 /// # Errors
 /// As [`Config::parse`].
-pub fn shown(bytes: &[u8], syntax: Syntax) -> Result<Vec<Shown>, Malformed> {
-    Config::parse(bytes, syntax)?;
-    let text = text(bytes)?;
-    let file = reading::file(text, syntax);
-    let file = file.map_err(|bad| malformed(text, bad.at, &bad.sentence))?;
+pub fn shown(files: &[SourceFile]) -> Result<Vec<Shown>, Malformed> {
+    Config::read(files)?;
+    let texts = Texts::of(files)?;
+    let file = reading::file(&texts).map_err(|bad| texts.malformed(&bad))?;
     let works = |key: &&Key| !matches!(key.there, There::Idle(_) | There::No(_));
     let mut all = Vec::new();
     for key in keys::of(Section::Glexec).filter(works) {
@@ -37,13 +53,8 @@ pub fn shown(bytes: &[u8], syntax: Syntax) -> Result<Vec<Shown>, Malformed> {
     }
     for line in &file.lines {
         let (key, value) = (format!("mapping.{}", line.key), literal(&line.value));
-        let at = line.at.map(|at| line_of(text, at));
-        all.push(Shown {
-            key,
-            value,
-            line: at,
-            about: "an account, several, or a pool".to_owned(),
-        });
+        let about = "an account, several, or a pool".to_owned();
+        all.push(Shown { key, value, places: places(&texts, line), about });
     }
     for key in keys::of(Section::Mapping).filter(works).filter(|_| file.lines.is_empty()) {
         if let keys::Kind::Rows(section) = key.kind {
@@ -74,12 +85,28 @@ fn there<'f>(
 }
 
 fn one(file: &File<'_>, within: &str, key: &Key, entry: Option<&Entry<'_>>) -> Shown {
-    let line = entry.and_then(|entry| entry.at).map(|at| line_of(file.text, at));
+    let places = entry.map(|entry| places(file.texts, entry)).unwrap_or_default();
     let value = entry.map_or_else(|| key.default_text(), |entry| literal(&entry.value));
     let only =
         if let There::Partly(what) = key.there { format!("; {what}") } else { String::new() };
-    let about = format!("{}; {}{only}", key.kind, key.help);
-    Shown { key: format!("{within}{}", key.name), value, line, about }
+    let add = format!("{}_add", key.name);
+    let add = keys::added_to(key.section, &add).map(|_| format!("; `{add}` adds to it"));
+    let about = format!("{}; {}{only}{}", key.kind, key.help, add.unwrap_or_default());
+    Shown { key: format!("{within}{}", key.name), value, places, about }
+}
+
+/// Where a key's value stands: of a list, to which several files may add, where its items do.
+fn places(texts: &Texts<'_>, entry: &Entry<'_>) -> Vec<(String, usize)> {
+    let items: &[_] = if let Value::List(items) = &entry.value { items } else { &[] };
+    // No item of a file's is at its very begin: there are those of a default.
+    let items = items.iter().map(|(at, _)| *at).filter(|at| *at > 0);
+    let mut all: Vec<(String, usize)> = Vec::new();
+    for place in entry.at.into_iter().chain(items).map(|at| texts.place(at)) {
+        if all.iter().all(|(path, _)| *path != place.0) {
+            all.push(place);
+        }
+    }
+    all
 }
 
 impl Key {

@@ -1015,12 +1015,10 @@ fn lines() -> impl Strategy<Value = String> {
 /// What comes of anything: no panic, and an error is one line within the text.
 fn is_sound(bytes: &[u8]) {
     for syntax in [Syntax::Toml, Syntax::Original] {
-        let _ = LogRule::of_what_can_be_read(bytes, syntax);
+        let files = [SourceFile::nameless(bytes, syntax)];
+        let _ = LogRule::of_what_can_be_read(&files);
         let parsed = Config::parse(bytes, syntax);
-        assert_eq!(
-            shown(bytes, syntax).map(drop),
-            parsed.as_ref().map(drop).map_err(Malformed::clone)
-        );
+        assert_eq!(shown(&files).map(drop), parsed.as_ref().map(drop).map_err(Malformed::clone));
         match parsed {
             Ok(config) => {
                 assert!(config.min_target_uid > 0);

@@ -47,7 +47,8 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
 pub(super) fn malformed(text: &str, offset: usize, sentence: &str) -> Malformed {
     let before = text.get(..offset).unwrap_or(text);
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    Malformed { line: line_of(text, offset), column, sentence: one_line(sentence) }
+    let (line, sentence) = (line_of(text, offset), one_line(sentence));
+    Malformed { path: String::new(), line, column, sentence }
 }
 
 /// The line, from 1, of a byte offset of the text.
