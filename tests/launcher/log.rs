@@ -144,8 +144,17 @@ fn without_a_log_nothing_runs() {
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         assert!(site.epilogues().is_empty());
     };
-    site.shell("umount /dev/log && rm /dev/log").by("root").run().exited(0);
+    let no_log =
+        "umount /dev/log /run/systemd/journal/socket && rm /dev/log /run/systemd/journal/socket";
+    site.shell(no_log).by("root").run().exited(0);
     gone(&site);
+    let ran = site.glexec(["true"]).run();
+    assert!(ran.error().contains("start a syslog or name a log file"), "{ran:#?}");
+    let checked = site.program(["/usr/sbin/glexec-admin", "check"]).by("root").run();
+    let told = checked.exited(1).output();
+    for part in ["no syslog at /dev/log", "start one", "`log_file`", "(audit)"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
     site.file("/dev/log", "", 0o666);
     gone(&site);
 }
@@ -342,4 +351,42 @@ fn the_end_of_a_run_is_logged_though_the_daemon_was_restarted_meanwhile() {
         ran.exited(42);
         assert!(ran.log.iter().any(|l| l.contains("payload exit 42")), "{lines}: {ran:#?}");
     }
+}
+
+/// What `check` says of the log, though nothing else of the site is right.
+fn log_as_checked(site: &Site) -> String {
+    let told = site.program(["/usr/sbin/glexec-admin", "check"]).by("root").run().output();
+    told.lines().filter(|line| line.starts_with("log ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn journalds_own_socket_for_syslog_is_as_good_as_dev_log() {
+    let site = Site::with_epilogue("");
+    // As systemd leaves it: a link, whose end a container may not have.
+    let link = "umount /dev/log && ln -sf /nowhere /dev/log";
+    site.shell(link).by("root").run().exited(0);
+    let path = "/run/systemd/journal/dev-log";
+    let receiver = std::os::unix::net::UnixDatagram::bind(site.path(path)).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let received = || {
+        let mut bytes = vec![0; 16384];
+        let one = || {
+            receiver
+                .recv(&mut bytes)
+                .ok()
+                .map(|n| String::from_utf8_lossy(&bytes[..n]).into_owned())
+        };
+        std::iter::from_fn(one).collect::<Vec<_>>().join("\n")
+    };
+    site.glexec(["actor", "exit", "42"]).run().exited(42);
+    let lines = received();
+    assert!(lines.contains("<29>glexec[") && lines.contains("payload exit 42"), "{lines}");
+    assert!(site.journal().is_empty(), "one log is enough");
+    assert!(log_as_checked(&site).contains(&format!("{path} takes a line; there is no /dev/log")));
+    received();
+    // Before there is a configuration, too.
+    site.config("rubbish");
+    site.glexec(["true"]).run().exited(202);
+    let lines = received();
+    assert!(lines.contains("malformed"), "{lines}");
 }

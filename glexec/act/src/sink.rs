@@ -20,6 +20,8 @@ use system::secure_open::{self, Untrusted};
 
 /// Where syslog(3) sends to.
 const SYSLOG: &str = "/dev/log";
+/// Where journald takes the same lines: /dev/log is a link to it, which a container may not have.
+const SYSLOG_OF_JOURNAL: &str = "/run/systemd/journal/dev-log";
 /// Where `sd_journal_send(3)` sends to.
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
@@ -50,7 +52,10 @@ impl<'p> Post<'p> {
     /// # Errors
     /// Why a log file is not trusted or cannot be opened.
     pub fn open(privilege: Option<&'p Privilege>, rule: &LogRule) -> Result<Self, Untrusted> {
-        let socket = |path| Place::Socket { path, socket: connected(path).ok() };
+        let socket = |path| match connected(path) {
+            Ok((path, socket)) => Place::Socket { path, socket: Some(socket) },
+            Err(_) => Place::Socket { path, socket: None },
+        };
         let place = match (rule.destination, &rule.file) {
             (LogDestination::Journal, _) => socket(JOURNAL),
             (LogDestination::File, Some(path)) => as_root(privilege, |root| log_file(root, path))?,
@@ -98,9 +103,9 @@ impl Sink for Post<'_> {
                     // It is there, and sleeps.
                     Some(Err(Errno::EAGAIN)) => Err(Errno::EAGAIN),
                     // It was not there, or has been started anew.
-                    Some(Err(_)) | None => connected(path).and_then(|anew| {
+                    Some(Err(_)) | None => connected(path).and_then(|(found, anew)| {
                         let sent = send(&anew);
-                        *socket = Some(anew);
+                        (*path, *socket) = (found, Some(anew));
                         sent
                     }),
                 }
@@ -117,6 +122,9 @@ impl Sink for Post<'_> {
             (Place::Socket { path, .. }, Errno::EAGAIN) => {
                 format!("who listens at {path} takes no line; restart that daemon")
             }
+            (Place::Socket { path: SYSLOG, .. }, Errno::ENOENT) => format!(
+                "there is no syslog at {SYSLOG} (nor a journal in its stead); start one, or write `log_destination = \"file\"` and a `log_file`"
+            ),
             (Place::Socket { path, .. }, _) => format!(
                 "nobody takes a line at {path} ({why}); start the daemon that listens there, or set another `log_destination`"
             ),
@@ -130,11 +138,16 @@ impl Sink for Post<'_> {
     }
 }
 
-fn connected(path: &str) -> Result<OwnedFd, Errno> {
+/// A socket, and the path that it is connected to: the journal's where there is no syslog.
+fn connected(path: &'static str) -> Result<(&'static str, OwnedFd), Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(socket)
+    let to = |path| connect(socket.as_raw_fd(), &UnixAddr::new(path)?).map(|()| path);
+    let found = match to(path) {
+        Err(Errno::ENOENT) if path == SYSLOG => to(SYSLOG_OF_JOURNAL),
+        found => found,
+    };
+    Ok((found?, socket))
 }
 
 fn send_until(socket: &OwnedFd, bytes: &[u8], until: Instant) -> Result<(), Errno> {

@@ -24,7 +24,7 @@ impl Urgency {
     }
 }
 
-/// Syslog, facility daemon, by way of `/dev/log`. A log that cannot be reached holds nobody up.
+/// Syslog, facility daemon, by way of `/dev/log`, or journald's socket of that kind. A log that cannot be reached holds nobody up.
 #[derive(Debug, Clone, Copy)]
 pub struct Log {
     name: &'static str,
@@ -46,7 +46,13 @@ impl Log {
         let send = || {
             let socket = UnixDatagram::unbound()?;
             socket.set_nonblocking(true)?;
-            socket.send_to(line.as_bytes(), "/dev/log")
+            let sent = socket.send_to(line.as_bytes(), "/dev/log");
+            match sent {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    socket.send_to(line.as_bytes(), "/run/systemd/journal/dev-log")
+                }
+                sent => sent,
+            }
         };
         send().is_ok()
     }

@@ -7,7 +7,7 @@ use act::root::Root;
 use act::sink::Post;
 use act::state::StateDir;
 use act::{self, apart, helper, trial};
-use decide::config::{Config, RowCaller};
+use decide::config::{Config, LogDestination, RowCaller};
 use decide::policy;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
@@ -41,10 +41,14 @@ pub(super) fn log(config: &Config, findings: &mut Findings) {
     };
     let reporter = SiteReporter::new(&post, "root".to_owned());
     reporter.use_log(&config.log, &post);
-    match reporter.looked_after("glexec-admin check: the log takes a line") {
-        Ok(()) => findings.line("log", &post.shown()),
-        Err(stop) => findings.stop(&stop),
+    if let Err(stop) = reporter.looked_after("glexec-admin check: the log takes a line") {
+        return findings.stop(&stop);
     }
+    let shown = post.shown();
+    let elsewhere =
+        config.log.destination == LogDestination::Syslog && !shown.starts_with("/dev/log ");
+    let because = if elsewhere { "; there is no /dev/log, so the journal gets it" } else { "" };
+    findings.line("log", &format!("{shown}{because}"));
 }
 
 /// Where runs are remembered, whether another could be, and what is owed now.
