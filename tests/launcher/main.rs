@@ -11,6 +11,7 @@
 
 mod accounts;
 mod admin;
+mod administrator;
 mod bad_input;
 mod bracket;
 mod cgroups;

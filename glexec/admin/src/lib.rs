@@ -4,6 +4,7 @@ mod advice;
 mod check;
 mod credentials;
 mod epilogue;
+mod explain;
 mod grants;
 mod leases;
 mod map;
@@ -29,7 +30,7 @@ struct CommandLine {
 enum Command {
     /// Validate the configuration and show what it grants. Exit code 0: usable; 1: not
     Check {
-        /// Look at this file instead of /etc/glexec.toml or /etc/glexec.conf
+        /// Look at this file alone, instead of those of the site
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Also rehearse a run of this account (name or uid); its answer changes no exit code
@@ -58,6 +59,13 @@ enum Command {
     },
     #[command(hide = true, name = rehearse::AS_USER)]
     RehearseAs { user: String },
+    /// Say what an exit code, a reason or an epilogue's result means, and what to do; without a
+    /// word, list them. Exit code 0: it is one; 1: it is none
+    Explain {
+        /// An exit code (202), a reason (not-listed), or an epilogue's result (timeout)
+        #[arg(value_name = "WORD", allow_hyphen_values = true)]
+        word: Option<String>,
+    },
     /// Show what lingers or is owed
     Ps {
         /// As one JSON array
@@ -112,14 +120,8 @@ pub fn admin() -> ExitCode {
             (_, Some(file)) => map::About::Credential(file),
             (dn, None) => map::About::Subject(dn.unwrap_or_default()),
         }),
-        Command::RehearseAs { user } => match rehearse::become_user(&user) {
-            Ok(records) => u8::from(!report::print(&records)),
-            Err(sentence) => {
-                let line = sentence + "\n";
-                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
-                1
-            }
-        },
+        Command::RehearseAs { user } => told(rehearse::become_user(&user)),
+        Command::Explain { word } => explain::run(word.as_deref()),
         Command::Ps { json } => runs::ps(json),
         Command::Leases { release: Some(whose), .. } => leases::release(&whose),
         Command::Leases { release: None, json } => leases::list(json),
@@ -131,4 +133,16 @@ pub fn admin() -> ExitCode {
             runs::sweep(&wanted, json)
         }
     })
+}
+
+/// Prints what a child of this program's tells it.
+fn told(done: Result<String, String>) -> u8 {
+    match done {
+        Ok(text) => u8::from(!report::print(&text)),
+        Err(sentence) => {
+            let line = sentence + "\n";
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            1
+        }
+    }
 }
