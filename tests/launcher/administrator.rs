@@ -1,6 +1,6 @@
-//! What an administrator does besides looking: `explain`.
+//! What an administrator does besides looking: `explain`, `init`, `selftest`.
 
-use harness::{CONFIG, Ran, Site};
+use harness::{CONFIG, EPILOGUE, Ran, Site};
 
 fn admin(site: &Site, words: &[&str]) -> Ran {
     site.program(["/usr/sbin/glexec-admin"]).words(words).by("root").run()
@@ -53,4 +53,144 @@ fn explain_lists_every_word_and_knows_no_other() {
     assert!(!ran.error().contains('\u{7}'), "{ran:#?}");
     // Anybody may ask.
     site.program(["/usr/sbin/glexec-admin", "explain", "202"]).by("other").run().exited(0);
+}
+
+#[test]
+fn what_init_writes_is_enough_for_a_run_with_each_scheduler() {
+    for scheduler in ["none", "slurm", "condor"] {
+        let site = Site::new();
+        site.shell(&format!("rm {CONFIG}")).by("root").run().exited(0);
+        let words =
+            ["init", "--scheduler", scheduler, "--caller", "pilot", "@g1", "--account", "payload1"];
+        let told = admin(&site, &words).exited(0).output();
+        for part in
+            [CONFIG, "/dev/log takes a line", "glexec-admin check", "selftest --caller pilot"]
+        {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+        assert!(!told.contains("missing"), "{told}");
+        let meta = std::fs::metadata(site.path(CONFIG)).unwrap();
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        assert_eq!((meta.uid(), meta.permissions().mode() & 0o7777), (0, 0o600));
+        let ran = site.glexec(["id", "-un"]).within("/").run();
+        assert_eq!(ran.exited(0).output(), "payload1\n", "{scheduler}: {ran:#?}");
+        // busy is in g1.
+        let ran = site.glexec(["id", "-un"]).within("/").by("busy").run();
+        assert_eq!(ran.exited(0).output(), "payload1\n", "{scheduler}: {ran:#?}");
+        site.glexec(["true"]).by("other").run().exited(203);
+        let checked = admin(&site, &["check"]);
+        assert!(!checked.exited(0).output().contains("ERROR"), "{scheduler}: {checked:#?}");
+        let tested = admin(&site, &["selftest", "--caller", "pilot"]);
+        assert!(tested.exited(0).output().contains("passed"), "{scheduler}: {tested:#?}");
+    }
+}
+
+#[test]
+fn init_replaces_nothing_unasked_and_says_what_is_missing() {
+    let site = Site::new();
+    let before = site.read(CONFIG);
+    let words = ["init", "--scheduler", "none", "--caller", "nosuch", "--account", "pool[001-003]"];
+    let ran = admin(&site, &words);
+    assert!(ran.exited(1).error().contains("--force replaces it"), "{ran:#?}");
+    assert_eq!(site.read(CONFIG), before);
+    let told = admin(&site, &[&words[..], &["--output", "/root/next.toml"]].concat());
+    let told = told.exited(0).output();
+    for part in [
+        "account nosuch, a caller",
+        "account pool001 and 2 more, of payloads",
+        "check --config /root/next.toml",
+    ] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert_eq!(site.read(CONFIG), before);
+    admin(&site, &[&words[..], &["--force"]].concat()).exited(0);
+    assert_eq!(site.read(CONFIG), site.read("/root/next.toml"));
+    // The original's would be out of force.
+    site.old_config("[glexec]\nuser_white_list = pilot\n[mapping]\npilot = payload1\n");
+    let ran = admin(&site, &words);
+    assert!(ran.exited(1).error().contains("would not be read any more"), "{ran:#?}");
+    site.glexec(["true"]).run().exited(0);
+    let wrong = ["init", "--scheduler", "none", "--caller", "a b", "--account", "payload1"];
+    let ran = admin(&site, &[&wrong[..], &["--output", "/root/wrong.toml"]].concat());
+    assert!(ran.exited(1).error().contains("nothing was written"), "{ran:#?}");
+    assert!(!site.path("/root/wrong.toml").exists());
+    let ran = site.program(["/usr/sbin/glexec-admin"]).words(words).by("pilot").run();
+    assert!(ran.exited(1).error().contains("for root only"), "{ran:#?}");
+}
+
+#[test]
+fn init_takes_a_log_that_works_on_this_host() {
+    let site = Site::new();
+    let words =
+        ["init", "--scheduler", "none", "--caller", "pilot", "--account", "payload1", "--force"];
+    site.shell("umount /dev/log && rm /dev/log").by("root").run().exited(0);
+    let told = admin(&site, &words).exited(0).output();
+    assert!(told.contains("/run/systemd/journal/socket takes a line"), "{told}");
+    site.glexec(["true"]).run().exited(0);
+    let journal = site.journal();
+    let begin = |entry: &Vec<u8>| String::from_utf8_lossy(entry).contains("real_user(pilot)");
+    assert!(journal.iter().any(begin), "{journal:#?}");
+    let gone = "umount /run/systemd/journal/socket && rm /run/systemd/journal/socket && rm -r /var/log/glexec";
+    site.shell(gone).by("root").run().exited(0);
+    let told = admin(&site, &words).exited(0).output();
+    assert!(told.contains("/var/log/glexec/log takes a line"), "{told}");
+    site.glexec(["true"]).run().exited(0);
+    assert!(site.read("/var/log/glexec/log").contains("real_user(pilot)"));
+    let tested = admin(&site, &["selftest"]).exited(0).output();
+    assert!(tested.contains("/var/log/glexec/log: 2 lines"), "{tested}");
+    // Where none is to be had, nothing is written.
+    let before = site.read(CONFIG);
+    site.shell("chmod 777 /var/log/glexec").by("root").run().exited(0);
+    let ran = admin(&site, &words);
+    assert!(ran.exited(1).error().contains("(audit); nothing was written"), "{ran:#?}");
+    assert_eq!(site.read(CONFIG), before);
+}
+
+#[test]
+fn selftest_shows_ids_code_epilogue_and_log_of_one_real_run() {
+    let site = Site::with_epilogue("");
+    let tested = admin(&site, &["selftest"]).exited(0).output();
+    for part in [
+        "caller       pilot",
+        "id           uid=42002(payload1)",
+        "code         0",
+        &format!("epilogue     {EPILOGUE}: ok"),
+        "log          syslog has taken the line",
+        "selftest     passed",
+    ] {
+        assert!(tested.contains(part), "{part} in {tested}");
+    }
+    assert_eq!(site.epilogues().len(), 1);
+    let run = tested.lines().find_map(|line| line.strip_prefix("run ")).expect("a run").trim();
+    assert!(site.log().iter().any(|line| line.contains(&format!("run={run}"))), "{run}");
+    let tested = admin(&site, &["selftest", "--caller", "busy"]).exited(0).output();
+    assert!(tested.contains("caller       busy"), "{tested}");
+}
+
+#[test]
+fn selftest_fails_where_the_run_does_or_its_epilogue_or_its_log() {
+    let site = Site::with_epilogue("");
+    let fails = |words: &[&str], part: &str| {
+        let ran = admin(&site, &[&["selftest"], words].concat());
+        let tested = ran.exited(1).output();
+        let found = |line: &str| line.contains("FAILED") && line.contains(part);
+        assert!(tested.lines().any(found), "{part} in {tested}");
+        assert!(tested.contains("selftest     failed"), "{tested}");
+    };
+    fails(&["--caller", "other"], "203: refused (not-listed)");
+    fails(&["--caller", "nosuch"], "there is no account nosuch");
+    site.epilogue("#!/bin/sh\nexit 3\n");
+    fails(&[], &format!("{EPILOGUE}: exit(3)"));
+    fails(&[], "202; glexec-admin explain 202");
+    site.settings("log_level = 2");
+    fails(&[], "`log_level` = 2");
+    site.mode(harness::GLEXEC, 0o755);
+    fails(&[], "202: glexec is not installed setuid root (not-setuid)");
+    site.shell(&format!("rm {}", harness::GLEXEC)).by("root").run().exited(0);
+    fails(&[], "cannot be executed by pilot");
+    site.config("rubbish");
+    let ran = admin(&site, &["selftest"]);
+    assert!(ran.exited(1).error().contains("malformed"), "{ran:#?}");
+    let ran = site.program(["/usr/sbin/glexec-admin", "selftest"]).by("pilot").run();
+    assert!(ran.exited(1).error().contains("for root only"), "{ran:#?}");
 }

@@ -6,12 +6,15 @@ mod credentials;
 mod epilogue;
 mod explain;
 mod grants;
+mod init;
+mod install;
 mod leases;
 mod map;
 mod node;
 mod obeyed;
 mod rehearse;
 mod runs;
+mod selftest;
 mod show;
 
 use clap::{Parser, Subcommand};
@@ -66,6 +69,18 @@ enum Command {
         #[arg(value_name = "WORD", allow_hyphen_values = true)]
         word: Option<String>,
     },
+    /// Write a configuration that works, and say what comes next. Makes no accounts and replaces
+    /// nothing. Exit code 0: written; 1: not
+    Init(init::Asked),
+    /// Run /usr/bin/id through the installed glexec, as one of its callers, and show what came of
+    /// it: ids, exit code, epilogue, log. Exit code 0: all as it should be; 1: not
+    Selftest {
+        /// Who calls it, instead of the first who is listed and mapped by name
+        #[arg(long, value_name = "USER")]
+        caller: Option<String>,
+    },
+    #[command(hide = true, name = selftest::AS_CALLER)]
+    SelftestAs { user: String },
     /// Show what lingers or is owed
     Ps {
         /// As one JSON array
@@ -122,6 +137,9 @@ pub fn admin() -> ExitCode {
         }),
         Command::RehearseAs { user } => told(rehearse::become_user(&user)),
         Command::Explain { word } => explain::run(word.as_deref()),
+        Command::Init(asked) => init::run(&asked),
+        Command::Selftest { caller } => selftest::run(caller),
+        Command::SelftestAs { user } => told(selftest::become_caller(&user)),
         Command::Ps { json } => runs::ps(json),
         Command::Leases { release: Some(whose), .. } => leases::release(&whose),
         Command::Leases { release: None, json } => leases::list(json),

@@ -7,8 +7,9 @@ use act::root::Root;
 use act::sink::Post;
 use act::state::StateDir;
 use act::{self, apart, helper, trial};
-use decide::config::{Config, LogDestination, RowCaller};
+use decide::config::{Config, LogDestination, LogRule, RowCaller};
 use decide::policy;
+use decide::refusal::Refusal;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
 use observe::accounts::Lookups;
@@ -35,20 +36,25 @@ pub(super) fn log(config: &Config, findings: &mut Findings) {
     if !Uid::effective().is_root() {
         return findings.warn("not root: whether the log takes a line was not tried");
     }
-    let post = match Post::open(None, &config.log) {
-        Ok(post) => post,
-        Err(untrusted) => return findings.stop(&not_logged(untrusted.clause())),
-    };
-    let reporter = SiteReporter::new(&post, "root".to_owned());
-    reporter.use_log(&config.log, &post);
-    if let Err(stop) = reporter.looked_after("glexec-admin check: the log takes a line") {
-        return findings.stop(&stop);
+    match takes_a_line(&config.log, "glexec-admin check: the log takes a line") {
+        Ok(shown) => findings.line("log", &shown),
+        Err(stop) => findings.stop(&stop),
     }
+}
+
+/// Sends a line to a log, as at the begin of a run, and says which took it.
+///
+/// # Errors
+/// [`Reason::Audit`](contract::Reason::Audit).
+pub(super) fn takes_a_line(rule: &LogRule, line: &str) -> Result<String, Refusal> {
+    let post = Post::open(None, rule).map_err(|untrusted| not_logged(untrusted.clause()))?;
+    let reporter = SiteReporter::new(&post, "root".to_owned());
+    reporter.use_log(rule, &post);
+    reporter.looked_after(line)?;
     let shown = post.shown();
-    let elsewhere =
-        config.log.destination == LogDestination::Syslog && !shown.starts_with("/dev/log ");
+    let elsewhere = rule.destination == LogDestination::Syslog && !shown.starts_with("/dev/log ");
     let because = if elsewhere { "; there is no /dev/log, so the journal gets it" } else { "" };
-    findings.line("log", &format!("{shown}{because}"));
+    Ok(shown + because)
 }
 
 /// Where runs are remembered, whether another could be, and what is owed now.
@@ -194,7 +200,7 @@ pub(super) fn run_of_somebody(config: &Config, lookups: &mut Lookups<'_>, findin
 }
 
 /// Somebody who is listed and mapped, by name or as a member of a group.
-fn somebody(config: &Config, lookups: &mut Lookups<'_>) -> Option<String> {
+pub(super) fn somebody(config: &Config, lookups: &mut Lookups<'_>) -> Option<String> {
     let rows = config.mapping.rows.iter().map(|row| &row.caller);
     for caller in rows.chain(config.mapping.pools.iter().map(|pool| &pool.caller)) {
         let names = match caller {

@@ -113,11 +113,11 @@ fn read(answer: &Answer) -> Rehearsal {
     Rehearsal::failed(format!("{GLEXEC} --check gave no answer: {said}"))
 }
 
-/// In the child: becomes the user and asks; the records as lines.
+/// In a child: becomes the user for good.
 ///
 /// # Errors
 /// A sentence.
-pub(super) fn become_user(user: &str) -> Result<String, String> {
+pub(super) fn become_account(user: &str) -> Result<(), String> {
     let account = match user.parse() {
         Ok(uid) => User::from_uid(nix::unistd::Uid::from_raw(uid)),
         Err(_) => User::from_name(user),
@@ -133,9 +133,15 @@ pub(super) fn become_user(user: &str) -> Result<String, String> {
         setgid(account.gid)?;
         setuid(account.uid)
     };
-    if let Err(errno) = become_it() {
-        return Err(format!("cannot become {user} (root can): {}", errno.desc()));
-    }
+    become_it().map_err(|errno| format!("cannot become {user} (root can): {}", errno.desc()))
+}
+
+/// In the child: becomes the user and asks; the records as lines.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn become_user(user: &str) -> Result<String, String> {
+    become_account(user)?;
     let records = rehearse(Path::new(GLEXEC), Vec::new(), LIMIT);
     let records = match records {
         Ok(records) => records,

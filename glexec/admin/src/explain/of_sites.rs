@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Row] = &[
         "There is no configuration.",
         [
             "/etc/glexec.toml and /etc/glexec.conf.",
-            "Write one: conf/glexec.toml is a sample.",
+            "Write one: glexec-admin init, or conf/glexec.toml as a sample.",
             "configuration unusable (missing); see the log: neither /etc/glexec.toml nor /etc/glexec.conf exists; write one of them",
         ],
     ),

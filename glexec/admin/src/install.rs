@@ -1,0 +1,87 @@
+//! Writing a file of root's whole or not at all.
+
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Error, ErrorKind, Result, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+/// Writes a file under another name and gives it its own when it is whole and on the disk.
+///
+/// # Errors
+/// Where a file of that name is there and `replace` is false, or it cannot be written.
+pub(super) fn file(path: &Path, text: &[u8], (mode, replace): (u32, bool)) -> Result<()> {
+    let name =
+        path.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "it has no name"))?;
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let above = above.unwrap_or_else(|| Path::new("."));
+    let directory = openat(nix::fcntl::AT_FDCWD, above, flags, Mode::empty())?;
+    let mut fresh = OsString::from(".");
+    fresh.push(name);
+    fresh.push(format!(".{}", std::process::id()));
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = openat(&directory, fresh.as_os_str(), flags, Mode::from_bits_truncate(mode))?;
+    let placed = place(opened, text, &directory, (&fresh, name.to_os_string()), replace);
+    if placed.is_err() || !replace {
+        let _ = unlinkat(&directory, fresh.as_os_str(), UnlinkatFlags::NoRemoveDir);
+    }
+    placed
+}
+
+fn place(
+    opened: OwnedFd,
+    text: &[u8],
+    directory: &OwnedFd,
+    (fresh, name): (&OsString, OsString),
+    replace: bool,
+) -> Result<()> {
+    let mut file = File::from(opened);
+    file.write_all(text)?;
+    file.sync_all()?;
+    if replace {
+        renameat(directory, fresh.as_os_str(), directory, name.as_os_str())?;
+    } else {
+        // Fails where the name is taken, by whatever.
+        let flags = AtFlags::empty();
+        linkat(directory, fresh.as_os_str(), directory, name.as_os_str(), flags)?;
+    }
+    Ok(nix::unistd::fsync(directory.as_fd())?)
+}
+
+/// Makes a directory of root's where it is not there; whether it can be used is seen when it is.
+pub(super) fn directory(path: &Path, mode: u32) {
+    let _ = std::fs::DirBuilder::new().mode(mode).create(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn a_file_is_replaced_only_where_that_is_asked_for_and_nothing_else_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.toml");
+        let open = || std::fs::OpenOptions::new().read(true).open(&path).unwrap();
+        let read = || std::io::read_to_string(open()).unwrap();
+        file(&path, b"one", (0o600, false)).unwrap();
+        let again = file(&path, b"two", (0o600, false)).unwrap_err();
+        assert_eq!((again.kind(), read()), (ErrorKind::AlreadyExists, "one".to_owned()));
+        file(&path, b"three", (0o640, true)).unwrap();
+        assert_eq!((read(), path.metadata().unwrap().mode() & 0o777), ("three".to_owned(), 0o640));
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(file(&link, b"four", (0o600, false)).is_err());
+        file(&link, b"five", (0o600, true)).unwrap();
+        assert!(!link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(read(), "three");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+        assert!(file(Path::new("/"), b"", (0o600, true)).is_err());
+    }
+}
