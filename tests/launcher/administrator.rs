@@ -194,3 +194,33 @@ fn selftest_fails_where_the_run_does_or_its_epilogue_or_its_log() {
     let ran = site.program(["/usr/sbin/glexec-admin", "selftest"]).by("pilot").run();
     assert!(ran.exited(1).error().contains("for root only"), "{ran:#?}");
 }
+
+#[test]
+fn what_migrate_prints_is_a_configuration_that_check_understands_and_a_run_obeys() {
+    let site = Site::new();
+    let old = "[glexec]\nlinger = yes\nuser_white_list = pilot\nlog_level = 7\nlcmaps_debug_level = 2\n\
+        preserve_env_variables = no, A\n[mapping]\npilot = payload2\n";
+    site.old_config(old);
+    let told = admin(&site, &["migrate"]).exited(0).output();
+    for part in ["# changed: `log_level = 7` is 5", "`lcmaps_debug_level = 2` is left out"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    site.file("/root/next.toml", &told, 0o600);
+    let checked = admin(&site, &["check", "--config", "/root/next.toml"]);
+    assert!(checked.output().contains("/root/next.toml: understood"), "{checked:#?}");
+    site.config(&told);
+    assert_eq!(site.glexec(["id", "-un"]).run().exited(0).output(), "payload2\n");
+    // LCMAPS's own file is looked at where it is named.
+    let database = "m = \"lcmaps_localaccount.mod\" \" -gridmapfile /etc/other-mapfile\"\nv = \"lcmaps_voms.mod\"\n";
+    site.file("/etc/lcmaps.db", database, 0o644);
+    site.file("/root/old.conf", "[glexec]\nlcmaps_db_file = /etc/lcmaps.db\n", 0o600);
+    let told = admin(&site, &["migrate", "/root/old.conf"]).exited(0).output();
+    for part in ["grid_mapfile = \"/etc/other-mapfile\"", "lcmaps_voms.mod in /etc/lcmaps.db"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    site.file("/root/old.conf", "[glexec]\nlinger = maybe\n", 0o600);
+    let ran = admin(&site, &["migrate", "/root/old.conf"]);
+    assert!(ran.exited(1).error().contains("/root/old.conf:2:10: `linger`"), "{ran:#?}");
+    assert!(ran.output().is_empty(), "{ran:#?}");
+    assert!(admin(&site, &["migrate", "/none"]).exited(1).error().contains("/none"));
+}

@@ -10,6 +10,7 @@ mod init;
 mod install;
 mod leases;
 mod map;
+mod migrate;
 mod node;
 mod obeyed;
 mod rehearse;
@@ -59,6 +60,13 @@ enum Command {
         /// A credential in a file, as its owner would present it
         #[arg(long, value_name = "FILE", conflicts_with = "dn")]
         credential: Option<PathBuf>,
+    },
+    /// Print gLExec 0.9's configuration as one for /etc/glexec.toml, with a comment for each change.
+    /// Exit code 0: it is one; 1: it is none
+    Migrate {
+        /// Read this file instead of /etc/glexec.conf
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     #[command(hide = true, name = rehearse::AS_USER)]
     RehearseAs { user: String },
@@ -131,6 +139,7 @@ pub fn admin() -> ExitCode {
     ExitCode::from(match CommandLine::parse().command {
         Command::Check { config, user, json } => check::run(check::Asked { config, user, json }),
         Command::Show { explain } => show::run(explain),
+        Command::Migrate { file } => migrate::run(file),
         Command::Map { dn, credential } => map::run(&match (dn, credential) {
             (_, Some(file)) => map::About::Credential(file),
             (dn, None) => map::About::Subject(dn.unwrap_or_default()),

@@ -153,8 +153,7 @@ fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
     if let Some(line) = file.lines.first() {
         if let Some(entry) = mapping.entries.iter().find(|entry| entry.at.is_some()) {
             let (path, line) = file.texts.place(line.key_at);
-            let why =
-                format!("{path}:{line} maps in the original's syntax; write all there, or none");
+            let why = format!("{path}:{line} maps in the original's syntax; write all there");
             return Err(mapping.bad(&entry.key, why));
         }
         return Ok(Mapping { without_key, ..lines(file)? });

@@ -17,8 +17,7 @@ pub(super) fn read(text: &str, begin: usize) -> Parts<'_> {
 }
 
 fn table(begin: usize, at: usize, keys: DeTable<'_>) -> Table<'_> {
-    let entries = keys.into_iter().map(|(key, value)| entry(begin, key, value));
-    let mut entries: Vec<Entry<'_>> = entries.collect();
+    let mut entries: Vec<_> = keys.into_iter().map(|(k, v)| entry(begin, k, v)).collect();
     entries.sort_by_key(|entry| entry.key_at);
     Table { at, entries }
 }

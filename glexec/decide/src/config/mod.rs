@@ -7,6 +7,8 @@ mod from_original;
 mod from_toml;
 mod keys;
 mod log;
+#[cfg(feature = "read")]
+mod migrate;
 mod reading;
 #[cfg(feature = "read")]
 mod show;
@@ -15,6 +17,8 @@ mod source_files;
 mod tests;
 mod words;
 
+#[cfg(feature = "read")]
+pub use migrate::{Lcmaps, lcmaps_database, migrated};
 #[cfg(feature = "read")]
 pub use show::{Shown, shown};
 pub use source_files::SourceFile;

@@ -101,10 +101,8 @@ impl<'a> Reading<'a> {
                 if let Some(first) = table.find(key.name) {
                     let (path, line) = self.texts.place(first.key_at);
                     let why = format!("stands in {path}:{line} already; keep one of them");
-                    return Err(Bad {
-                        at: entry.key_at,
-                        sentence: format!("`{}` {why}", key.name),
-                    });
+                    let sentence = format!("`{}` {why}", key.name);
+                    return Err(Bad { at: entry.key_at, sentence });
                 }
                 known.push(key);
                 table.entries.push(entry);

@@ -122,7 +122,7 @@ impl Key {
 }
 
 /// A value as TOML writes it.
-fn literal(value: &Value<'_>) -> String {
+pub(super) fn literal(value: &Value<'_>) -> String {
     match value {
         Value::Bare(word) => format!("{word:?}"),
         Value::Word(word) => format!("{word:?}"),

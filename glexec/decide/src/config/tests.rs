@@ -927,6 +927,83 @@ fn lcmaps_is_asked_where_the_methods_have_it() {
 }
 
 #[test]
+fn configurations_of_the_field_become_ones_of_ours_with_a_comment_for_each_change() {
+    for (name, text, listed) in CORPUS {
+        let file = SourceFile { path: "/etc/glexec.conf".to_owned(), ..original_file(text) };
+        let ours = migrated(&file, &Lcmaps::default()).expect(name);
+        let config = toml(&ours).unwrap_or_else(|bad| panic!("{name}: {bad:?}\n{ours}"));
+        assert_eq!(config.user_white_list.len(), listed, "{name}");
+        assert_eq!(config.mapping.methods, [Means::Gridmap], "{name}");
+        for line in text.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
+            let key = line.split(" =").next().expect(line);
+            let stays = ours.lines().any(|ours| ours.starts_with(&format!("{key} = ")));
+            let told = ours.lines().any(|ours| ours.starts_with(&format!("# changed: `{key} =")));
+            assert!(stays || told, "{name}: {key} is gone from\n{ours}");
+        }
+    }
+}
+
+fn original_file(text: &str) -> SourceFile {
+    SourceFile::nameless(text.as_bytes(), Syntax::Original)
+}
+
+#[test]
+fn what_the_original_said_is_said_in_toml() {
+    // But for the mapping, which is the lines' own there.
+    let ours = migrated(&original_file(FULL_ORIGINAL), &Lcmaps::default()).expect("is good");
+    let ours = Config { mapping: Mapping::default(), notices: vec![], ..toml(&ours).expect(&ours) };
+    assert_eq!(ours, Config { mapping: Mapping::default(), notices: vec![], ..full() });
+    let lines = "[glexec]\nlog_level = 9\npreserve_env_variables = yes, A, LD_PRELOAD\n[mapping]\n\
+        pilot = a, b\n@grid = work[01-09]\nops = c\n";
+    let ours = migrated(&original_file(lines), &Lcmaps::default()).expect("is good");
+    for part in [
+        "# changed: `log_level = 9` is 5",
+        "log_level = 5\n",
+        "is without yes, LD_PRELOAD",
+        "preserve_env_variables = [\"A\"]\n",
+        "methods = [\"static\", \"pool\"]\n# changed: rows of one kind",
+    ] {
+        assert!(ours.contains(part), "{part} in {ours}");
+    }
+    let config = toml(&ours).expect(&ours);
+    assert_eq!((config.mapping.rows.len(), config.mapping.pools.len()), (2, 1));
+    assert_eq!(config.mapping.rows[0].accounts, texts(&["a", "b"]));
+    assert_eq!(config.mapping.pools[0].accounts.count(), 9);
+}
+
+#[test]
+fn what_lcmaps_mapped_by_is_taken_over_and_what_is_missing_is_said() {
+    let text = "[glexec]\nlcmaps_db_file = /etc/lcmaps.db\n";
+    let file = original_file(text);
+    assert_eq!(lcmaps_database(&file), Ok(Some("/etc/lcmaps.db".to_owned())));
+    assert_eq!(lcmaps_database(&original_file("[glexec]\n")), Ok(None));
+    let lcmaps = Lcmaps {
+        grid_mapfile: Some("/g".to_owned()),
+        gridmapdir: Some("/d/".to_owned()),
+        ban_file: Some("relative".to_owned()),
+        ca_dir: None,
+        missing: vec!["one\nthing".to_owned()],
+    };
+    let ours = migrated(&file, &lcmaps).expect("is good");
+    assert!(ours.contains("# changed: one\\nthing\n"), "{ours}");
+    let rule = toml(&ours).expect(&ours).mapping.gridmap.expect("a gridmap");
+    assert_eq!((rule.grid_mapfile.as_str(), rule.gridmapdir.as_deref()), ("/g", Some("/d")));
+    assert_eq!((rule.ban_file, rule.ca_dir.as_str()), (None, "/etc/grid-security/certificates"));
+}
+
+#[test]
+fn what_cannot_be_migrated_is_told_with_its_place() {
+    for (text, line, part) in [
+        ("[glexec]\nrubbish\n", 2, "neither"),
+        ("[glexec]\nlinger = maybe\n", 2, "`linger`: `maybe` is neither yes nor no"),
+        ("[glexec]\nepilogue = /x\nlinger = no\n", 0, "nobody is left to run it"),
+    ] {
+        let bad = migrated(&original_file(text), &Lcmaps::default()).expect_err(text);
+        assert!(bad.sentence.contains(part) && (line == 0 || bad.line == line), "{bad:?}");
+    }
+}
+
+#[test]
 fn the_shipped_sample_refuses_everybody_and_its_example_is_good() {
     let sample = include_str!("../../../../conf/glexec.toml");
     let expected = Config { notices: vec![], ..defaults() };
