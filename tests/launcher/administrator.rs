@@ -196,6 +196,27 @@ fn selftest_fails_where_the_run_does_or_its_epilogue_or_its_log() {
 }
 
 #[test]
+fn show_tells_a_program_key_value_and_place() {
+    let site = Site::new();
+    site.directory("/etc/glexec.d", (0, 0), 0o755);
+    site.file("/etc/glexec.d/9.toml", "[glexec]\nuser_white_list_add = [\"ops\"]\n", 0o600);
+    let told: serde_json::Value =
+        serde_json::from_str(&admin(&site, &["show", "--json"]).exited(0).output()).unwrap();
+    let of = |key: &str| {
+        let mut all = told.as_array().unwrap().iter();
+        all.find(|shown| shown["key"] == key).unwrap_or_else(|| panic!("{key} in {told}")).clone()
+    };
+    assert_eq!(of("linger")["places"], serde_json::json!([]));
+    assert_eq!(of("linger")["value"], "true");
+    let places = of("user_white_list")["places"].clone();
+    let lines = serde_json::json!([{"file": CONFIG, "line": 2}, {"file": "/etc/glexec.d/9.toml", "line": 2}]);
+    assert_eq!(places, lines);
+    site.config("rubbish");
+    let ran = admin(&site, &["show", "--json"]);
+    assert!(ran.exited(1).output().is_empty(), "{ran:#?}");
+}
+
+#[test]
 fn what_migrate_prints_is_a_configuration_that_check_understands_and_a_run_obeys() {
     let site = Site::new();
     let old = "[glexec]\nlinger = yes\nuser_white_list = pilot\nlog_level = 7\nlcmaps_debug_level = 2\n\

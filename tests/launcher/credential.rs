@@ -585,6 +585,15 @@ fn an_administrator_is_told_whom_a_subject_or_a_credential_is_mapped_to() {
         let shown = map(&["--dn", &dn(name)], "root").exited(1).output();
         assert!(shown.contains(part), "{name}: {shown}");
     }
+    let told = |code: i32, name: &str| -> serde_json::Value {
+        let ran = map(&["--json", "--dn", &dn(name)], "root");
+        serde_json::from_str(&ran.exited(code).output()).unwrap()
+    };
+    let alice = told(0, "alice");
+    let first = serde_json::json!({"name": "payload1", "uid": 42_002, "gid": 42_002});
+    assert_eq!((&alice["subject"], &alice["accounts"][0]), (&dn("alice").into(), &first));
+    let stranger = told(1, "stranger");
+    assert_eq!((&stranger["code"], &stranger["reason"]), (&203.into(), &"no-mapping".into()));
     present(&site, Pki::of_lcmaps("rfc-expired"));
     let shown = map(&["--credential", PROXY], "root").exited(1).output();
     assert!(shown.contains("201 credential"), "{shown}");

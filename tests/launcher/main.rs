@@ -21,6 +21,7 @@ mod credential;
 mod debts;
 mod delegated;
 mod descriptor_proxy;
+mod doctor;
 mod drop_ins;
 mod ends;
 mod environment;

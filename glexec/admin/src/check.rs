@@ -1,7 +1,7 @@
 //! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
 use super::rehearse::Rehearsal;
-use super::{advice, credentials, epilogue, grants, node, rehearse};
+use super::{advice, credentials, epilogue, grants, node, rehearse, terminal};
 use contract::Reason;
 use decide::config::{Config, Listed, SourceFile, Syntax};
 use decide::refusal::Refusal;
@@ -30,12 +30,14 @@ pub(super) fn run(asked: Asked) -> u8 {
     let rehearsal = asked.user.map(|user| rehearse::as_user(&user));
     let text = if asked.json {
         // A program wants what is wrong; the grants of a large site are long.
-        let told = ["ERROR", "WARNING", "notice"];
+        let told = [ERROR, WARNING, "notice"];
         findings.rows.retain(|row| told.contains(&row.name.as_str()));
         let report = Report { usable: good, findings: &findings.rows, rehearsal };
         serde_json::to_string(&report).unwrap_or_default() + "\n"
     } else {
-        let lines = findings.rows.iter().map(|row| format!("{:<12} {}\n", row.name, row.text));
+        let colours = terminal::has_colours();
+        let name = |row: &Row| terminal::painted(&row.name, 12, colours);
+        let lines = findings.rows.iter().map(|row| format!("{} {}\n", name(row), row.text));
         lines.collect::<String>() + &rehearsal.map(|told| told.text()).unwrap_or_default()
     };
     u8::from(!report::print(&text) || !good)
@@ -69,7 +71,7 @@ impl Findings {
     }
 
     pub(super) fn warn(&mut self, what: &str) {
-        self.line("WARNING", what);
+        self.line(WARNING, what);
     }
 
     pub(super) fn error(&mut self, what: &str) {
@@ -87,6 +89,18 @@ impl Findings {
 }
 
 const ERROR: &str = "ERROR";
+const WARNING: &str = "WARNING";
+
+/// What is wrong with the configuration in force and with the node: whether it is an error, else a
+/// warning, and the sentence.
+pub(super) fn wrong() -> Vec<(bool, String)> {
+    let mut findings = Findings::default();
+    // What stopped it stands among them.
+    let _ = check(&Asked { config: None, user: None, json: false }, &mut findings);
+    let wrong =
+        findings.rows.into_iter().filter(|row| [ERROR, WARNING].contains(&row.name.as_str()));
+    wrong.map(|row| (row.name == ERROR, row.text)).collect()
+}
 
 fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     let config = match &asked.config {

@@ -3,6 +3,7 @@
 mod advice;
 mod check;
 mod credentials;
+mod doctor;
 mod epilogue;
 mod explain;
 mod grants;
@@ -17,6 +18,7 @@ mod rehearse;
 mod runs;
 mod selftest;
 mod show;
+mod terminal;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -44,12 +46,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what is wrong with configuration, node and scheduler (Slurm, HTCondor), each with what to
+    /// do. Exit code 0: nothing by which runs or jobs fail; 1: something
+    Doctor {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what the configuration in force says, key by key, and where it is from. Exit code 0:
     /// usable; 1: not
     Show {
         /// With what each key takes and what it is for
         #[arg(long)]
         explain: bool,
+        /// As one JSON array
+        #[arg(long, conflicts_with = "explain")]
+        json: bool,
     },
     /// Show whom a subject, or the credential in a file, is mapped to, as a run would be; makes no
     /// lease, unless LCMAPS is asked. Exit code 0: to an account; 1: to none
@@ -60,6 +72,9 @@ enum Command {
         /// A credential in a file, as its owner would present it
         #[arg(long, value_name = "FILE", conflicts_with = "dn")]
         credential: Option<PathBuf>,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Print gLExec 0.9's configuration as one for /etc/glexec.toml, with a comment for each change.
     /// Exit code 0: it is one; 1: it is none
@@ -138,12 +153,16 @@ enum Command {
 pub fn admin() -> ExitCode {
     ExitCode::from(match CommandLine::parse().command {
         Command::Check { config, user, json } => check::run(check::Asked { config, user, json }),
-        Command::Show { explain } => show::run(explain),
+        Command::Doctor { json } => doctor::run(json),
+        Command::Show { explain, json } => show::run(explain, json),
         Command::Migrate { file } => migrate::run(file),
-        Command::Map { dn, credential } => map::run(&match (dn, credential) {
-            (_, Some(file)) => map::About::Credential(file),
-            (dn, None) => map::About::Subject(dn.unwrap_or_default()),
-        }),
+        Command::Map { dn, credential, json } => {
+            let about = match (dn, credential) {
+                (_, Some(file)) => map::About::Credential(file),
+                (dn, None) => map::About::Subject(dn.unwrap_or_default()),
+            };
+            map::run(&about, json)
+        }
         Command::RehearseAs { user } => told(rehearse::become_user(&user)),
         Command::Explain { word } => explain::run(word.as_deref()),
         Command::Init(asked) => init::run(&asked),

@@ -13,6 +13,7 @@ use observe::accounts::{AccountFiles, Lookups};
 use observe::config_file::{self, Etc};
 use observe::credential::{Rules, SiteFiles};
 use observe::lcmaps;
+use serde::Serialize;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -26,20 +27,69 @@ pub(super) enum About {
     Credential(std::path::PathBuf),
 }
 
+/// What was found out, as JSON has it.
+#[derive(Serialize)]
+struct Told {
+    subject: String,
+    /// Seconds since 1970 until which a credential is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+    warnings: Vec<String>,
+    /// The first of them unless the caller picks another.
+    accounts: Vec<Target>,
+}
+
+#[derive(Serialize)]
+struct Target {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+/// Why there is no account, as JSON has it.
+#[derive(Serialize)]
+struct NotMapped<'s> {
+    code: u8,
+    reason: &'static str,
+    sentence: &'s str,
+    detail: Option<&'s str>,
+}
+
 /// Prints the answer; 0 where there is an account, else 1.
-pub(super) fn run(about: &About) -> u8 {
+pub(super) fn run(about: &About, json: bool) -> u8 {
     let (text, code) = match answer(about) {
-        Ok(text) => (text, 0),
-        Err(stop) => {
-            let (word, code) = (stop.reason.word(), stop.exit_code());
-            let detail = stop.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
-            (format!("{:<12} {code} {word}: {}{detail}\n", "refused", stop.sentence), 1)
-        }
+        Ok(told) if json => (serde_json::to_string(&told).unwrap_or_default() + "\n", 0),
+        Ok(told) => (told.text(), 0),
+        Err(stop) => (not_mapped(&stop, json), 1),
     };
     u8::from(!report::print(&text)).max(code)
 }
 
-fn answer(about: &About) -> Result<String, Refusal> {
+fn not_mapped(stop: &Refusal, json: bool) -> String {
+    let (reason, code) = (stop.reason.word(), stop.exit_code());
+    let (sentence, detail) = (stop.sentence.as_str(), stop.detail.as_deref());
+    if json {
+        let told = NotMapped { code, reason, sentence, detail };
+        return serde_json::to_string(&told).unwrap_or_default() + "\n";
+    }
+    let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+    format!("{:<12} {code} {reason}: {sentence}{detail}\n", "refused")
+}
+
+impl Told {
+    fn text(&self) -> String {
+        let line = |name: &str, value: &str| format!("{name:<12} {value}\n");
+        let mut text = line("subject", &self.subject);
+        text.extend(self.until.map(|until| line("until", &format!("{until} s after 1970"))));
+        text.extend(self.warnings.iter().map(|warning| line("WARNING", warning)));
+        text.extend(self.accounts.iter().map(|Target { name, uid, gid }| {
+            line("account", &format!("{name} (uid {uid}, gid {gid})"))
+        }));
+        text
+    }
+}
+
+fn answer(about: &About) -> Result<Told, Refusal> {
     let config = config_file::read()?;
     let rules = Rules::of(&config.mapping).ok_or_else(|| {
         let what = "this site maps nobody by credential: neither \"gridmap\" nor \"lcmaps\" is in `methods`";
@@ -63,13 +113,9 @@ fn answer(about: &About) -> Result<String, Refusal> {
         let detail = format!("{} is in mapping.banned", credential.subject);
         return Err(Refusal::refused(Reason::Banned, detail));
     }
-    let line = |name: &str, value: &str| format!("{name:<12} {value}\n");
-    let mut text = line("subject", &credential.subject);
-    if matches!(about, About::Credential(_)) {
-        text += &line("until", &format!("{} s after 1970", credential.until));
-    }
-    text.extend(credential.notes.iter().map(|note| line("WARNING", note)));
-    Ok(text + &accounts(&config, rules, (&root, &credential))?)
+    let accounts = accounts(&config, rules, (&root, &credential))?;
+    let until = matches!(about, About::Credential(_)).then_some(credential.until);
+    Ok(Told { subject: credential.subject, until, warnings: credential.notes, accounts })
 }
 
 fn presented(files: &SiteFiles, rules: Rules<'_>, path: &Path) -> Result<Credential, Refusal> {
@@ -87,7 +133,7 @@ fn accounts(
     config: &Config,
     rules: Rules<'_>,
     (root, credential): (&Root, &Credential),
-) -> Result<String, Refusal> {
+) -> Result<Vec<Target>, Refusal> {
     let mut lookups = Lookups::new(None, AccountFiles::read(&Etc::open()), config.account_source)?;
     let names = match (&credential.mapped, rules.gridmap) {
         (Mapped::Accounts(names), Some(_)) => names.iter().cloned().map(Granted::of).collect(),
@@ -96,14 +142,12 @@ fn accounts(
         }
         _ => vec![by_lcmaps(config, rules, credential, &mut lookups)?],
     };
-    let mut text = String::new();
-    for granted in names {
-        let account = &granted.account;
+    let target = |granted: Granted| {
         let target = lookups.target(&granted, config.min_target_uid)?;
-        let line = format!("{account} (uid {}, gid {})", target.uid(), target.gid());
-        text += &format!("{:<12} {line}\n", "account");
-    }
-    Ok(text)
+        let name = granted.account;
+        Ok(Target { name, uid: target.uid().as_raw(), gid: target.gid().as_raw() })
+    };
+    names.into_iter().map(target).collect()
 }
 
 /// Whom LCMAPS maps to, where it is asked: it makes the lease that a run would have.

@@ -2,17 +2,40 @@
 
 use decide::config::{Shown, shown};
 use observe::config_file::{Etc, Source, malformed};
+use serde::Serialize;
 use std::io::Write as _;
 
-/// Prints one `key = value` a line, each with its origin; 0 where the configuration is usable, else
-/// 1. `explain` puts what a key takes and what it is for on a line before it.
-pub(super) fn run(explain: bool) -> u8 {
+/// A key as JSON.
+#[derive(Serialize)]
+struct Told<'s> {
+    key: &'s str,
+    value: &'s str,
+    /// Where that is said; empty for a default.
+    places: Vec<Place<'s>>,
+    about: &'s str,
+}
+
+#[derive(Serialize)]
+struct Place<'s> {
+    file: &'s str,
+    line: usize,
+}
+
+/// Prints one `key = value` a line, each with its origin, or all as one JSON array; 0 where the
+/// configuration is usable, else 1. `explain` puts what a key takes and what it is for on a line
+/// before it.
+pub(super) fn run(explain: bool, json: bool) -> u8 {
     let source = Source::open(&Etc::open());
     let keys = source.and_then(|source| shown(source.files()).map_err(|bad| malformed(&bad)));
     match keys {
         Ok(keys) => {
-            let lines = keys.iter().map(|key| line(key, explain));
-            u8::from(!report::print(&lines.collect::<String>()))
+            let text = if json {
+                let told: Vec<Told<'_>> = keys.iter().map(told).collect();
+                serde_json::to_string(&told).unwrap_or_default() + "\n"
+            } else {
+                keys.iter().map(|key| line(key, explain)).collect()
+            };
+            u8::from(!report::print(&text))
         }
         Err(stop) => {
             let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
@@ -20,6 +43,11 @@ pub(super) fn run(explain: bool) -> u8 {
             1
         }
     }
+}
+
+fn told(Shown { key, value, places, about }: &Shown) -> Told<'_> {
+    let places = places.iter().map(|(file, line)| Place { file, line: *line });
+    Told { key, value, places: places.collect(), about }
 }
 
 fn line(shown: &Shown, explain: bool) -> String {

@@ -36,6 +36,11 @@ pub(super) fn run(word: Option<&str>) -> u8 {
     }
 }
 
+/// What is to be done about a reason.
+pub(super) fn mend(reason: Reason) -> Option<&'static str> {
+    reasons::entry(reason).map(|entry| entry.mend)
+}
+
 fn of(word: &str) -> Option<String> {
     if let Some(reason) = Reason::ALL.iter().find(|reason| reason.word() == word) {
         return of_reason(*reason);
