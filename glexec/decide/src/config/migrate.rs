@@ -178,7 +178,8 @@ fn rows(lines: &[Entry<'_>]) -> String {
 /// What LCMAPS did with a grid-mapfile.
 fn gridmap(lcmaps: &Lcmaps) -> String {
     let mut text = "# changed: LCMAPS mapped by the caller's proxy; [mapping.gridmap] does, with the files it used\n\
-                    # (docs/credentials.md). VOMS attributes and services such as Argus, GUMS or SCAS map nobody here.\n"
+                    # (docs/credentials.md). VOMS attributes and services such as Argus, GUMS or SCAS map nobody by it;\n\
+                    # methods = [\"lcmaps\"] in its stead asks the site's own LCMAPS, as before.\n"
         .to_owned();
     text.extend(lcmaps.missing.iter().map(|what| format!("# changed: {}\n", one_line(what))));
     text += "methods = [\"gridmap\"]\n[mapping.gridmap]\n";

@@ -986,9 +986,11 @@ fn what_lcmaps_mapped_by_is_taken_over_and_what_is_missing_is_said() {
     };
     let ours = migrated(&file, &lcmaps).expect("is good");
     assert!(ours.contains("# changed: one\\nthing\n"), "{ours}");
-    let rule = toml(&ours).expect(&ours).mapping.gridmap.expect("a gridmap");
+    let mapping = toml(&ours).expect(&ours).mapping;
+    let (rule, credential) = mapping.gridmap.zip(mapping.credential).expect("a gridmap");
     assert_eq!((rule.grid_mapfile.as_str(), rule.gridmapdir.as_deref()), ("/g", Some("/d")));
-    assert_eq!((rule.ban_file, rule.ca_dir.as_str()), (None, "/etc/grid-security/certificates"));
+    assert_eq!(rule.ban_file, None);
+    assert_eq!(credential.ca_dir, "/etc/grid-security/certificates");
 }
 
 #[test]
