@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The job's key: both the wrapper and the hooks get it from the starter, it names one sandbox of
 /// one job, and it is the directory that is handed over.
@@ -194,6 +194,12 @@ pub(crate) fn own_of_glexec(ad: &Ad) -> Vec<(OsString, OsString)> {
     own.map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value))).collect()
 }
 
+/// Where the starter puts the job's proxy, where it has one: under its own name in the sandbox.
+pub(crate) fn proxy(ad: &Ad, sandbox: &Path) -> Option<PathBuf> {
+    let path = ad.text("x509userproxy")?;
+    Some(sandbox.join(Path::new(&path).file_name()?))
+}
+
 /// The names of the variables that are the job's own, with blanks between them: what its ad sets, and its
 /// proxy where it has one. A starter may give a job its own environment besides, a pilot's with all
 /// that is the pilot's alone.
@@ -272,6 +278,16 @@ mod tests {
         assert!(own_of_glexec(&Ad::parse("Environment = \"'open\"\n")).is_empty());
     }
     use proptest::prelude::*;
+
+    #[test]
+    fn a_jobs_proxy_is_in_the_sandbox_under_its_own_name() {
+        let of = |ad: &str| proxy(&Ad::parse(ad), Path::new("/s"));
+        assert_eq!(of("x509userproxy = \"/tmp/x509up_u1\"\n"), Some("/s/x509up_u1".into()));
+        assert_eq!(of("x509userproxy = \"p\"\n"), Some("/s/p".into()));
+        for none in ["", "x509userproxy = \"/\"\n", "x509userproxy = \"..\"\n"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn the_jobs_own_variables_are_named_in_either_syntax() {

@@ -245,12 +245,16 @@ pub(crate) enum Admission {
     Passing(u8, String),
 }
 
-/// From the records of `glexec --check` on this node.
-pub(crate) fn admission(records: &[Record], node: &str) -> Admission {
+/// From the records of `glexec --check` on this node; `later`: the job has a credential that is not
+/// here yet.
+pub(crate) fn admission(records: &[Record], node: &str, later: bool) -> Admission {
     for record in records {
         if let Record::Rehearsed { .. } = record {
             return Admission::Granted;
         } else if let Record::Refused { code, reason, sentence } = record {
+            if later && reason == Reason::Credential.word() {
+                return Admission::Granted;
+            }
             let sentence = format!("glexec on {node}: {sentence} ({code} {reason})");
             let passing = [Reason::TooManyRuns, Reason::NoFreeAccount];
             return if passing.iter().any(|known| known.word() == reason) {
@@ -459,7 +463,7 @@ mod tests {
             (202, "too-many-runs", true),
             (203, "no-mapping", false),
         ] {
-            let found = admission(&refusal(code, reason), "node7");
+            let found = admission(&refusal(code, reason), "node7", false);
             match found {
                 Admission::Passing(..) => assert!(passes, "{reason}"),
                 Admission::Final(Fate::Hold(subcode, sentence)) => {
@@ -468,9 +472,13 @@ mod tests {
                 other @ (Admission::Granted | Admission::Final(_)) => panic!("{other:?}"),
             }
         }
-        assert!(matches!(admission(&[], "n"), Admission::Passing(202, _)));
+        assert!(matches!(admission(&[], "n", true), Admission::Passing(202, _)));
+        let without = refusal(201, "credential");
+        assert_eq!(admission(&without, "n", true), Admission::Granted);
+        assert!(matches!(admission(&without, "n", false), Admission::Final(_)));
+        assert!(matches!(admission(&refusal(203, "banned"), "n", true), Admission::Final(_)));
         let granted = [Record::Rehearsed { target: "p".to_owned(), uid: 5, gid: 5, pool: false }];
-        assert_eq!(admission(&granted, "n"), Admission::Granted);
+        assert_eq!(admission(&granted, "n", false), Admission::Granted);
     }
 
     #[test]

@@ -138,7 +138,10 @@ impl Checked {
         let sentence = sentence.unwrap_or_else(|| "no sentence".to_owned());
         match code {
             0 => Fitness::Serves(target),
-            _ if is_passing(&reason) => Fitness::Serves(None),
+            // A prolog has no credential; the job's tasks may.
+            _ if is_passing(&reason) || reason == Reason::Credential.word() => {
+                Fitness::Serves(None)
+            }
             // The site's fault, and about this user alone: other jobs can be served.
             202 if reason == Reason::EpilogueIdentity.word() => {
                 Fitness::UserRefused(format!("{sentence} ({code} {reason})"))
@@ -275,6 +278,7 @@ mod tests {
         assert!(matches!(rehearsal(203, "no-mapping"), Fitness::UserRefused(_)));
         assert!(matches!(rehearsal(201, "not-found"), Fitness::UserRefused(_)));
         assert!(matches!(rehearsal(202, "no-free-account"), Fitness::Serves(None)));
+        assert!(matches!(rehearsal(201, "credential"), Fitness::Serves(None)));
         assert!(matches!(rehearsal(202, "no-answer"), Fitness::Serves(None)));
         assert!(matches!(rehearsal(202, "epilogue-identity"), Fitness::UserRefused(_)));
         assert!(matches!(rehearsal(202, "audit"), Fitness::Unfit(_)));

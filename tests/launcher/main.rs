@@ -36,6 +36,7 @@ mod hostile_start;
 mod identity;
 mod immunity;
 mod injection;
+mod job_proxy;
 mod lcmaps;
 mod leases;
 mod log;

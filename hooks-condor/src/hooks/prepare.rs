@@ -8,7 +8,7 @@ use crate::starters_wrapper;
 use crate::unsupported::{self, Starter};
 use crate::verdict::{self, Admission};
 use adapter::rehearse;
-use contract::ADMIN_MUST_ACT;
+use contract::{ADMIN_MUST_ACT, variables};
 use std::env::var_os;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -43,7 +43,7 @@ fn answer(when: When) -> u8 {
     let prepared = match (Settings::read(), read_ad(std::io::stdin().lock())) {
         (Err(sentence), _) => Err(verdict::site_fault(&node(), &sentence)),
         (_, None) => Err(verdict::not_by_glexec(&node(), "its ad cannot be read to its end")),
-        (Ok(settings), Some(ad)) => match beside(&ad).or_else(|| admit(&settings, &ad)) {
+        (Ok(settings), Some(ad)) => match beside(&ad).or_else(|| admit(&settings, &ad, when)) {
             Some(fate) => Err(fate),
             None => routed(&settings, &ad, when),
         },
@@ -98,13 +98,19 @@ fn starter_is_roots() -> bool {
 }
 
 /// `None` where it may run.
-fn admit(settings: &Settings, ad: &Ad) -> Option<Fate> {
+fn admit(settings: &Settings, ad: &Ad, when: When) -> Option<Fate> {
     if settings.sandbox.way == Way::Copy {
         if let Err(sentence) = copy::check(&settings.sandbox.directory) {
             return Some(verdict::site_fault(&node(), &sentence));
         }
     }
-    let set = dialect::own_of_glexec(ad);
+    let mut set = dialect::own_of_glexec(ad);
+    let proxy = scratch().and_then(|sandbox| dialect::proxy(ad, &sandbox));
+    let has_own = set.iter().any(|(name, _)| name == variables::CLIENT_CERT);
+    let later = when == When::BeforeTransfer && (has_own || proxy.is_some());
+    if let Some(proxy) = proxy.filter(|proxy| !has_own && proxy.is_file()) {
+        set.push((variables::CLIENT_CERT.into(), proxy.into()));
+    }
     let Prepare { time_limit, retries, retry_delay, hold_on_initial_failure: hold, .. } =
         settings.prepare;
     let until = Instant::now() + seconds(time_limit);
@@ -120,7 +126,7 @@ fn admit(settings: &Settings, ad: &Ad) -> Option<Fate> {
                 return Some(verdict::site_fault(&node(), &what));
             }
         };
-        let (code, sentence) = match verdict::admission(&records, &node()) {
+        let (code, sentence) = match verdict::admission(&records, &node(), later) {
             Admission::Granted => return None,
             Admission::Final(fate) => return Some(fate),
             Admission::Passing(code, sentence) => (code, sentence),

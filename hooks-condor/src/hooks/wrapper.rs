@@ -3,7 +3,7 @@
 use super::{complain, node, scratch};
 use crate::chirp::{self, Chirp};
 use crate::copy::{CopyOutcome, SandboxCopy};
-use crate::dialect::{self, Attribute};
+use crate::dialect::{self, Ad, Attribute};
 use crate::record;
 use crate::settings::{Settings, Way};
 use crate::verdict;
@@ -36,6 +36,7 @@ pub fn wrapper(mut words: Vec<OsString>) -> ! {
     let copied = copying(&settings);
     let mut hold = held(&settings, words, copied.as_ref());
     hold.set.extend(lent.map(|copy| (chirp::VARIABLE.into(), copy.into())));
+    hold.set.extend(credential(chirp.ad()));
     // Whatever the job itself says of it.
     hold.set.push((variables::JOB_ENVIRONMENT.into(), dialect::jobs_own(chirp.ad())));
     let run = hold.run();
@@ -52,6 +53,13 @@ pub fn wrapper(mut words: Vec<OsString>) -> ! {
             end(Ending::Exited(ADMIN_MUST_ACT))
         }
     }
+}
+
+/// The job's proxy, where the job names no other: a site that maps by credential maps by it.
+fn credential(ad: &Ad) -> Option<(OsString, OsString)> {
+    let has_own = var_os(variables::CLIENT_CERT).is_some_and(|path| !path.is_empty());
+    let proxy = dialect::proxy(ad, &scratch()?).filter(|proxy| !has_own && proxy.is_file())?;
+    Some((variables::CLIENT_CERT.into(), proxy.into()))
 }
 
 /// The job ends. That it went through this program the hook after it is told by a mark.
