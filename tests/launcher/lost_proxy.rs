@@ -1,6 +1,7 @@
 //! The payload's proxy where its glexec was killed: a sweep removes it, and no other file.
 
 use crate::credential::{call, configure, present, site};
+use contract::Reason;
 use harness::accounts::PAYLOAD1;
 use harness::{Call, Ran, Running, Site};
 
@@ -103,4 +104,39 @@ fn a_run_that_keeps_its_proxy_owes_none() {
     present(&site, pki.proxy("alice"));
     killed(waiting(&site));
     assert!(entries(&site).is_empty() && site.path(PLACE).exists());
+}
+
+#[test]
+fn a_proxy_that_is_renewed_stays_with_the_run_that_has_it() {
+    let (site, pki) = site();
+    let running = waiting(&site);
+    let alices = site.read(PLACE);
+    present(&site, pki.proxy_of("alice", "language:1.3.6.1.4.1.3536.1.1.1.9"));
+    // By a call without a command, and by one whose command is none of the payload's.
+    for words in [&[][..], &["/bin/pwd"]] {
+        let renewed = call(&site, words).env("GLEXEC_TARGET_PROXY", PLACE).run();
+        renewed.exited(0);
+        let (now, new) = (site.read(PLACE), site.read(crate::credential::PROXY));
+        assert!(now == new && now != alices, "{words:?}: {renewed:?}");
+        assert_eq!(renewed.output().is_empty(), words.is_empty());
+        present(&site, pki.proxy("alice"));
+    }
+    let told = "renewal: pilot->payload1: the proxy /home/payload1/p is written";
+    assert!(site.log().iter().any(|line| line.contains(told)), "{:?}", site.log());
+    running.signal_by("root", libc::SIGTERM).unwrap();
+    running.wait();
+    assert!(!site.path(PLACE).exists() && entries(&site).is_empty());
+    // Where nothing is to be renewed there has to be a command.
+    let without = |call: Call<'_>| call.run().stopped(Reason::NoCommand).code();
+    assert_eq!(without(call(&site, &[])), 201);
+    let named = || call(&site, &[]).env("GLEXEC_TARGET_PROXY", PLACE);
+    assert_eq!(without(call(&site, &[]).env("GLEXEC_TARGET_PROXY", "/dev/null")), 201);
+    configure(&site, "create_target_proxy = false", "", "");
+    assert_eq!(without(named()), 201);
+    // As for a run: who is not mapped gets nothing, and the target writes where it may.
+    configure(&site, "", "", "");
+    let ran = call(&site, &[]).env("GLEXEC_TARGET_PROXY", "/root/p").run();
+    assert!(ran.stopped(Reason::Credential).error().contains("Permission denied"), "{ran:?}");
+    present(&site, pki.proxy("stranger"));
+    named().run().stopped(Reason::NoMapping);
 }

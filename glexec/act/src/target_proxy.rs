@@ -34,6 +34,8 @@ const DONE: u8 = 0;
 const ANOTHER: u8 = 1;
 /// How it ends where it cannot tell whether the file is gone.
 const UNKNOWN: u8 = 2;
+/// How it ends where the copy is to replace a file.
+const REPLACES: u8 = 3;
 /// A [`ProxyFile`] on its way through a pipe, in bytes.
 const LENGTH: usize = 32;
 
@@ -64,21 +66,25 @@ pub fn random() -> Result<u64, Refusal> {
     }
 }
 
-/// Writes the copy under its first name, for the target alone to read; gives what it is known by.
+/// A copy under its first name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// What it is known by.
+    pub file: ProxyFile,
+    /// Whether there is a file of the target's that it will replace.
+    pub replaces: bool,
+}
+
+/// Writes the copy under its first name, for the target alone to read.
 ///
 /// # Errors
 /// [`Reason::Credential`] where the target may not write there, [`Reason::Switch`].
-pub fn begin(
-    root: &Root,
-    who: &Person,
-    copy: &ProxyCopy,
-    proxy: &[u8],
-) -> Result<ProxyFile, Refusal> {
+pub fn begin(root: &Root, who: &Person, copy: &ProxyCopy, proxy: &[u8]) -> Result<Begun, Refusal> {
     let first = copy.first_name.as_c_str();
     let (told, teller) = pipe2(OFlag::O_CLOEXEC)
         .map_err(|errno| refused(copy, Failure { step: Step::Start, errno }))?;
     let written = as_target(root, who, &[teller.as_raw_fd()], || {
-        is_free_for(Uid::from_raw(who.uid), copy)?;
+        let replaces = is_free_for(Uid::from_raw(who.uid), copy)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = openat(AT_FDCWD, first, flags | OFlag::O_CLOEXEC, mode)?;
@@ -88,13 +94,13 @@ pub fn begin(
         known.inspect_err(|_| {
             let _ = unlink(first);
         })?;
-        Ok(DONE)
+        Ok(if replaces { REPLACES } else { DONE })
     });
     drop(teller);
-    written.map_err(|failure| refused(copy, failure))?;
+    let replaces = written.map_err(|failure| refused(copy, failure))? == REPLACES;
     let mut bytes = [0; LENGTH];
     match read(&told, &mut bytes) {
-        Ok(LENGTH) => Ok(of_bytes(bytes)),
+        Ok(LENGTH) => Ok(Begun { file: of_bytes(bytes), replaces }),
         Ok(_) | Err(_) => Err(refused(copy, Failure { step: Step::Start, errno: Errno::EIO })),
     }
 }
@@ -107,7 +113,7 @@ pub fn finish(root: &Root, who: &Person, copy: &ProxyCopy) -> Result<(), Refusal
     let (first, target) = (copy.first_name.as_c_str(), copy.target.as_c_str());
     let named = as_target(root, who, &[], || {
         let free = is_free_for(Uid::from_raw(who.uid), copy);
-        let named = free.and_then(|()| renameat(AT_FDCWD, first, AT_FDCWD, target));
+        let named = free.and_then(|_| renameat(AT_FDCWD, first, AT_FDCWD, target));
         named.map(|()| DONE).inspect_err(|_| {
             let _ = unlink(first);
         })
@@ -133,10 +139,16 @@ fn remove(root: &Root, who: &Person, copy: &ProxyCopy) -> Result<Removed, Failur
         match is_free_for(Uid::from_raw(who.uid), copy) {
             Err(Errno::EPERM | Errno::EEXIST) => Ok(ANOTHER),
             Err(errno) => Err(errno),
-            Ok(()) => unlink(&copy.target).map(|()| DONE),
+            Ok(_) => unlink(&copy.target).map(|()| DONE),
         }
     })?;
     Ok(if code == ANOTHER { Removed::Another } else { Removed::Gone })
+}
+
+/// Removes a copy that has its first name only.
+pub(crate) fn give_up(root: &Root, who: &Person, copy: &ProxyCopy) {
+    // Nobody is waiting for it, and nobody guesses its name.
+    let _ = as_target(root, who, &[], || unlink(&copy.first_name).map(|()| DONE));
 }
 
 /// Removes the plan's copy, where there is one; whether nothing is owed of it any more.
@@ -232,15 +244,15 @@ fn of_bytes(bytes: [u8; LENGTH]) -> ProxyFile {
     ProxyFile { inode, stamp: (seconds, u32::try_from(nanoseconds).unwrap_or(0)), directory }
 }
 
-/// Whether nothing is there, or a file of the target's.
-fn is_free_for(target: Uid, copy: &ProxyCopy) -> Result<(), Errno> {
+/// That nothing is there, or a file of the target's: whether there is one.
+fn is_free_for(target: Uid, copy: &ProxyCopy) -> Result<bool, Errno> {
     let is_file = |stat: &FileStat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
     match fstatat(AT_FDCWD, copy.target.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOENT) => Ok(false),
         Err(errno) => Err(errno),
         Ok(stat) if stat.st_uid != target.as_raw() => Err(Errno::EPERM),
         Ok(stat) if !is_file(&stat) => Err(Errno::EEXIST),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
     }
 }
 

@@ -69,7 +69,9 @@ pub(super) fn out(
         }
         (Launch::Replace, Ok(privilege)) => {
             let root = privilege.raise()?;
-            proxy::write(&root, plan, proxy)?;
+            if let Some((copy, bytes)) = plan.proxy.as_ref().zip(proxy) {
+                proxy::write(&root, (&plan.target.person(), copy), bytes)?;
+            }
             Ok(become_it(walk, plan, root))
         }
         (_, Err(_)) => Ok(become_it(walk, plan, Root::as_far_as_there_is(walk.rights)?)),

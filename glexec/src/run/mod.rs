@@ -6,6 +6,7 @@ mod execute;
 mod mapping;
 mod outputs;
 mod proxy;
+mod renew;
 mod request;
 mod settle;
 
@@ -71,6 +72,9 @@ impl Walk<'_> {
         act::needs_proc(config.linger && !config.log_only)?;
         if request.invocation.mode == Mode::Settle {
             return settle::settle(self, &config, &request.invocation.words);
+        }
+        if renew::is_asked_for(&request) {
+            return self.renew(&config, files, &request);
         }
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let (plan, lease) = self.plan(&config, files, request)?;

@@ -4,6 +4,7 @@ use super::Walk;
 use act::root::Root;
 use act::target_proxy;
 use decide::config::Config;
+use decide::entry::Person;
 use decide::plan::{Plan, Request};
 use decide::proxy_copy::{self, ProxyCopy};
 use decide::refusal::Refusal;
@@ -36,10 +37,12 @@ impl Walk<'_> {
     }
 }
 
-/// Writes the proxy of a payload that nobody waits for.
-pub(super) fn write(root: &Root, plan: &Plan, proxy: Option<&[u8]>) -> Result<(), Refusal> {
-    let (Some(copy), Some(proxy)) = (&plan.proxy, proxy) else { return Ok(()) };
-    let who = plan.target.person();
-    target_proxy::begin(root, &who, copy, proxy)?;
-    target_proxy::finish(root, &who, copy)
+/// Writes a proxy that nobody stays to remove.
+pub(super) fn write(
+    root: &Root,
+    (who, copy): (&Person, &ProxyCopy),
+    proxy: &[u8],
+) -> Result<(), Refusal> {
+    target_proxy::begin(root, who, copy, proxy)?;
+    target_proxy::finish(root, who, copy)
 }

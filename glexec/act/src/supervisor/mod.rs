@@ -164,6 +164,8 @@ pub(crate) struct Run<'a> {
     pub(crate) transfer: Option<DirectoryTransfer>,
     /// The payload's own control group.
     pub(crate) leaf: Option<Leaf>,
+    /// Whether the payload's proxy is this run's to remove.
+    owns_proxy: bool,
     /// Whose suspension the payload shares.
     pub(crate) parent: Option<ParentWatch>,
     /// The status proxy, where the payload shares the caller's terminal, and with it glexec's process
@@ -197,19 +199,17 @@ impl<'a> Run<'a> {
         let (lifeline, stops) = status_proxy.map_or((None, None), |m| (Some(m.lifeline), m.stops));
         let mut kept = open.numbers();
         kept.extend(lifeline.iter().map(AsRawFd::as_raw_fd));
-        kept.extend(stops.iter().map(Stops::number));
-        kept.extend(opened.iter().map(HandOver::number));
+        kept.extend(stops.iter().map(Stops::number).chain(opened.iter().map(HandOver::number)));
         close_descriptors::close_all_but(&kept)
             .map_err(|e| failed("closing the caller's descriptors", e))?;
         let start = Start { plan, restore, place, parent: Some(Pid::this()) };
         let waiting = fork_payload(privilege, &start)?;
-        let begun = begin(context, open, lifeline, opened, &waiting, reporter);
-        let Begun { root, watch, descriptor_proxy, closers, record, transfer, leaf, since } =
-            match begun {
-                Ok(begun) => begun,
-                // The caller's stderr is the waiting process's by now.
-                Err(stop) => return Err(waiting.refuse(stop, reporter)),
-            };
+        let begun = match begin(context, open, lifeline, opened, &waiting, reporter) {
+            Ok(begun) => begun,
+            // The caller's stderr is the waiting process's by now.
+            Err(stop) => return Err(waiting.refuse(stop, reporter)),
+        };
+        let Begun { root, watch, descriptor_proxy, closers, record, transfer, leaf, .. } = begun;
         // Before the payload may run: from then on somebody could want to freeze who owes something.
         let safe = settle_in(&root, linger, owed, reporter);
         let (payload, reader) = waiting.go();
@@ -235,11 +235,12 @@ impl<'a> Run<'a> {
             record,
             transfer,
             leaf,
+            owns_proxy: begun.owns_proxy,
             parent,
             stops,
             safe,
         };
-        Ok((run, reader, since))
+        Ok((run, reader, begun.since))
     }
 
     /// Ends or counts what was left behind, then reaps the payload. Its status is final now,

@@ -31,6 +31,8 @@ pub(crate) struct Begun {
     pub(super) record: Option<RunRecord>,
     pub(super) transfer: Option<DirectoryTransfer>,
     pub(super) leaf: Option<Leaf>,
+    /// Whether the payload's proxy is this run's to remove.
+    pub(super) owns_proxy: bool,
     pub(super) since: u64,
 }
 
@@ -77,16 +79,28 @@ pub(crate) fn begin(
     context.lease.into_iter().for_each(Lease::is_written_down);
     let leaf = leaf(&root, linger, reporter);
     let given = transfer.as_ref().map_or(Ok(()), |transfer| transfer.give(&root));
-    let given = given.and_then(|()| given::proxy(&root, context, record.as_ref()));
+    let mut owns_proxy = false;
+    let given = given.and_then(|()| {
+        owns_proxy = given::proxy(&root, context, record.as_ref())?;
+        Ok(())
+    });
     match given.and_then(|()| waiting.ready(&root, leaf.as_ref(), record.as_ref())) {
-        Ok(()) => {
-            Ok(Begun { root, watch, descriptor_proxy, closers, record, transfer, leaf, since })
-        }
+        Ok(()) => Ok(Begun {
+            root,
+            watch,
+            descriptor_proxy,
+            closers,
+            record,
+            transfer,
+            leaf,
+            owns_proxy,
+            since,
+        }),
         Err(stop) => {
             leaf.into_iter().for_each(Leaf::remove);
             let back = transfer.map_or(Phase::Back, |transfer| transfer.reclaim(&root, reporter));
-            let proxy_is_gone = target_proxy::remove_planned(&root, plan, reporter);
-            nothing_came_of_it(record.as_ref(), (&back, proxy_is_gone), reporter);
+            let gone = !owns_proxy || target_proxy::remove_planned(&root, plan, reporter);
+            nothing_came_of_it(record.as_ref(), (&back, gone), reporter);
             Err(stop)
         }
     }
