@@ -108,3 +108,31 @@ fn a_kill_at_any_step_of_a_hand_back_leaves_what_a_sweep_gives_back() {
     }
     assert!(killed > 40, "{killed}");
 }
+
+/// A change of owner copies a directory of an overlay's lower layer, and gives it another birth.
+#[test]
+fn a_directory_of_an_overlays_lower_layer_is_known_again_by_a_sweep() {
+    const OVERLAY: &str = "/var/lib/site/overlay";
+    let site = Site::with("hand_over = [\"D\"]");
+    site.directory(OVERLAY, (0, 0), 0o755);
+    let mounts = format!(
+        "mount -t tmpfs -o mode=0755 tmpfs {OVERLAY} && cd {OVERLAY} && mkdir upper work merged && \
+         mkdir -p lower/above/d/sub && echo x > lower/above/d/f && chown -R pilot:pilot lower/above && \
+         mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged"
+    );
+    site.shell(&mounts).by("root").run().exited(0);
+    let directory = format!("{OVERLAY}/merged/above/d");
+    let running = site.glexec(["sh", "-c", "echo up; exec sleep 300"]);
+    let running = running.env("D", &directory).with_status().start();
+    running.says("up");
+    running.signal_by("root", libc::SIGKILL).unwrap();
+    running.wait();
+    let owners = |site: &Site| {
+        let stat = format!("cd {directory} && stat -c %U . sub f");
+        site.shell(&stat).by("root").run().output()
+    };
+    assert_eq!(owners(&site), "payload1\n".repeat(3));
+    let swept = sweep(&site);
+    assert_eq!(owners(&site), "pilot\n".repeat(3), "{swept:#?} {:#?}", site.log());
+    assert_eq!(entries(&site), [""; 0]);
+}

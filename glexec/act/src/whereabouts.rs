@@ -5,7 +5,8 @@ use decide::entry::{Bytes, Handed, Handle, Made, Sameness};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
-use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
+use nix::unistd::{Uid, fchownat};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -30,16 +31,27 @@ pub(super) enum Again {
 /// A clause that fits behind its path.
 pub(super) fn reach(path: &[u8], caller: u32) -> Result<(OwnedFd, Handed), String> {
     let cannot = |e: Errno| format!("cannot be opened ({})", e.desc());
-    let Way { down, end } = descend(path, false).map_err(cannot)?;
-    let directory = end.map_err(cannot)?;
     let looked = |e: Errno| format!("cannot be looked at ({})", e.desc());
+    let down_to_it = || -> Result<(OwnedFd, Vec<Status>), String> {
+        let Way { down, end } = descend(path, false).map_err(cannot)?;
+        Ok((end.map_err(cannot)?, down))
+    };
+    let (mut directory, mut down) = down_to_it()?;
     let kind = fstatfs(&directory).map_err(looked)?.filesystem_type();
-    let status = kernel::status_of(directory.as_fd(), true).map_err(looked)?;
-    if status.uid != caller {
-        return Err("is not yours".to_owned());
-    }
     if kind == FUSE_SUPER_MAGIC {
         return Err("is on a file system that a user serves".to_owned());
+    }
+    let owner = |directory: &OwnedFd| kernel::status_of(directory.as_fd(), true).map_err(looked);
+    if owner(&directory)?.uid == caller && kind == OVERLAYFS_SUPER_MAGIC {
+        // An overlay copies a directory of a lower layer at its first change of owner, and those
+        // above with it: they are born again by that, and nobody would know them.
+        let own = Some(Uid::from_raw(caller));
+        fchownat(&directory, c"", own, None, AtFlags::AT_EMPTY_PATH).map_err(looked)?;
+        (directory, down) = down_to_it()?;
+    }
+    let status = owner(&directory)?;
+    if status.uid != caller {
+        return Err("is not yours".to_owned());
     }
     let volatile = kind == TMPFS_MAGIC || kind == RAMFS_MAGIC;
     let handed = Handed { volatile, ..known(path, &directory, &status, &down) };
