@@ -109,6 +109,60 @@ fn a_kill_at_any_step_of_a_hand_back_leaves_what_a_sweep_gives_back() {
     assert!(killed > 40, "{killed}");
 }
 
+/// The target owns the directory during the run, and so may give it another name wherever what is
+/// above lets it: in a sticky directory such as /tmp, and everywhere in another one that it has.
+#[test]
+fn a_directory_that_the_payload_moves_away_does_not_become_the_callers_there() {
+    const OPEN: &str = "/var/lib/site/open";
+    let site = furnished(Site::with("hand_over = [\"D\", \"E\"]"));
+    site.directory(OPEN, (0, 0), 0o1777);
+    let (alone, inner) = (format!("{OPEN}/d"), format!("{DIRECTORY}/sub"));
+    let stands_there = format!("mkdir {alone}");
+    for (d, e, then) in [
+        (alone.as_str(), "", "true"),
+        (&alone, "", stands_there.as_str()),
+        // Whichever of two nested ones is named first.
+        (&inner, DIRECTORY, "true"),
+        (DIRECTORY, &inner, "true"),
+    ] {
+        for path in [&alone, &format!("{OPEN}/away")] {
+            let _ = std::fs::remove_dir_all(site.path(path));
+        }
+        furnish(&site);
+        site.directory(&alone, (PILOT, PILOT), 0o700);
+        let from = if e.is_empty() { d } else { &inner };
+        let script = format!("echo x > {from}/x && mv {from} {OPEN}/away && {then}");
+        let ran = site.glexec(["sh", "-c", &script]).env("D", d).env("E", e).run();
+        ran.exited(0);
+        for name in ["away", "away/x"] {
+            let seen = std::fs::symlink_metadata(site.path(&format!("{OPEN}/{name}"))).unwrap();
+            assert_eq!(seen.uid(), PAYLOAD1, "{name} by {script}: {ran:#?}");
+        }
+        let told =
+            site.log().iter().any(|line| line.contains(&format!("{from} is not handed back")));
+        assert!(told, "{script}: {:#?}", site.log());
+        if !e.is_empty() {
+            assert_eq!(not_the_callers(&site), [""; 0], "{script}");
+        }
+        assert_eq!(entries(&site), [""; 0], "{script}");
+    }
+}
+
+/// Two that are nested go back as one, where nothing was moved.
+#[test]
+fn a_directory_in_another_one_goes_back_with_it() {
+    let site = furnished(Site::with("hand_over = [\"E\", \"D\"]"));
+    let inner = format!("{DIRECTORY}/sub");
+    for (d, e) in [(DIRECTORY, inner.as_str()), (&inner, DIRECTORY)] {
+        let script = format!("echo x > {inner}/x && mv {inner} {DIRECTORY}/renamed");
+        site.glexec(["sh", "-c", &script]).env("D", d).env("E", e).run().exited(0);
+        assert_eq!(not_the_callers(&site), [""; 0]);
+        assert!(site.path(&format!("{DIRECTORY}/renamed/x")).exists());
+        std::fs::remove_dir_all(site.path(&format!("{DIRECTORY}/renamed"))).unwrap();
+        furnish(&site);
+    }
+}
+
 /// A change of owner copies a directory of an overlay's lower layer, and gives it another birth.
 #[test]
 fn a_directory_of_an_overlays_lower_layer_is_known_again_by_a_sweep() {

@@ -113,6 +113,17 @@ pub(super) fn find_again(handed: &Handed, same_boot: bool) -> Again {
     }
 }
 
+/// Whether an open directory is where it was handed over, at the end of its path.
+pub(super) fn is_still(directory: &OwnedFd, handed: &Handed) -> bool {
+    let identity = |directory: &OwnedFd| {
+        let status = kernel::status_of(directory.as_fd(), false).ok();
+        status.map(|status| (status.device, status.inode))
+    };
+    let there = descend(&handed.path.0, true).and_then(|way| way.end);
+    let (now, there) = (identity(directory), there.ok().and_then(|there| identity(&there)));
+    now.is_some() && now == there
+}
+
 /// Where the devices of one boot are the same, down to this directory, nothing was mounted or
 /// unmounted on the way.
 fn is_as_before(down: &[Status], above: usize, handed: &Handed) -> bool {

@@ -12,7 +12,7 @@ use super::tree::{
     ENTERED, Entry, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_frozen, is_removed, pass,
     thaw,
 };
-use super::whereabouts::reach;
+use super::whereabouts::{Again, find_again, is_still, reach};
 use contract::Reason;
 use decide::entry::Handed;
 use decide::handover::{Disposition, Kind, Pair};
@@ -68,6 +68,8 @@ struct Tally {
     failed: u32,
     /// The first of these.
     first: Option<String>,
+    /// Directories that are gone from their places, and why: a line of the log for each.
+    gone: Vec<String>,
 }
 
 fn refused(path: &[u8], what: &str) -> Refusal {
@@ -90,6 +92,8 @@ pub(crate) fn open(plan: &Plan, linger: &Linger) -> Result<Vec<HandOver>, Refusa
             opened.push(HandOver { directory, handed });
         }
     }
+    // What is in another one goes back with it, and is not moved elsewhere any more by then.
+    opened.sort_by_key(|over| over.handed.above.len());
     Ok(opened)
 }
 
@@ -146,6 +150,9 @@ impl HandOver {
     /// something in it fails it stays so, for the next attempt to find.
     fn back(&self, root: &Root, parties: Parties, quarantine: &Quarantine) -> Tally {
         let mut tally = Tally::default();
+        if matches!(self.has(parties), Ok(Holder::Caller)) {
+            return tally;
+        }
         let mut walk = match Walk::new(root, &self.directory, &self.handed.path.0, Way::Back) {
             Ok(walk) => walk,
             Err(trouble) if is_removed(&self.directory, trouble.errno()) => return tally,
@@ -154,6 +161,9 @@ impl HandOver {
                 return tally;
             }
         };
+        if let Err(tally) = self.is_in_its_place(root, parties, &walk) {
+            return tally;
+        }
         let mut links = Links::new(root, self, parties, Way::Back);
         while let Some(step) = walk.next() {
             let done = match step {
@@ -172,6 +182,27 @@ impl HandOver {
             }
         }
         tally
+    }
+
+    /// Looks, now that it is root's, whether the target has moved it away while it had it: what the
+    /// target has put somewhere does not become the caller's there.
+    fn is_in_its_place(&self, root: &Root, parties: Parties, walk: &Walk<'_>) -> Result<(), Tally> {
+        if is_still(&self.directory, &self.handed) {
+            return Ok(());
+        }
+        let mut tally = Tally::default();
+        let path = escaped(&self.handed.path.0);
+        match find_again(&self.handed, true) {
+            Again::Itself(..) => return Ok(()),
+            Again::Unknown(why) => tally.owe(|| format!("{path}: {why}")),
+            Again::Gone(why) => match walk.top().map(|top| thaw(root, top, parties.target)) {
+                Some(Err(e)) => tally.fail(&walk.trouble(c"", "left to the target", e)),
+                Some(Ok(())) | None => {
+                    tally.gone.push(format!("{path} is not handed back: {why}"));
+                }
+            },
+        }
+        Err(tally)
     }
 }
 
@@ -241,8 +272,12 @@ impl Parties {
 
 impl Tally {
     fn fail(&mut self, trouble: &Trouble) {
+        self.owe(|| trouble.told());
+    }
+
+    fn owe(&mut self, why: impl FnOnce() -> String) {
         self.failed = self.failed.saturating_add(1);
-        self.first.get_or_insert_with(|| trouble.told());
+        self.first.get_or_insert_with(why);
     }
 
     fn count(&mut self, taken: Option<TakenOut>) {
@@ -259,12 +294,14 @@ impl Tally {
             kept: self.kept.saturating_add(other.kept),
             failed: self.failed.saturating_add(other.failed),
             first: self.first.or(other.first),
+            gone: self.gone.into_iter().chain(other.gone).collect(),
         }
     }
 
     /// Says in the log what did not go back; a clause where something is still owed.
     fn tell(self, reporter: &dyn Reporter) -> Result<(), String> {
-        let Self { quarantined, kept, failed, first } = self;
+        let Self { quarantined, kept, failed, first, gone } = self;
+        gone.iter().for_each(|text| reporter.log(Level::Warning, text));
         let out = quarantined.saturating_add(kept);
         if out > 0 {
             let text = format!(

@@ -141,6 +141,11 @@ impl<'h> Walk<'h> {
         }
     }
 
+    /// The directory itself, as it is listed.
+    pub(crate) fn top(&self) -> Option<&OwnedFd> {
+        self.levels.first().map(|floor| &floor.listed)
+    }
+
     /// Something in the current directory was not done: neither it nor what is above it changes
     /// hands.
     pub(crate) fn fail(&mut self) {
