@@ -4,25 +4,33 @@
 
 mod common;
 
-use common::{cargo, metadata, shown, sources, top, without_tests};
+use common::{cargo, metadata, shown, sources, top, without, without_tests};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every crate of glexec's and which of the others it may stand on.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
+    ("about", &[]),
     ("contract", &[]),
     ("system", &[]),
     ("decide", &["contract", "system"]),
     ("act", &["contract", "decide", "system"]),
     ("report", &["contract", "decide", "system"]),
     ("observe", &["act", "contract", "decide", "system"]),
-    ("recovery", &["act", "contract", "decide", "observe", "report", "system"]),
+    ("recovery", &["about", "act", "contract", "decide", "observe", "report", "system"]),
     ("", &["act", "contract", "decide", "observe", "report", "system"]),
     ("adapter", &["contract", "system"]),
-    ("admin", &["act", "adapter", "contract", "decide", "observe", "recovery", "report", "system"]),
-    ("accounts", &[]),
-    ("credential", &["system"]),
-    ("lcmaps", &["system"]),
+    (
+        "admin",
+        &[
+            "about", "act", "adapter", "contract", "decide", "observe", "recovery", "report",
+            "system",
+        ],
+    ),
+    ("accounts", &["about"]),
+    ("credential", &["about", "system"]),
+    ("lcmaps", &["about", "system"]),
+    ("manual", &["about", "admin", "contract", "decide"]),
 ];
 
 /// The folder of every crate that is shipped: the workspace's default members.
@@ -157,9 +165,10 @@ fn nothing_that_may_fail_is_unwrapped_in_shipped_code() {
 
 #[test]
 fn the_setuid_program_has_nothing_in_it_that_only_the_others_need() {
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "anyhow",
         "clap",
+        "clap_complete",
         "openssl",
         "openssl-sys",
         "serde",
@@ -204,4 +213,7 @@ fn the_tests_themselves_see_what_they_look_for() {
     let text = "a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n    #[cfg(test)]\n    use d;\ne";
     let kept: Vec<&str> = without_tests(text).into_iter().map(|(_, line)| line).collect();
     assert_eq!(kept, ["a", "c", "e"]);
+    let text = "s {\n    #[cfg(x)]\n    a: b,\n    c: d,\n}\n#[cfg(x)]\nfn e(\n    f: g,\n) {\n    h,\n}\ni";
+    let kept: Vec<&str> = without(text, &["#[cfg(x)]"]).into_iter().map(|(_, line)| line).collect();
+    assert_eq!(kept, ["s {", "    c: d,", "}", "i"]);
 }

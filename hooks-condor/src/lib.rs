@@ -5,8 +5,9 @@
 //! `starters_wrapper` what the starter runs a job by, `verdict` decides, `settings` is the site's file, `record` is what an epilogue leaves for the hook after
 //! it, `chirp` the way to the job's ad; `copy` is the sandbox in two places, `archive` its way
 //! between them; `hooks` puts them together, one file for each program; `legacy` has the programs
-//! that HTCondor up to 8.8 starts.
+//! that HTCondor up to 8.8 starts; `about` has what each says of itself.
 
+pub mod about;
 mod archive;
 mod chirp;
 mod copy;

@@ -5,8 +5,9 @@
 //! `dialect` and `configuration` know Slurm's words, `verdict` and `findings` decide, `settings` is the
 //! site's file, `store` and `places` are what is kept on the node, `groups` is what Slurm leaves of its
 //! own, `membership` says of which job a process is; `hooks` puts them together, one function for each
-//! hook.
+//! hook, and `about` has what each says of itself.
 
+pub mod about;
 mod configuration;
 mod dialect;
 mod findings;

@@ -53,6 +53,6 @@ pub use pool::{Pool, SharedPool};
 pub use procfs::{Process, processes};
 pub use running::{Ran, Running};
 pub use site::{
-    ACTOR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, SAW, Site, TOLD, flavour, may_raise_limits,
+    ACTOR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, SAW, Site, TOLD, built, flavour, may_raise_limits,
 };
 pub use state::{State, state};

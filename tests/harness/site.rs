@@ -434,7 +434,7 @@ pub fn flavour() -> String {
 }
 
 /// Where `tests/build` puts what is installed.
-fn built() -> PathBuf {
+pub fn built() -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist/trial");
     std::env::var_os("GLEXEC_DIST").map_or_else(default, PathBuf::from)
 }

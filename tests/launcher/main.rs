@@ -9,6 +9,7 @@
     clippy::cast_sign_loss
 )]
 
+mod about;
 mod accounts;
 mod admin;
 mod administrator;

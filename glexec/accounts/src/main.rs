@@ -19,7 +19,21 @@ use std::ffi::CString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+/// What it says of itself.
+const ABOUT: about::Program = about::Program {
+    name: "glexec-accounts",
+    words: "QUESTION...",
+    summary: "looks accounts and groups up where the C library finds them",
+    details: &[
+        "Called by glexec, with nothing of root's, where /etc/nsswitch.conf names more than files and systemd. Questions are uid=N, user=NAME, gid=N, group=NAME, groups=NAME and members=NAME; the answer is lines of passwd(5), an empty line, and lines of group(5).",
+        "Exit code 1 where a name service failed, 2 where a question is none, else 0.",
+    ],
+};
+
 fn main() -> ExitCode {
+    if let Some(code) = about::answered!(ABOUT) {
+        return code;
+    }
     let mut answer = Answer::default();
     for word in std::env::args().skip(1) {
         let Some((kind, value)) = word.split_once('=') else { return ExitCode::from(2) };

@@ -20,7 +20,7 @@ mod selftest;
 mod show;
 mod terminal;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -148,10 +148,20 @@ enum Command {
     },
 }
 
-/// The door of glexec-admin.
+/// The command line of glexec-admin, for who documents it.
 #[must_use]
-pub fn admin() -> ExitCode {
-    ExitCode::from(match CommandLine::parse().command {
+pub fn command_line() -> clap::Command {
+    CommandLine::command()
+}
+
+/// The door of glexec-admin. `build` is the commit and the C library, for `--version`.
+#[must_use]
+pub fn admin(build: Option<&str>) -> ExitCode {
+    // clap puts the name before it, and an end of line behind it.
+    let version = about::version("", build).trim().to_owned();
+    let matches = command_line().version(&*version.leak()).get_matches();
+    let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    ExitCode::from(match line.command {
         Command::Check { config, user, json } => check::run(check::Asked { config, user, json }),
         Command::Doctor { json } => doctor::run(json),
         Command::Show { explain, json } => show::run(explain, json),

@@ -1,5 +1,5 @@
 //! The administrator's door.
 
 fn main() -> std::process::ExitCode {
-    admin::admin()
+    admin::admin(option_env!("GLEXEC_BUILD"))
 }

@@ -105,6 +105,13 @@ pub fn usage_text() -> String {
     text
 }
 
+/// Every option there is: the ways it is written, with a comma between them, the name of its value, and
+/// what the help says. For documents.
+#[cfg(feature = "read")]
+pub fn options() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    OPTIONS.iter().map(|(ways, value, help, _)| (*ways, *value, *help))
+}
+
 /// What the word of an option means, by the way it is written.
 fn option(way: &str) -> Option<Meaning> {
     let known = OPTIONS.iter().find(|(ways, ..)| ways.split(", ").any(|known| known == way));

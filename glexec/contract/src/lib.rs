@@ -8,6 +8,8 @@ mod reason;
 mod status;
 pub mod variables;
 
+#[cfg(feature = "read")]
+pub use invocation::options;
 pub use invocation::{Invocation, Mode, Usage, VerifiedIds, usage_text};
 pub use orders::{order, order_line};
 pub use outcome::{

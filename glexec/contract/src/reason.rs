@@ -24,10 +24,10 @@ impl Fault {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $word:literal, $fault:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $word:literal, $fault:ident;)*) => {
         /// Why a run stopped. The words are stable: scripts and hooks may match on them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])* $name,)* }
 
         impl Reason {
             /// Every reason there is, for tables and tests.
@@ -43,6 +43,13 @@ macro_rules! reasons {
             #[must_use]
             pub const fn fault(self) -> Fault {
                 match self { $(Self::$name => Fault::$fault,)* }
+            }
+
+            /// What has happened, in a sentence or two, for documents.
+            #[cfg(feature = "read")]
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*),)* }
             }
         }
     };

@@ -4,27 +4,41 @@
 /// What the name of every one of them begins with. The payload keeps its caller's, but for those of
 /// the epilogue.
 pub const PREFIX: &str = "GLEXEC_";
-/// Of several accounts that the caller may have, this one.
-pub const TARGET_USER: &str = "GLEXEC_TARGET_USER";
-/// What the caller wants to be called in the log.
-pub const ID: &str = "GLEXEC_ID";
-/// The payload's TMPDIR; an absolute path.
-pub const TMPDIR: &str = "GLEXEC_TMPDIR";
-/// Which of the caller's variables are the job's own: names with blanks between them, or `*` for all.
-/// The payload gets those where the site says `job_environment = "all"`, and never this one.
-pub const JOB_ENVIRONMENT: &str = "GLEXEC_JOB_ENVIRONMENT";
-/// The payload's soft limit of the stack: bytes, or `unlimited`; as far as the hard limit goes. At the
-/// exec of a setuid program the kernel lowers what is above 8 MiB (`begin_new_exec` in fs/exec.c), so a
-/// caller that wants its own back says it. The payload does not get it.
-pub const STACK_LIMIT: &str = "GLEXEC_STACK_LIMIT";
-/// Its word for no limit.
+/// `GLEXEC_STACK_LIMIT`'s word for no limit.
 pub const UNLIMITED: &str = "unlimited";
-/// The caller's credential, by which it is mapped.
-pub const CLIENT_CERT: &str = "GLEXEC_CLIENT_CERT";
-/// The proxy that is copied for the payload, where it is another.
-pub const SOURCE_PROXY: &str = "GLEXEC_SOURCE_PROXY";
-/// Where the payload's copy is written; /dev/null for none.
-pub const TARGET_PROXY: &str = "GLEXEC_TARGET_PROXY";
+
+/// Constants of names, and of all of them a table with what each says, for documents.
+macro_rules! variables {
+    ($($(#[doc = $doc:literal])* $name:ident = $word:literal;)*) => {
+        $($(#[doc = $doc])* pub const $name: &str = $word;)*
+
+        /// Every one of these, by its name, with what it says.
+        #[cfg(feature = "read")]
+        pub const ALL: &[(&str, &str)] = &[$(($word, concat!($($doc),*)),)*];
+    };
+}
+
+variables! {
+    /// Of several accounts that the caller may have, this one.
+    TARGET_USER = "GLEXEC_TARGET_USER";
+    /// What the caller wants to be called in the log.
+    ID = "GLEXEC_ID";
+    /// The payload's TMPDIR; an absolute path.
+    TMPDIR = "GLEXEC_TMPDIR";
+    /// Which of the caller's variables are the job's own: names with blanks between them, or `*` for all.
+    /// The payload gets those where the site says `job_environment = "all"`, and never this one.
+    JOB_ENVIRONMENT = "GLEXEC_JOB_ENVIRONMENT";
+    /// The payload's soft limit of the stack: bytes, or `unlimited`; as far as the hard limit goes. At the
+    /// exec of a setuid program the kernel lowers what is above 8 MiB (begin_new_exec in fs/exec.c), so a
+    /// caller that wants its own back says it. The payload does not get this variable.
+    STACK_LIMIT = "GLEXEC_STACK_LIMIT";
+    /// The caller's credential, by which it is mapped.
+    CLIENT_CERT = "GLEXEC_CLIENT_CERT";
+    /// The proxy that is copied for the payload, where it is another.
+    SOURCE_PROXY = "GLEXEC_SOURCE_PROXY";
+    /// Where the payload's copy is written; /dev/null for none.
+    TARGET_PROXY = "GLEXEC_TARGET_PROXY";
+}
 
 /// What the name of every variable begins with that an epilogue is told; names of [`epilogue`]
 /// follow.
@@ -38,64 +52,66 @@ pub fn of_epilogue(name: &str) -> String {
 
 /// What follows [`EPILOGUE_PREFIX`].
 pub mod epilogue {
-    /// The run, as log and status stream call it.
-    pub const RUN_ID: &str = "RUN_ID";
-    /// Which attempt at the epilogue this is, from 1.
-    pub const ATTEMPT: &str = "ATTEMPT";
-    /// exited, killed, not-started or lost.
-    pub const RESULT: &str = "RESULT";
-    /// The payload's words, from 0; the number follows.
-    pub const ARGV: &str = "ARGV";
-    /// The job's keys; the caller's name of the variable follows.
-    pub const JOB: &str = "JOB_";
-    /// The caller's account.
-    pub const GLEXEC_USER: &str = "GLEXEC_USER";
-    /// Its primary group.
-    pub const GLEXEC_GROUP: &str = "GLEXEC_GROUP";
-    /// Its real uid.
-    pub const GLEXEC_UID: &str = "GLEXEC_UID";
-    /// Its real gid.
-    pub const GLEXEC_GID: &str = "GLEXEC_GID";
-    /// Its supplementary groups, with colons.
-    pub const GLEXEC_SGIDS: &str = "GLEXEC_SGIDS";
-    /// The glexec that lingers, or did.
-    pub const GLEXEC_PID: &str = "GLEXEC_PID";
-    /// Its session.
-    pub const GLEXEC_SID: &str = "GLEXEC_SID";
-    /// Its process group.
-    pub const GLEXEC_PGID: &str = "GLEXEC_PGID";
-    /// The target's account.
-    pub const TARGET_USER: &str = "TARGET_USER";
-    /// Its primary group.
-    pub const TARGET_GROUP: &str = "TARGET_GROUP";
-    /// Its uid.
-    pub const TARGET_UID: &str = "TARGET_UID";
-    /// Its primary gid.
-    pub const TARGET_GID: &str = "TARGET_GID";
-    /// Its supplementary groups, with colons.
-    pub const TARGET_SGIDS: &str = "TARGET_SGIDS";
-    /// Its home.
-    pub const TARGET_HOME: &str = "TARGET_HOME";
-    /// The payload.
-    pub const TARGET_PID: &str = "TARGET_PID";
-    /// Its process group.
-    pub const TARGET_PGID: &str = "TARGET_PGID";
-    /// The payload's exit code, 128+n where signal n ended it.
-    pub const TARGET_RC: &str = "TARGET_RC";
-    /// The signal that ended it; absent where it exited.
-    pub const TARGET_SIGNAL: &str = "TARGET_SIGNAL";
-    /// 1 where it wrote a core.
-    pub const TARGET_CORE_DUMPED: &str = "TARGET_CORE_DUMPED";
-    /// How many processes it left behind.
-    pub const STRAGGLERS: &str = "STRAGGLERS";
-    /// Seconds since 1970.
-    pub const START_TIME: &str = "START_TIME";
-    /// Seconds since 1970.
-    pub const END_TIME: &str = "END_TIME";
-    /// Its user CPU time, with microseconds.
-    pub const USER_SECONDS: &str = "USER_SECONDS";
-    /// Its system CPU time, with microseconds.
-    pub const SYSTEM_SECONDS: &str = "SYSTEM_SECONDS";
-    /// The largest resident set of one of its processes.
-    pub const MAX_RSS_KIB: &str = "MAX_RSS_KIB";
+    variables! {
+        /// What the run is called, as log, status stream and `glexec-admin ps` call it.
+        RUN_ID = "RUN_ID";
+        /// Which attempt at the epilogue this is, from 1.
+        ATTEMPT = "ATTEMPT";
+        /// How the payload ended: `exited`, `killed`, `not-started`, or `lost` where glexec was killed.
+        RESULT = "RESULT";
+        /// The payload's words, the caller's to choose: `ARGV0` is the command.
+        ARGV = "ARGV";
+        /// The caller's variables that `job_variables` lists, by their names: the caller's to choose.
+        JOB = "JOB_";
+        /// The caller's account.
+        GLEXEC_USER = "GLEXEC_USER";
+        /// The name of the caller's primary group.
+        GLEXEC_GROUP = "GLEXEC_GROUP";
+        /// The caller's real uid.
+        GLEXEC_UID = "GLEXEC_UID";
+        /// The caller's real gid.
+        GLEXEC_GID = "GLEXEC_GID";
+        /// The caller's supplementary gids, with colons between them; may be empty.
+        GLEXEC_SGIDS = "GLEXEC_SGIDS";
+        /// The pid of the glexec that lingers, or did.
+        GLEXEC_PID = "GLEXEC_PID";
+        /// The session of that glexec.
+        GLEXEC_SID = "GLEXEC_SID";
+        /// The process group of that glexec.
+        GLEXEC_PGID = "GLEXEC_PGID";
+        /// The target's account.
+        TARGET_USER = "TARGET_USER";
+        /// The name of the target's primary group.
+        TARGET_GROUP = "TARGET_GROUP";
+        /// The target's uid.
+        TARGET_UID = "TARGET_UID";
+        /// The target's primary gid.
+        TARGET_GID = "TARGET_GID";
+        /// The target's supplementary gids, with colons between them; may be empty.
+        TARGET_SGIDS = "TARGET_SGIDS";
+        /// The target's home directory.
+        TARGET_HOME = "TARGET_HOME";
+        /// The pid that the payload had.
+        TARGET_PID = "TARGET_PID";
+        /// The process group that the payload began in.
+        TARGET_PGID = "TARGET_PGID";
+        /// The payload's exit code, or 128+n where signal n ended it.
+        TARGET_RC = "TARGET_RC";
+        /// The signal that ended the payload; absent where it exited.
+        TARGET_SIGNAL = "TARGET_SIGNAL";
+        /// 1 where the payload wrote a core, else 0.
+        TARGET_CORE_DUMPED = "TARGET_CORE_DUMPED";
+        /// How many processes the payload left behind.
+        STRAGGLERS = "STRAGGLERS";
+        /// When the payload began, in seconds since 1970.
+        START_TIME = "START_TIME";
+        /// When the payload ended, in seconds since 1970.
+        END_TIME = "END_TIME";
+        /// The payload's user CPU time in seconds, with a fraction.
+        USER_SECONDS = "USER_SECONDS";
+        /// The payload's system CPU time in seconds, with a fraction.
+        SYSTEM_SECONDS = "SYSTEM_SECONDS";
+        /// The largest resident set of one of the payload's processes, in KiB.
+        MAX_RSS_KIB = "MAX_RSS_KIB";
+    }
 }

@@ -33,6 +33,17 @@ use system::file_trust::Trust;
 use system::secure_open;
 use system::text::one_line;
 
+/// What it says of itself.
+const ABOUT: about::Program = about::Program {
+    name: "glexec-lcmaps",
+    words: "QUESTION...",
+    summary: "asks the site's LCMAPS whom a credential is mapped to",
+    details: &[
+        "Called by glexec, as root, where \"lcmaps\" is in `methods` and a caller names a credential. The verified credential is on standard input, the answer is lines key=value.",
+        "Exit code 0 with an answer, a refusal included; 2 where the words are no question, 1 where the answer cannot be given.",
+    ],
+};
+
 /// Seconds until it ends by itself, whoever waits for it: glexec gives up one later.
 const SECONDS: u32 = 9;
 /// The most that is read of a credential.
@@ -86,6 +97,9 @@ impl Question {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = about::answered!(ABOUT) {
+        return code;
+    }
     let words: Option<Vec<String>> =
         std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
     let Some(question) = words.and_then(|words| Question::of(words.into_iter())) else {

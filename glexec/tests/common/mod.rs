@@ -11,17 +11,24 @@ pub(crate) fn top() -> &'static Path {
 
 /// A file's lines and their numbers from 0, but for what is there for tests alone.
 pub(crate) fn without_tests(text: &str) -> Vec<(usize, &str)> {
+    without(text, &["#[cfg(test)]"])
+}
+
+/// A file's lines and their numbers from 0, but for the items that have one of these attributes.
+pub(crate) fn without<'t>(text: &'t str, attributes: &[&str]) -> Vec<(usize, &'t str)> {
     let mut kept = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
-        let Some(indent) = line.strip_suffix("#[cfg(test)]") else {
+        let Some(indent) = attributes.iter().find_map(|attribute| line.strip_suffix(attribute))
+        else {
             kept.push((number, line));
             continue;
         };
-        // One item: a line that ends with a semicolon, or up to the brace below its first letter.
+        // One item: up to the brace below its first letter, or a line that ends as a whole item or a
+        // field does.
         let (end, brace) = (format!("{indent}}}"), format!("{indent} "));
         let is_last =
-            |line: &str| line == end || (!line.starts_with(&brace) && line.ends_with(';'));
+            |line: &str| line == end || (!line.starts_with(&brace) && line.ends_with([';', ',']));
         lines.by_ref().find(|(_, line)| is_last(line));
     }
     kept

@@ -2,5 +2,8 @@
 //! outlived.
 
 fn main() -> std::process::ExitCode {
+    if let Some(code) = about::answered!(hooks_condor::about::EXIT_STAY) {
+        return code;
+    }
     std::process::ExitCode::from(hooks_condor::exit_stay())
 }

@@ -2,6 +2,9 @@
 //! site's set-up instead.
 
 fn main() -> std::process::ExitCode {
+    if let Some(code) = about::answered!(hooks_slurm::about::PROLOG) {
+        return code;
+    }
     let mut words = std::env::args_os().skip(1);
     let code = if words.next().is_some_and(|word| word == "--check") {
         hooks_slurm::check_site()

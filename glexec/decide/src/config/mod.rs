@@ -20,7 +20,7 @@ mod words;
 #[cfg(feature = "read")]
 pub use migrate::{Lcmaps, lcmaps_database, migrated};
 #[cfg(feature = "read")]
-pub use show::{Shown, shown};
+pub use show::{Documented, Shown, documented, shown};
 pub use source_files::SourceFile;
 use std::time::Duration;
 pub(crate) use words::name as account_name;

@@ -37,6 +37,65 @@ impl Config {
     }
 }
 
+/// One key as documents tell of it, whatever a configuration says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Documented {
+    /// The table it stands in, as TOML writes its header; empty outside of every table.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub takes: String,
+    /// Its default, as TOML writes it, or what its absence means.
+    pub default: String,
+    /// What it is for.
+    pub help: &'static str,
+    /// What of it does not work, or has an effect only beside something else; `None` for nothing.
+    pub limits: Option<String>,
+}
+
+/// Every key there is, in the order of docs/configuration.md.
+pub fn documented() -> impl Iterator<Item = Documented> {
+    keys::KEYS.iter().map(|key| Documented {
+        table: key.section.header(),
+        name: key.name,
+        takes: key.kind.to_string(),
+        default: key.default_text(),
+        help: key.help,
+        limits: key.there.limits(),
+    })
+}
+
+impl Section {
+    const fn header(self) -> &'static str {
+        match self {
+            Self::File => "",
+            Self::Glexec => "[glexec]",
+            Self::Mapping => "[mapping]",
+            Self::Static => "[[mapping.static]]",
+            Self::Pool => "[[mapping.pool]]",
+            Self::Gridmap => "[mapping.gridmap]",
+            Self::Lcmaps => "[mapping.lcmaps]",
+        }
+    }
+}
+
+impl There {
+    fn limits(self) -> Option<String> {
+        Some(match self {
+            Self::Yes => return None,
+            Self::Partly(what) => format!("There is {what}."),
+            Self::Beside(key, None) => format!("Without `{key}` it has no effect."),
+            Self::Beside(key, Some(word)) => {
+                format!("Without `{key} = \"{word}\"` it has no effect.")
+            }
+            Self::Only(word, sentence) => format!("Only `{word}` is accepted: {sentence}."),
+            Self::Idle(why) => format!("It is accepted and has no effect: {why}."),
+            Self::No(sentence) => format!("It is refused: {sentence}."),
+        })
+    }
+}
+
 /// What a configuration's text says, key by key in the order of docs/configuration.md. A key of a
 /// row that is absent is left out.
 ///
