@@ -43,6 +43,8 @@ const HOOKS: [&str; 17] = [
     "glexec-condor-exit-stay",
     "glexec-condor-record",
 ];
+/// What pilots call.
+const TOOLS: [&str; 3] = ["glexec-wrapenv", "glexec-unwrapenv", "mkgltempdir"];
 /// The names under which HTCondor's starter and procd call `condor_glexec`.
 const LEGACY: [&str; 6] = ["setup", "run", "job_wrapper", "kill", "cleanup", "update_proxy"];
 /// Where the tests put the site's epilogue.
@@ -415,6 +417,9 @@ pub(crate) fn install_built(tree: &Tree) -> Result<()> {
         let mode =
             if ["glexec-condor-copy", "condor_glexec"].contains(&tool) { 0o711 } else { 0o755 };
         tree.install(&built.join(tool), &format!("{LIBEXEC}/{tool}"), mode)?;
+    }
+    for tool in TOOLS {
+        tree.install(&built.join(tool), &format!("/usr/sbin/{tool}"), 0o755)?;
     }
     for name in LEGACY {
         tree.link("condor_glexec", &format!("{LIBEXEC}/condor_glexec_{name}"));

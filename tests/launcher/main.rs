@@ -53,3 +53,4 @@ mod state;
 mod status;
 mod stragglers;
 mod terminal;
+mod tools;

@@ -9,10 +9,12 @@ mod epilogue;
 mod launcher;
 mod roff;
 mod schedulers;
+mod tools;
 
 pub use completions::completions;
 pub use roff::shown;
 
+use ::tools::about::{MKGLTEMPDIR, UNWRAP, WRAP};
 use std::path::PathBuf;
 
 /// A file that is to be written.
@@ -31,6 +33,9 @@ pub fn pages(date: &str) -> Vec<File> {
     vec![
         page("glexec.1", launcher::page(date)),
         page("glexec.toml.5", configuration::page(date)),
+        page("glexec-wrapenv.1", tools::page(&WRAP, 1, date)),
+        page("glexec-unwrapenv.1", tools::page(&UNWRAP, 1, date)),
+        page("mkgltempdir.8", tools::page(&MKGLTEMPDIR, 8, date)),
         page("glexec-epilogue.7", epilogue::page(date)),
         page("glexec-slurm.7", schedulers::slurm(date)),
         page("glexec-condor.7", schedulers::condor(date)),

@@ -97,6 +97,17 @@ fn every_program_of_an_adapter_is_in_its_page() {
     all_are_in("glexec-condor.7", hooks_condor::about::PROGRAMS.iter().map(|program| program.name));
 }
 
+#[test]
+fn every_tool_has_a_page_with_its_options() {
+    for (page, options) in [
+        ("glexec-wrapenv.1", &["glexec-wrapenv", "--exclude"][..]),
+        ("glexec-unwrapenv.1", &["glexec-unwrapenv", "--exclude", "GLEXEC_ENV"]),
+        ("mkgltempdir.8", &["mkgltempdir", "-h", "-t", "-m", "-r", "-f"]),
+    ] {
+        all_are_in(page, options.iter().copied());
+    }
+}
+
 /// What a command says of a file that it shows; nothing where all is well.
 fn complaints(command: &str, words: &[&str], file: &Path) -> String {
     let told = Command::new(command).args(words).arg(file).output();
