@@ -149,7 +149,7 @@ fn without_a_log_nothing_runs() {
     site.shell(no_log).by("root").run().exited(0);
     gone(&site);
     let ran = site.glexec(["true"]).run();
-    assert!(ran.error().contains("start a syslog or name a log file"), "{ran:#?}");
+    assert!(ran.error().contains("a syslog must run, a log file be named"), "{ran:#?}");
     let checked = site.program(["/usr/sbin/glexec-admin", "check"]).by("root").run();
     let told = checked.exited(1).output();
     for part in ["no syslog at /dev/log", "start one", "`log_file`", "(audit)"] {

@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(250);
 pub fn not_logged(detail: impl Into<String>) -> Refusal {
     Refusal::new(Reason::Audit, "the run could not be logged (audit); nothing was started")
         .detail(detail)
-        .hint("tell the site: it has to start a syslog or name a log file; glexec-admin check says more")
+        .hint("tell the site: a syslog must run, a log file be named, or room be made; glexec-admin check says which")
 }
 
 /// Tells the log, the caller and the status stream.
