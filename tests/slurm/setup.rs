@@ -161,6 +161,10 @@ fn a_check_names_what_would_fail_and_what_to_do() {
         cluster.root(&breaks.replace("SLURM", conf)).exited(0);
         let (got, told) = check(&cluster);
         assert!(got == code && told.contains(part), "{breaks}: {got} {told}\nwanted {code} {part}");
+        // The doctor tells the same of Slurm's side, and of glexec's what `check` does.
+        let text = part.trim_start_matches("ERROR").trim_start_matches("WARNING").trim_start();
+        let doctor = cluster.root("/usr/sbin/glexec-admin doctor");
+        assert!(doctor.code() == code && doctor.output().contains(text), "{text}: {doctor:#?}");
         cluster.root(&mends.replace("SLURM", conf)).exited(0);
         assert_eq!(check(&cluster), (0, String::new()), "{mends}");
     }
