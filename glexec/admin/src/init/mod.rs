@@ -13,9 +13,14 @@ use observe::accounts::{AccountFiles, Lookups};
 use observe::config_file::{self, Etc};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use system::file_trust::Trust;
+use system::secure_open;
 
 /// Where the log goes on a host with neither syslog nor journal; its directory is made.
 const LOG_FILE: &str = "/var/log/glexec/log";
+
+/// What is installed: it refuses everybody, and nobody has written anything in it.
+const SAMPLE: &str = include_str!("../../../../conf/glexec.toml");
 
 /// What glexec is to be called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -68,7 +73,8 @@ fn written(asked: &Asked) -> Result<String, Refusal> {
         return Err(wrong("init is for root only; call it as root".to_owned()));
     }
     let Asked { scheduler, caller, account, output, force } = asked;
-    if !force {
+    let replace = *force || is_as_shipped(output);
+    if !replace {
         is_free(output).map_err(wrong)?;
     }
     // What is wrong with a name is told before the log is tried.
@@ -82,7 +88,7 @@ fn written(asked: &Asked) -> Result<String, Refusal> {
     read(&LogRule::default())?;
     let (log, place) = log_that_works()?;
     let (text, config) = read(&log)?;
-    install::file(output, text.as_bytes(), (0o600, *force))
+    install::file(output, text.as_bytes(), (0o600, replace))
         .map_err(|error| wrong(format!("{} cannot be written: {error}", output.display())))?;
     let mut told = line("written", &output.display().to_string()) + &line("log", &place);
     told.extend(missing(&config)?.iter().map(|sentence| line("missing", sentence)));
@@ -92,6 +98,14 @@ fn written(asked: &Asked) -> Result<String, Refusal> {
 
 fn line(name: &str, text: &str) -> String {
     format!("{name:<12} {text}\n")
+}
+
+/// Whether a file is there that is the sample, as a package puts it there.
+fn is_as_shipped(output: &Path) -> bool {
+    let Some(path) = output.to_str() else { return false };
+    let text = secure_open::open_file(path, &Trust::default())
+        .and_then(|file| secure_open::read(file, path, config_file::MOST));
+    text.is_ok_and(|text| text == SAMPLE.as_bytes())
 }
 
 /// That nothing is replaced or put out of force.
