@@ -3,7 +3,7 @@
 //! finds.
 
 use crate::debts::{LEAVES, entries, furnish, furnished, not_the_callers, sweep, tampered};
-use harness::accounts::{PAYLOAD1, PILOT};
+use harness::accounts::{BUSY, PAYLOAD1, PILOT};
 use harness::{GLEXEC, Site, raw};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -188,5 +188,29 @@ fn a_directory_of_an_overlays_lower_layer_is_known_again_by_a_sweep() {
     assert_eq!(owners(&site), "payload1\n".repeat(3));
     let swept = sweep(&site);
     assert_eq!(owners(&site), "pilot\n".repeat(3), "{swept:#?} {:#?}", site.log());
+    assert_eq!(entries(&site), [""; 0]);
+}
+
+/// Whom the payload lets in may have a directory of his own there, and have glexec hand it over.
+#[test]
+fn a_directory_that_another_caller_has_handed_over_in_there_is_not_left_to_either() {
+    let site = furnished(Site::with("hand_over = [\"D\"]"));
+    let held = |who: &str, directory: &str, script: &str| {
+        let call = site.glexec(["sh", "-c", script]).by(who).env("D", directory);
+        let running = call.with_status().with_control().start();
+        running.says("up");
+        running
+    };
+    let wait = "echo up; trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    let outer = held("pilot", DIRECTORY, &format!("chmod 777 {DIRECTORY} && {wait}"));
+    let inner = format!("{DIRECTORY}/inner");
+    site.directory(&inner, (BUSY, BUSY), 0o755);
+    let other = held("busy", &inner, &format!("echo x > {inner}/x; {wait}"));
+    for running in [outer, other] {
+        running.order("TERM");
+        running.wait().exited(0);
+    }
+    assert!(!site.path(&inner).exists(), "{:#?}", site.log());
+    assert_eq!(not_the_callers(&site), [""; 0]);
     assert_eq!(entries(&site), [""; 0]);
 }

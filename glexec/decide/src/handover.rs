@@ -28,6 +28,8 @@ pub struct Seen {
     pub leaves: bool,
     /// For a directory: whether root has taken it from its owner, and not given it on yet.
     pub frozen: bool,
+    /// For a directory: whether another run has it in its hands, and so gives it to whom it likes.
+    pub anothers: bool,
 }
 
 /// The mark of a directory that root has taken from its owner: the set-user-ID bit, which Linux
@@ -79,7 +81,8 @@ impl Seen {
     /// On the way back: plain entries of the target's, each with no name outside, and directories
     /// that an earlier attempt has left frozen. What would lead the caller, or whoever works for
     /// it, somewhere else or make it wait, is taken out; so is what others have put there, whom
-    /// the target has let in, and a directory of theirs with all that is in it.
+    /// the target has let in, and a directory of theirs with all that is in it, or of a run of
+    /// theirs.
     pub const fn back(&self, pair: Pair) -> Disposition {
         let harmless = match self.kind {
             Kind::Other => false,
@@ -87,6 +90,9 @@ impl Seen {
             Kind::Directory => self.uid == pair.target,
             Kind::Regular => true,
         };
+        if self.anothers {
+            return Disposition::Quarantine;
+        }
         if self.frozen {
             return Disposition::Pass;
         }
@@ -173,7 +179,8 @@ mod tests {
     const PAIR: Pair = Pair { caller: 1, target: 2 };
 
     fn seen(kind: Kind, uid: u32, links: u32) -> Seen {
-        Seen { kind, uid, links, all_inside: false, leaves: false, frozen: false }
+        let (all_inside, leaves, frozen, anothers) = (false, false, false, false);
+        Seen { kind, uid, links, all_inside, leaves, frozen, anothers }
     }
 
     #[test]
@@ -212,6 +219,7 @@ mod tests {
         }
         let frozen = Seen { frozen: true, ..seen(Directory, 0, 5) };
         assert_eq!((frozen.give(PAIR), frozen.back(PAIR)), (Stay, Pass));
+        assert_eq!(Seen { anothers: true, ..frozen }.back(PAIR), Quarantine);
         for (uid, fate) in [(2, Quarantine), (3, Quarantine), (1, Stay), (0, Stay)] {
             let out = Seen { leaves: true, ..seen(Link, uid, 1) };
             assert_eq!(out.back(PAIR), fate, "{uid}");

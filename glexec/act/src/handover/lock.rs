@@ -1,6 +1,7 @@
 //! The lock on a directory: one run at a time.
 
 use crate::state::{StateDir, whole};
+use crate::tree::Identity;
 use decide::entry::Handed;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
@@ -16,10 +17,42 @@ pub(crate) struct Hold {
     name: String,
 }
 
+fn name(((major, minor), inode): Identity) -> String {
+    format!("handed.{major}.{minor}.{inode}")
+}
+
+/// The other runs, which may have directories within one of this run's.
+#[derive(Debug)]
+pub(super) struct Others<'s> {
+    pub(super) state: &'s StateDir,
+    /// What this run itself has locked.
+    pub(super) own: Vec<Identity>,
+}
+
+impl Others<'_> {
+    /// Whether one of them has this directory in its hands.
+    ///
+    /// # Errors
+    /// Those of the lock's file, but for its not being there.
+    pub(super) fn have(&self, identity: Identity) -> Result<bool, Errno> {
+        if self.own.contains(&identity) {
+            return Ok(false);
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let name = name(identity);
+        let file = match openat(self.state.descriptor(), name.as_str(), flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(false),
+            file => file?,
+        };
+        let mut lock = whole(libc::F_WRLCK);
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+        Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+    }
+}
+
 /// Locks the directory; `None` where another run has it.
 pub(crate) fn hold(handed: &Handed, state: &StateDir) -> Result<Option<Hold>, Refusal> {
-    let (major, minor) = handed.device;
-    let name = format!("handed.{major}.{minor}.{}", handed.inode);
+    let name = name((handed.device, handed.inode));
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let unusable = |errno: Errno| state.unusable(&name, errno);

@@ -1,6 +1,6 @@
 //! The directories of a lost run go back.
 
-use super::lock::{hold, release};
+use super::lock::{Others, hold, release};
 use super::{HandOver, Holder, Parties, Tally, quarantine};
 use crate::root::Root;
 use crate::state::StateDir;
@@ -90,8 +90,9 @@ pub(crate) fn one_again(
     // By the numbers that it has now, as every other run does.
     let Some(hold) = hold(&now, state).map_err(clause)? else { return Ok(Regained::Busy) };
     let over = HandOver { directory, handed: now };
+    let others = Others { state, own: Vec::new() };
     let regained = match over.has(parties) {
-        Ok(Holder::Run) => Ok(Regained::Back(over.back(root, parties, quarantine))),
+        Ok(Holder::Run) => Ok(Regained::Back(over.back(root, parties, quarantine, &others))),
         // The directory itself goes last, and came first.
         Ok(Holder::Caller) => Ok(Regained::Before),
         Ok(Holder::Other) => Ok(Regained::Gone("it belongs to somebody else now")),

@@ -15,11 +15,12 @@ use super::tree::{
 use super::whereabouts::{Again, find_again, is_still, reach};
 use contract::Reason;
 use decide::entry::Handed;
-use decide::handover::{Disposition, Kind, Pair};
+use decide::handover::{Disposition, Kind, Pair, Seen};
 use decide::plan::{Linger, Plan};
 use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter};
 use links::Links;
+use lock::Others;
 pub use lost::{Returned, return_directories};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -148,10 +149,21 @@ impl HandOver {
     /// Gives it back. Each directory is root's from before it is looked at until all in it is done:
     /// neither the target's processes nor the caller's can change it in between, and where
     /// something in it fails it stays so, for the next attempt to find.
-    fn back(&self, root: &Root, parties: Parties, quarantine: &Quarantine) -> Tally {
+    fn back(
+        &self,
+        root: &Root,
+        parties: Parties,
+        quarantine: &Quarantine,
+        others: &Others<'_>,
+    ) -> Tally {
         let mut tally = Tally::default();
-        if matches!(self.has(parties), Ok(Holder::Caller)) {
-            return tally;
+        match self.has(parties) {
+            Ok(Holder::Caller) => return tally,
+            Ok(Holder::Other) => {
+                tally.gone.push(self.not_back("it belongs to somebody else now"));
+                return tally;
+            }
+            Ok(Holder::Run) | Err(_) => {}
         }
         let mut walk = match Walk::new(root, &self.directory, &self.handed.path.0, Way::Back) {
             Ok(walk) => walk,
@@ -171,7 +183,9 @@ impl HandOver {
                     .map_err(|e| walk.trouble(&name, "given back", e)),
                 Step::Left(_, _, false) => Ok(()),
                 Step::Entry(entry) => {
-                    let done = one_back(root, &mut walk, quarantine, links.judged(entry), parties);
+                    let entry = apart(&walk, others, links.judged(entry), parties);
+                    let done = entry
+                        .and_then(|entry| one_back(root, &mut walk, quarantine, entry, parties));
                     done.map(|taken| tally.count(taken))
                 }
                 Step::Trouble(trouble) => Err(trouble),
@@ -191,18 +205,19 @@ impl HandOver {
             return Ok(());
         }
         let mut tally = Tally::default();
-        let path = escaped(&self.handed.path.0);
         match find_again(&self.handed, true) {
             Again::Itself(..) => return Ok(()),
-            Again::Unknown(why) => tally.owe(|| format!("{path}: {why}")),
+            Again::Unknown(why) => tally.owe(|| self.not_back(&why)),
             Again::Gone(why) => match walk.top().map(|top| thaw(root, top, parties.target)) {
                 Some(Err(e)) => tally.fail(&walk.trouble(c"", "left to the target", e)),
-                Some(Ok(())) | None => {
-                    tally.gone.push(format!("{path} is not handed back: {why}"));
-                }
+                Some(Ok(())) | None => tally.gone.push(self.not_back(why)),
             },
         }
         Err(tally)
+    }
+
+    fn not_back(&self, why: &str) -> String {
+        format!("{} is not handed back: {why}", escaped(&self.handed.path.0))
     }
 }
 
@@ -219,6 +234,24 @@ fn pass_but_to_new_names(
         return Ok(true);
     }
     pass(root, file, parties.target).map(|()| false)
+}
+
+/// The entry, with whether another run has it in its hands where that matters: a directory that the
+/// target has let somebody make here may be handed over in a call of glexec's of his.
+fn apart(
+    walk: &Walk<'_>,
+    others: &Others<'_>,
+    entry: Entry,
+    parties: Parties,
+) -> Result<Entry, Trouble> {
+    let Entry { seen, identity, .. } = entry;
+    if seen.kind != Kind::Directory || seen.back(parties.pair()) != Disposition::Pass {
+        return Ok(entry);
+    }
+    match others.have(identity) {
+        Ok(anothers) => Ok(Entry { seen: Seen { anothers, ..seen }, ..entry }),
+        Err(errno) => Err(walk.trouble(&entry.name, "looked at", errno)),
+    }
 }
 
 /// Gives one entry back, goes into it next, or takes it out; gives what became of what was to be

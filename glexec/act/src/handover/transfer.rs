@@ -1,6 +1,6 @@
 //! The directories of a run while the target has them.
 
-use super::lock::{Hold, hold, release};
+use super::lock::{Hold, Others, hold, release};
 use super::{HandOver, Holder, Parties, Tally, quarantine, refused};
 use crate::root::Root;
 use crate::state::StateDir;
@@ -85,7 +85,10 @@ impl DirectoryTransfer {
     /// Gives everything back and lets it go; gives the phase that says whether that debt is paid.
     pub(crate) fn reclaim(self, root: &Root, reporter: &dyn Reporter) -> Phase {
         let quarantine = quarantine(&self.state);
-        let all = self.held.iter().map(|(over, _)| over.back(root, self.parties, &quarantine));
+        let identity = |(over, _): &(HandOver, Hold)| (over.handed.device, over.handed.inode);
+        let others = Others { state: &self.state, own: self.held.iter().map(identity).collect() };
+        let all = self.held.iter();
+        let all = all.map(|(over, _)| over.back(root, self.parties, &quarantine, &others));
         let done = all.fold(Tally::default(), Tally::and).tell(reporter);
         self.release();
         outcome(done, 1, true)

@@ -106,7 +106,7 @@ pub(crate) fn look_once(
     };
     let frozen = kind == Kind::Directory && is_frozen(&status);
     let (uid, links) = (status.uid, status.links);
-    let seen = Seen { kind, uid, links, all_inside: false, leaves, frozen };
+    let seen = Seen { kind, uid, links, all_inside: false, leaves, frozen, anothers: false };
     Ok(Some((file, seen, (status.device, status.inode))))
 }
 
