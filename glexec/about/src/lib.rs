@@ -70,7 +70,7 @@ pub fn answered(program: &Program, build: Option<&str>) -> Option<ExitCode> {
     Some(ExitCode::from(u8::from(written.is_err())))
 }
 
-/// [`answered`] with the build that the program was made in: cargo makes anew what names the build,
+/// [`fn@answered`] with the build that the program was made in: cargo makes anew what names the build,
 /// so it is named where a program begins and nowhere below.
 #[macro_export]
 macro_rules! answered {
