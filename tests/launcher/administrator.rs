@@ -110,9 +110,9 @@ fn init_replaces_nothing_unasked_and_says_what_is_missing() {
     site.file(CONFIG, sample, 0o644);
     admin(&site, &words).exited(0);
     assert_eq!(site.read(CONFIG), site.read("/root/next.toml"));
-    site.file(CONFIG, &format!("{sample}# of the site's\n"), 0o644);
+    site.file(CONFIG, format!("{sample}# of the site's\n"), 0o644);
     assert!(admin(&site, &words).exited(1).error().contains("--force replaces it"));
-    site.file(CONFIG, &site.read("/root/next.toml"), 0o600);
+    site.file(CONFIG, site.read("/root/next.toml"), 0o600);
     // The original's would be out of force.
     site.old_config("[glexec]\nuser_white_list = pilot\n[mapping]\npilot = payload1\n");
     let ran = admin(&site, &words);
