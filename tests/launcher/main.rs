@@ -28,6 +28,7 @@ mod ends;
 mod environment;
 mod epilogue;
 mod epilogue_trust;
+mod example_epilogues;
 mod fault_table;
 mod forged;
 mod hand_back;
