@@ -354,6 +354,8 @@ fn thirty_two_at_once_half_of_them_lcmaps_give_each_subject_one_account() {
 fn voms_attributes_map_where_lcmaps_has_verified_them() {
     const LSC: &str = "/etc/grid-security/vomsdir/testvo/voms.example.org.lsc";
     let site = Site::new();
+    site.directory("/etc/grid-security", (0, 0), 0o755);
+    site.directory(CA_DIR, (0, 0), 0o755);
     Pki::install_lcmaps(&site, "ca");
     let groups = "atlas:x:51002:\natlasprd:x:51020:\natlaspilot:x:51021:\n";
     site.file("/etc/group", site.read("/etc/group") + groups, 0o644);
@@ -395,5 +397,5 @@ fn voms_attributes_map_where_lcmaps_has_verified_them() {
     configure(&site, "lcmaps_voms_verification = false", "\"lcmaps\"");
     let ran = run("voms-prod");
     assert_eq!(ran.look().variable("USER"), Some("payload2"));
-    is_logged(&ran, "attributes that nobody has verified may map");
+    is_logged(&ran, "VOMS attributes that nobody has verified may map");
 }

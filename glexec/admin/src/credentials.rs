@@ -6,6 +6,7 @@ use act::gridmapdir::Gridmapdir;
 use act::root::Root;
 use decide::config::{Config, GridmapRule, Means};
 use decide::gridmapdir::{Entry, is_of_pool, links};
+use decide::policy::believes_attributes;
 use observe::accounts::Lookups;
 use observe::credential::{Rules, SiteFiles};
 use observe::lcmaps;
@@ -24,6 +25,9 @@ pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut F
         match lcmaps::try_it(None, asked) {
             Ok(()) => findings.line("lcmaps", &format!("{}: usable", asked.0.database)),
             Err(stop) => findings.stop(&stop),
+        }
+        if believes_attributes(config) {
+            findings.warn("`lcmaps_voms_verification` is false: attributes that nobody has verified may map; remove the key, unless a plug-in verifies them");
         }
     }
     let told =

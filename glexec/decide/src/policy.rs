@@ -234,6 +234,11 @@ pub fn admits_everybody(config: &Config) -> bool {
     lists.into_iter().flatten().any(|entry| *entry == Listed::Everybody)
 }
 
+/// Whether attributes that nobody has verified may map, which a site should be told of each run.
+pub fn believes_attributes(config: &Config) -> bool {
+    config.mapping.lcmaps.as_ref().is_some_and(|rule| !rule.verifies_attributes)
+}
+
 fn admits(entry: &Listed, name: &str) -> bool {
     match entry {
         Listed::Everybody => true,

@@ -154,6 +154,10 @@ impl Walk<'_> {
         if policy::admits_everybody(config) {
             self.reporter.log(Level::Warning, "a white list admits everybody (\"*\")");
         }
+        if policy::believes_attributes(config) {
+            let text = "VOMS attributes that nobody has verified may map (`lcmaps_voms_verification` is false)";
+            self.reporter.log(Level::Warning, text);
+        }
     }
 
     /// Who, as whom, what, where, and what is owed afterwards.

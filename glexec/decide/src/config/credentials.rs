@@ -55,14 +55,8 @@ fn names_lcmaps(file: &File<'_>) -> bool {
 
 /// What a file of this kind should be told of.
 pub(super) fn notices(config: &Config, file: &File<'_>) -> Option<String> {
-    let text = match &config.mapping.lcmaps {
-        None if names_lcmaps(file) => "LCMAPS is not asked: \"lcmaps\" is not in `methods`",
-        Some(rule) if !rule.verifies_attributes => {
-            "`lcmaps_voms_verification` is false: attributes that nobody has verified may map; remove the key, unless a plug-in verifies them"
-        }
-        Some(_) | None => return None,
-    };
-    Some(text.to_owned())
+    let idle = config.mapping.lcmaps.is_none() && names_lcmaps(file);
+    idle.then(|| "LCMAPS is not asked: \"lcmaps\" is not in `methods`".to_owned())
 }
 
 fn credential_rule(table: &Table<'_>) -> Result<CredentialRule, Bad> {
