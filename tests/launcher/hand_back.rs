@@ -129,6 +129,8 @@ fn a_directory_that_the_payload_moves_away_does_not_become_the_callers_there() {
             let _ = std::fs::remove_dir_all(site.path(path));
         }
         furnish(&site);
+        // To the inner the target must be able to come.
+        site.mode(DIRECTORY, 0o711);
         site.directory(&alone, (PILOT, PILOT), 0o700);
         let from = if e.is_empty() { d } else { &inner };
         let script = format!("echo x > {from}/x && mv {from} {OPEN}/away && {then}");
@@ -154,6 +156,7 @@ fn a_directory_in_another_one_goes_back_with_it() {
     let site = furnished(Site::with("hand_over = [\"E\", \"D\"]"));
     let inner = format!("{DIRECTORY}/sub");
     for (d, e) in [(DIRECTORY, inner.as_str()), (&inner, DIRECTORY)] {
+        site.mode(DIRECTORY, 0o711);
         let script = format!("echo x > {inner}/x && mv {inner} {DIRECTORY}/renamed");
         site.glexec(["sh", "-c", &script]).env("D", d).env("E", e).run().exited(0);
         assert_eq!(not_the_callers(&site), [""; 0]);
