@@ -201,7 +201,7 @@ impl HandOver {
     /// Looks, now that it is root's, whether the target has moved it away while it had it: what the
     /// target has put somewhere does not become the caller's there.
     fn is_in_its_place(&self, root: &Root, parties: Parties, walk: &Walk<'_>) -> Result<(), Tally> {
-        if is_still(&self.directory, &self.handed) {
+        if is_still(&self.directory, &self.handed) || is_in_one_of(parties.caller.0, walk) {
             return Ok(());
         }
         let mut tally = Tally::default();
@@ -234,6 +234,16 @@ fn pass_but_to_new_names(
         return Ok(true);
     }
     pass(root, file, parties.target).map(|()| false)
+}
+
+/// Whether a walk's directory is in one of this uid's where nobody else makes a name: then whoever
+/// has moved it there was not the target.
+fn is_in_one_of(uid: u32, walk: &Walk<'_>) -> bool {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let above = walk.top().and_then(|top| openat(top, "..", flags, Mode::empty()).ok());
+    let status = above.and_then(|above| kernel::status_of(above.as_fd(), true).ok());
+    let of_others = (Mode::S_IWGRP | Mode::S_IWOTH).bits();
+    status.is_some_and(|status| status.uid == uid && status.mode & of_others == 0)
 }
 
 /// The entry, with whether another run has it in its hands where that matters: a directory that the
