@@ -143,7 +143,9 @@ fn ended(pool: &Pool, way: &Way, job: JobId) {
         std::thread::sleep(Duration::from_millis(200));
     }
     // A job that was killed at once has them, too: the starter has its hook before its last update.
-    let ad = pool.wait_for(job, |ad| ad.is("GlexecTargetRC", rc), LONG);
+    // Each attribute is told by itself, and this one last.
+    let whole = |ad: &harness::Ad| way.epilogue.is_none() || ad.get("GlexecEpilogue").is_some();
+    let ad = pool.wait_for(job, |ad| ad.is("GlexecTargetRC", rc) && whole(ad), LONG);
     let told = (ad.get("GlexecTargetUser"), ad.get("GlexecEpilogue"));
     assert_eq!(told, (Some(way.account), way.epilogue), "{what}: {:?}", all(&ad));
     // Who was killed along with its payload need not have seen it die.
@@ -505,9 +507,9 @@ fn the_record_of_an_epilogue_that_is_not_roots_reaches_the_ad() {
     let id = begin(&pool, &way, "");
     let told = pool.shell("root", &format!("{} {id}", way.command));
     assert!(told.status.success(), "{told:?}");
-    let ad = pool.wait_for(id, |ad| ad.is("GlexecTargetRC", way.rc), LONG);
-    let told = (ad.get("GlexecTargetUser"), ad.get("GlexecResult"), ad.get("GlexecEpilogue"));
-    assert_eq!(told, (Some("payload2"), Some("lost"), Some("settled")), "{:?}", all(&ad));
+    let ad = pool.wait_for(id, |ad| ad.is("GlexecEpilogue", "settled"), LONG);
+    let told = (ad.get("GlexecTargetUser"), ad.get("GlexecResult"), ad.get("GlexecTargetRC"));
+    assert_eq!(told, (Some("payload2"), Some("lost"), Some(way.rc)), "{:?}", all(&ad));
     let line = "payload2 rc=137 lost attempt=1 argv=";
     let log = pool.log();
     assert!(
