@@ -61,6 +61,14 @@ pub(super) fn what_can_be_read<'a>(texts: &'a Texts<'a>) -> Option<Table<'a>> {
     Some(table)
 }
 
+/// A file beside the first that was cut to nothing must not count as one that bans nobody.
+const SAYS_NOTHING: &str = "the file has no key at all; write one, or remove the file";
+
+fn says_nothing(table: &Table<'_>) -> bool {
+    let is_empty = |entry: &Entry<'_>| entry.value.table().is_some_and(says_nothing);
+    table.entries.iter().all(is_empty)
+}
+
 fn begin<'a>(texts: &'a Texts<'a>) -> (Reading<'a>, Parts<'a>) {
     let mut all = Parts::default();
     for text in &texts.0 {
@@ -68,10 +76,14 @@ fn begin<'a>(texts: &'a Texts<'a>) -> (Reading<'a>, Parts<'a>) {
             Syntax::Toml => from_toml::read(text.text, text.begin),
             Syntax::Original => from_original::read(text.text),
         };
-        all.root.join(parts.root);
         all.lines.extend(parts.lines);
         all.notices.extend(parts.notices);
-        all.wrong = all.wrong.or(parts.wrong);
+        let empty = text.begin > 0 && says_nothing(&parts.root);
+        all.wrong = all
+            .wrong
+            .or(parts.wrong)
+            .or(empty.then(|| Bad { at: text.begin, sentence: SAYS_NOTHING.to_owned() }));
+        all.root.join(parts.root);
     }
     let notices = std::mem::take(&mut all.notices);
     (Reading { texts, notices }, all)

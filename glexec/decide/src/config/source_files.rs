@@ -130,7 +130,8 @@ mod tests {
             ("\nglexec = 3", (2, 10), "`glexec`: invalid type"),
         ] {
             refused(&[first, second], ("/1", place.0, place.1), part);
-            refused(&[first, "", second], ("/2", place.0, place.1), part);
+            let between = "[glexec]\nlinger = true\n";
+            refused(&[first, between, second], ("/2", place.0, place.1), part);
         }
         let row = row("a");
         let rows_and_words = "[mapping]\nstatic = [1]";
@@ -194,8 +195,18 @@ mod tests {
             ("\u{1}", 1, 1, "control character"),
             ("[glexec]\npath = \"x\"", 2, 8, "`path`"),
         ] {
-            refused(&[first, second, first], ("/1", line, column), part);
+            refused(&[first, second, "[glexec]\nkill_grace = 1"], ("/1", line, column), part);
         }
+    }
+
+    #[test]
+    fn a_file_beside_the_first_that_was_cut_to_nothing_is_none_that_says_nothing() {
+        let first = "[glexec]\nuser_white_list = [\"pilot\"]\n".to_owned() + &row("pilot");
+        for cut in ["", "# of the site's\n", "[mapping]\n", "\n[mapping]\n[mapping.gridmap]\n"] {
+            refused(&[&first, cut], ("/1", 1, 1), "no key at all");
+        }
+        assert!(read(&[&first, "[mapping]\nbanned = []\n"]).is_ok());
+        assert!(read(&[""]).is_ok(), "the first alone refuses everybody");
     }
 
     #[test]
