@@ -30,9 +30,9 @@ fn text(path: &Path) -> Result<String, Refusal> {
     let lcmaps = database.map(|database| match read(Path::new(&database)) {
         Ok(text) => lcmaps(&database, &String::from_utf8_lossy(&text)),
         Err(error) => {
-            let missing =
-                format!("{database}, which says how LCMAPS mapped, cannot be read: {error}");
-            Lcmaps { missing: vec![missing], ..Lcmaps::default() }
+            let why =
+                format!("{database}, which says how it maps and bans, cannot be read: {error}");
+            Lcmaps { kept: Some(why), ..Lcmaps::default() }
         }
     });
     migrated(&file, &lcmaps.unwrap_or_default()).map_err(|bad| malformed(&bad))
@@ -53,16 +53,9 @@ fn lcmaps(path: &str, text: &str) -> Lcmaps {
         .split(|c: char| c.is_whitespace() || c == '"')
         .filter(|word| !word.is_empty())
         .collect();
-    let after = |options: &[&str]| {
-        let found = words.windows(2).find_map(|pair| match pair {
-            [option, value] if options.contains(option) => Some(*value),
-            _ => None,
-        });
-        found.map(str::to_owned)
-    };
+    let modules: Vec<(&str, &[&str])> = modules(&words);
     let mut missing = Vec::new();
-    for module in words.iter().filter(|word| word.ends_with(".mod")) {
-        let name = module.rsplit('/').next().unwrap_or(module);
+    for (name, _) in &modules {
         if let Some(what) = not_here(name) {
             let sentence = format!("{name} in {path}: {what}");
             if !missing.contains(&sentence) {
@@ -70,12 +63,65 @@ fn lcmaps(path: &str, text: &str) -> Lcmaps {
             }
         }
     }
+    let found = |options: &[&str]| {
+        let mut all: Vec<&str> =
+            modules.iter().filter_map(|(_, words)| after(words, options)).collect();
+        all.dedup();
+        all
+    };
+    let first = |options: &[&str]| found(options).first().map(|path| (*path).to_owned());
+    let (ban_file, kept) = match bans(&modules) {
+        Ok(ban_file) if found(MAP_FILES).len() < 2 => (ban_file, None),
+        Ok(_) => (None, Some("it maps by several grid-mapfiles".to_owned())),
+        Err(why) => (None, Some(why)),
+    };
     Lcmaps {
-        grid_mapfile: after(&["-gridmapfile", "-gridmap"]),
-        gridmapdir: after(&["-gridmapdir"]),
-        ban_file: after(&["-banmapfile"]),
-        ca_dir: after(&["-certdir"]),
+        grid_mapfile: first(MAP_FILES),
+        gridmapdir: first(&["-gridmapdir"]),
+        ban_file,
+        ca_dir: first(&["-certdir"]),
         missing,
+        kept,
+    }
+}
+
+const MAP_FILES: &[&str] = &["-gridmapfile", "-gridmap"];
+
+/// Each plug-in that is named, with the words behind it: its options, and other words that are none.
+fn modules<'w>(words: &'w [&'w str]) -> Vec<(&'w str, &'w [&'w str])> {
+    let starts: Vec<usize> = (0..words.len())
+        .filter(|at| words.get(*at).is_some_and(|word| word.ends_with(".mod")))
+        .collect();
+    let ends = starts.iter().skip(1).copied().chain([words.len()]);
+    let module = |(start, end): (&usize, usize)| {
+        let (path, rest) = words.get(*start..end)?.split_first()?;
+        Some((path.rsplit('/').next().unwrap_or(path), rest))
+    };
+    starts.iter().zip(ends).filter_map(module).collect()
+}
+
+/// The word behind one of these options.
+fn after<'w>(words: &[&'w str], options: &[&str]) -> Option<&'w str> {
+    words.windows(2).find_map(|pair| match pair {
+        [option, value] if options.contains(option) => Some(*value),
+        _ => None,
+    })
+}
+
+/// The one file of banned subjects that `[mapping.gridmap]` can have.
+///
+/// # Errors
+/// A clause where LCMAPS bans otherwise: a ban that is lost would admit somebody.
+fn bans(modules: &[(&str, &[&str])]) -> Result<Option<String>, String> {
+    let banning: Vec<_> = modules.iter().filter(|(name, _)| name.contains("_ban_")).collect();
+    match banning.as_slice() {
+        [] => Ok(None),
+        [("lcmaps_ban_dn.mod", words)] => match after(words, &["-banmapfile"]) {
+            Some(file) => Ok(Some(file.to_owned())),
+            None => Err("lcmaps_ban_dn.mod has no -banmapfile".to_owned()),
+        },
+        [(name, _)] => Err(format!("{name} bans")),
+        _ => Err("several plug-ins ban".to_owned()),
     }
 }
 
@@ -132,6 +178,38 @@ mod tests {
         assert_eq!(found.missing.len(), begins.len(), "{found:?}");
         for (sentence, begin) in found.missing.iter().zip(begins) {
             assert!(sentence.starts_with(begin), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn where_a_ban_would_be_lost_lcmaps_goes_on() {
+        let kept = |text: &str| {
+            let found = lcmaps("/db", text);
+            assert!(found.kept.is_none() || found.ban_file.is_none(), "{found:?}");
+            found.kept
+        };
+        let dn = "a = \"lcmaps_ban_dn.mod -banmapfile /a\"\n";
+        assert_eq!(kept(dn), None);
+        for (more, part) in [
+            ("b = \"lcmaps_ban_fqan.mod -banmapfile /b\"\n", "several plug-ins ban"),
+            ("b = \"lcmaps_ban_dn.mod -banmapfile /b\"\n", "several plug-ins ban"),
+            (
+                "g = \"lcmaps_localaccount.mod -gridmapfile /g\"\nh = \"lcmaps_poolaccount.mod -gridmapfile /h\"\n",
+                "several grid-mapfiles",
+            ),
+        ] {
+            for text in [format!("{dn}{more}"), format!("{more}{dn}")] {
+                assert!(kept(&text).is_some_and(|why| why.contains(part)), "{text}");
+            }
+        }
+        for (text, part) in [
+            (
+                "a = \"lcmaps_ban_dn.mod\"\nb = \"lcmaps_localaccount.mod -banmapfile /b\"\n",
+                "has no -banmapfile",
+            ),
+            ("a = \"lcmaps_ban_fqan.mod -banmapfile /a\"\n", "lcmaps_ban_fqan.mod bans"),
+        ] {
+            assert!(kept(text).is_some_and(|why| why.contains(part)), "{text}");
         }
     }
 }

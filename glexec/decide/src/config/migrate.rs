@@ -20,6 +20,9 @@ pub struct Lcmaps {
     pub ca_dir: Option<String>,
     /// A sentence for each plug-in whose work nothing does here.
     pub missing: Vec<String>,
+    /// Why the site's own LCMAPS is to go on mapping; `None` where `[mapping.gridmap]` maps and bans
+    /// whom it did.
+    pub kept: Option<String>,
 }
 
 /// The file that `lcmaps_db_file` names.
@@ -177,6 +180,16 @@ fn rows(lines: &[Entry<'_>]) -> String {
 
 /// What LCMAPS did with a grid-mapfile.
 fn gridmap(lcmaps: &Lcmaps) -> String {
+    let ban_file = lcmaps.ban_file.as_ref().map(|path| path.trim_end_matches('/'));
+    let odd = ban_file.filter(|path| words::canonical(path).is_err());
+    let odd = odd.map(|path| format!("its file of bans {path} is no path without links, . and .."));
+    // A ban that is lost would admit somebody.
+    if let Some(why) = lcmaps.kept.clone().or(odd) {
+        let why = one_line(&why);
+        return format!(
+            "# The site's own LCMAPS goes on mapping: {why}.\nmethods = [\"lcmaps\"]\n"
+        );
+    }
     let mut text = "# changed: LCMAPS mapped by the caller's proxy; [mapping.gridmap] does, with the files it used\n\
                     # (docs/credentials.md). VOMS attributes and services such as Argus, GUMS or SCAS map nobody by it;\n\
                     # methods = [\"lcmaps\"] in its stead asks the site's own LCMAPS, as before.\n"

@@ -980,16 +980,26 @@ fn what_lcmaps_mapped_by_is_taken_over_and_what_is_missing_is_said() {
     let lcmaps = Lcmaps {
         grid_mapfile: Some("/g".to_owned()),
         gridmapdir: Some("/d/".to_owned()),
-        ban_file: Some("relative".to_owned()),
+        ban_file: Some("/b/".to_owned()),
         ca_dir: None,
         missing: vec!["one\nthing".to_owned()],
+        kept: None,
     };
     let ours = migrated(&file, &lcmaps).expect("is good");
     assert!(ours.contains("# changed: one\\nthing\n"), "{ours}");
     let mapping = toml(&ours).expect(&ours).mapping;
     let (rule, credential) = mapping.gridmap.zip(mapping.credential).expect("a gridmap");
     assert_eq!((rule.grid_mapfile.as_str(), rule.gridmapdir.as_deref()), ("/g", Some("/d")));
-    assert_eq!(rule.ban_file, None);
+    assert_eq!(rule.ban_file.as_deref(), Some("/b"));
+    for (ban_file, kept, part) in
+        [(Some("relative"), None, "bans relative is"), (Some("/b"), Some("it\nbans"), "it\\nbans")]
+    {
+        let (ban_file, kept) = (ban_file.map(str::to_owned), kept.map(str::to_owned));
+        let ours = migrated(&file, &Lcmaps { ban_file, kept, ..lcmaps.clone() }).expect("is good");
+        let mapping = toml(&ours).expect(&ours).mapping;
+        assert!(ours.contains(part), "{ours}");
+        assert_eq!((mapping.methods, mapping.gridmap), (vec![Means::Lcmaps], None));
+    }
     assert_eq!(credential.ca_dir, "/etc/grid-security/certificates");
 }
 
