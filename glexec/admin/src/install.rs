@@ -9,27 +9,36 @@ use std::io::{Error, ErrorKind, Result, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use system::file_trust::Trust;
+use system::secure_open;
 
 /// Writes a file under another name and gives it its own when it is whole and on the disk.
 ///
 /// # Errors
 /// Where a file of that name is there and `replace` is false, or it cannot be written.
 pub(super) fn file(path: &Path, text: &[u8], (mode, replace): (u32, bool)) -> Result<()> {
-    let name =
-        path.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "it has no name"))?;
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let above = above.unwrap_or_else(|| Path::new("."));
-    let directory = openat(nix::fcntl::AT_FDCWD, above, flags, Mode::empty())?;
-    let mut fresh = OsString::from(".");
-    fresh.push(name);
-    fresh.push(format!(".{}", std::process::id()));
+    let refused = |why: &str| Error::new(ErrorKind::InvalidInput, why.to_owned());
+    let shown = std::path::absolute(path)?;
+    let shown = shown.to_str().ok_or_else(|| refused("it is not UTF-8"))?;
+    // Who can write where root does could have root write something else.
+    let (directory, name) = secure_open::open_parent(shown, &Trust::default())
+        .map_err(|untrusted| refused(untrusted.clause()))?;
+    file_in(&directory, name, text, (mode, replace))
+}
+
+fn file_in(
+    directory: &OwnedFd,
+    name: &str,
+    text: &[u8],
+    (mode, replace): (u32, bool),
+) -> Result<()> {
+    let fresh = OsString::from(format!(".{name}.{}", std::process::id()));
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let opened = openat(&directory, fresh.as_os_str(), flags, Mode::from_bits_truncate(mode))?;
-    let placed = place(opened, text, &directory, (&fresh, name.to_os_string()), replace);
+    let opened = openat(directory, fresh.as_os_str(), flags, Mode::from_bits_truncate(mode))?;
+    let placed = place(opened, text, directory, (&fresh, OsString::from(name)), replace);
     if placed.is_err() || !replace {
-        let _ = unlinkat(&directory, fresh.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(directory, fresh.as_os_str(), UnlinkatFlags::NoRemoveDir);
     }
     placed
 }
@@ -69,6 +78,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.toml");
         let open = || std::fs::OpenOptions::new().read(true).open(&path).unwrap();
+        let file = |path: &Path, text: &[u8], how| {
+            let above = std::fs::File::open(path.parent().unwrap()).unwrap();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+            file_in(&OwnedFd::from(above), name, text, how)
+        };
         let read = || std::io::read_to_string(open()).unwrap();
         file(&path, b"one", (0o600, false)).unwrap();
         let again = file(&path, b"two", (0o600, false)).unwrap_err();
@@ -82,6 +96,9 @@ mod tests {
         assert!(!link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(read(), "three");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
-        assert!(file(Path::new("/"), b"", (0o600, true)).is_err());
+        // Who can write there could have something else written.
+        let error = super::file(&path, b"six", (0o600, true)).unwrap_err();
+        assert!(error.to_string().contains("writable by everybody"), "{error}");
+        assert!(super::file(Path::new("/"), b"", (0o600, true)).is_err());
     }
 }
