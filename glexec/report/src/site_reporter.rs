@@ -96,6 +96,14 @@ impl<'s> SiteReporter<'s> {
         self.attest(line, &vec![("GLEXEC_EVENT", "check".to_owned())])
     }
 
+    /// That a payload's proxy is about to be written anew: no credential changes hands untold.
+    ///
+    /// # Errors
+    /// As [`SiteReporter::begin`].
+    pub fn renewal(&self, line: &str) -> Result<(), Refusal> {
+        self.attest(line, &vec![("GLEXEC_EVENT", "renewal".to_owned())])
+    }
+
     fn attest(&self, line: &str, fields: &Fields) -> Result<(), Refusal> {
         if self.send(Level::Notice, line, fields, PATIENCE) {
             return Ok(());

@@ -7,7 +7,6 @@ use decide::config::Config;
 use decide::plan::{self, Request};
 use decide::policy;
 use decide::refusal::Refusal;
-use decide::reporter::{Level, Reporter as _};
 use observe::accounts::{AccountFiles, Lookups};
 use observe::credential;
 
@@ -48,7 +47,7 @@ impl Walk<'_> {
         let path = system::text::escaped(copy.target.as_bytes());
         let text =
             format!("renewal: {who}->{name}: the proxy {path} is written; nothing is started");
-        self.reporter.log(Level::Notice, &text);
+        self.reporter.renewal(&text)?;
         proxy::write(&self.root()?, (&target.person(), &copy), &bytes).map(|()| 0)
     }
 }
