@@ -108,6 +108,8 @@ impl HandOver {
         Ok(match status.uid {
             uid if uid == parties.target.0 || is_frozen(&status) => Holder::Run,
             uid if uid == parties.caller.0 => Holder::Caller,
+            // Frozen, and its owner of then took the mark off in that moment.
+            0 => Holder::Run,
             _ => Holder::Other,
         })
     }
