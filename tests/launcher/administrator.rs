@@ -231,7 +231,7 @@ fn what_migrate_prints_is_a_configuration_that_check_understands_and_a_run_obeys
         preserve_env_variables = no, A\n[mapping]\npilot = payload2\n";
     site.old_config(old);
     let told = admin(&site, &["migrate"]).exited(0).output();
-    for part in ["# changed: `log_level = 7` is 5", "`lcmaps_debug_level = 2` is left out"] {
+    for part in ["# changed: `log_level = 7` is 5", "\nlcmaps_debug_level = 2\n"] {
         assert!(told.contains(part), "{part} in {told}");
     }
     site.file("/root/next.toml", &told, 0o600);
@@ -247,6 +247,10 @@ fn what_migrate_prints_is_a_configuration_that_check_understands_and_a_run_obeys
     for part in ["grid_mapfile = \"/etc/other-mapfile\"", "lcmaps_voms.mod in /etc/lcmaps.db"] {
         assert!(told.contains(part), "{part} in {told}");
     }
+    // A ban that [mapping.gridmap] cannot have keeps LCMAPS.
+    site.file("/etc/lcmaps.db", "b = \"lcmaps_ban_fqan.mod -banmapfile /b\"\n", 0o644);
+    let told = admin(&site, &["migrate", "/root/old.conf"]).exited(0).output();
+    assert!(told.contains("methods = [\"lcmaps\"]") && !told.contains("gridmap"), "{told}");
     site.file("/root/old.conf", "[glexec]\nlinger = maybe\n", 0o600);
     let ran = admin(&site, &["migrate", "/root/old.conf"]);
     assert!(ran.exited(1).error().contains("/root/old.conf:2:10: `linger`"), "{ran:#?}");
