@@ -23,6 +23,9 @@ pub(super) fn file(path: &Path, text: &[u8], (mode, replace): (u32, bool)) -> Re
     // Who can write where root does could have root write something else.
     let (directory, name) = secure_open::open_parent(shown, &Trust::default())
         .map_err(|untrusted| refused(untrusted.clause()))?;
+    // Again, for fsync(2).
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = openat(&directory, ".", flags, Mode::empty())?;
     file_in(&directory, name, text, (mode, replace))
 }
 
