@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 use system::kernel::Status;
 use system::text::escaped;
 
-/// What lies deeper is not handed over: each level holds two descriptors, and the threshold sees
-/// to 1024.
-const DEEPEST: usize = 256;
+/// What lies deeper is not handed over: each level holds two descriptors, and where names are counted
+/// two walks go down at once; 1024 are open at most.
+const DEEPEST: usize = 240;
 
 /// How often a name is tried that is another entry's each time.
 const PATIENCE: usize = 32;
