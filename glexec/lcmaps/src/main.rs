@@ -143,8 +143,10 @@ fn own_log() -> std::io::Result<File> {
 
 fn answer(question: &Question, mut log: File) -> String {
     let found = mapped(question);
-    let mut said = String::new();
-    let read = log.rewind().and_then(|()| log.take(MOST).read_to_string(&mut said));
+    let mut bytes = Vec::new();
+    let read = log.rewind().and_then(|()| log.take(MOST).read_to_end(&mut bytes));
+    // A name in a certificate need not be UTF-8, and what LCMAPS says of it is worth more than none.
+    let said = String::from_utf8_lossy(&bytes);
     let mut text = String::new();
     if read.is_err() {
         text += &line("note", "what LCMAPS has said cannot be read");
