@@ -748,7 +748,7 @@ fn ask(row: &Row, site: &Site) -> Told {
         .into_iter()
         .fold(prolog, |call, id| call.env(&format!("SLURM_JOB_{id}"), "42001"));
     // No starter calls it here, whose wrapper it would ask for.
-    site.file("/etc/glexec-condor.toml", "[prepare]\nrewrite = true\n", 0o644);
+    site.file("/etc/glexec-condor.toml", "[prepare]\nretries = 0\nrewrite = true\n", 0o644);
     let prepare = site.shell(&format!("exec {LIBEXEC}/glexec-condor-prepare-transfer"));
     Told {
         run,
