@@ -145,10 +145,9 @@ fn remove(root: &Root, who: &Person, copy: &ProxyCopy) -> Result<Removed, Failur
     Ok(if code == ANOTHER { Removed::Another } else { Removed::Gone })
 }
 
-/// Removes a copy that has its first name only.
-pub(crate) fn give_up(root: &Root, who: &Person, copy: &ProxyCopy) {
-    // Nobody is waiting for it, and nobody guesses its name.
-    let _ = as_target(root, who, &[], || unlink(&copy.first_name).map(|()| DONE));
+/// Removes a copy that has its first name only; whether it is gone.
+pub fn give_up(root: &Root, who: &Person, copy: &ProxyCopy) -> bool {
+    as_target(root, who, &[], || unlink(&copy.first_name).map(|()| DONE)).is_ok()
 }
 
 /// Removes the plan's copy, where there is one; whether nothing is owed of it any more.

@@ -43,6 +43,10 @@ pub(super) fn write(
     (who, copy): (&Person, &ProxyCopy),
     proxy: &[u8],
 ) -> Result<(), Refusal> {
-    target_proxy::begin(root, who, copy, proxy)?;
-    target_proxy::finish(root, who, copy)
+    let begun = target_proxy::begin(root, who, copy, proxy);
+    let done = begun.and_then(|_| target_proxy::finish(root, who, copy));
+    // Who has written it may have been ended before it had its own name.
+    done.inspect_err(|_| {
+        let _ = target_proxy::give_up(root, who, copy);
+    })
 }

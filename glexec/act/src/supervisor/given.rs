@@ -8,17 +8,49 @@ use crate::target_proxy::{self, Begun};
 use contract::Reason;
 use decide::entry::Phase;
 use decide::refusal::Refusal;
+use decide::reporter::Reporter;
 
-/// Writes the payload's proxy; whether it is this run's to remove. What the file is known by stands in
-/// the entry before it has its own name. Where it replaces one, another run's payload has that: it is
-/// renewed, and stays.
+/// What of the payload's proxy is there, as far as this run knows, and this run's to remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    Nothing,
+    /// Under its first name, which is nobody else's.
+    FirstName,
+    /// Under either of its names.
+    Both,
+}
+
+impl Claim {
+    /// Removes it where the payload was not started; whether nothing is owed of it any more.
+    pub(super) fn is_given_up(
+        self,
+        root: &Root,
+        context: &RunContext<'_>,
+        reporter: &dyn Reporter,
+    ) -> bool {
+        let plan = context.plan;
+        match (self, &plan.proxy) {
+            (Self::Nothing, _) | (_, None) => true,
+            (Self::FirstName, Some(copy)) => {
+                target_proxy::give_up(root, &plan.target.person(), copy)
+            }
+            (Self::Both, Some(_)) => target_proxy::remove_planned(root, plan, reporter),
+        }
+    }
+}
+
+/// Writes the payload's proxy. What the file is known by stands in the entry before it has its own
+/// name. Where it replaces one, another run's payload has that: it is renewed, and stays. Who does it
+/// can be ended at any step, so that `claim` says at each what may be there.
 pub(super) fn proxy(
     root: &Root,
     context: &RunContext<'_>,
     record: Option<&RunRecord>,
-) -> Result<bool, Refusal> {
-    let (Some(copy), Some(proxy)) = (&context.plan.proxy, context.proxy) else { return Ok(false) };
+    claim: &mut Claim,
+) -> Result<(), Refusal> {
+    let (Some(copy), Some(proxy)) = (&context.plan.proxy, context.proxy) else { return Ok(()) };
     let who = context.plan.target.person();
+    *claim = Claim::FirstName;
     let Begun { file, replaces } = target_proxy::begin(root, &who, copy, proxy)?;
     let record = record.filter(|_| copy.remove);
     let note = |phase: &Phase| {
@@ -27,13 +59,16 @@ pub(super) fn proxy(
                 .detail(format!("writing down what the proxy is known by: {}", errno.desc()))
         })
     };
-    let noted = if replaces { Ok(()) } else { note(&Phase::ProxyWritten { file }) };
-    noted.inspect_err(|_| target_proxy::give_up(root, &who, copy))?;
+    if !replaces {
+        note(&Phase::ProxyWritten { file })?;
+        *claim = Claim::Both;
+    }
     target_proxy::finish(root, &who, copy)?;
     if replaces {
+        *claim = Claim::Nothing;
         note(&Phase::ProxyGone)?;
     }
-    Ok(!replaces)
+    Ok(())
 }
 
 impl Run<'_> {

@@ -1,6 +1,7 @@
 //! From the plan to the payload's start.
 
-use super::{Open, RunContext, given, now};
+use super::given::{self, Claim};
+use super::{Open, RunContext, now};
 use crate::cgroups::Leaf;
 use crate::close_descriptors;
 use crate::descriptor_proxy::{self, DescriptorProxy};
@@ -11,7 +12,6 @@ use crate::leases::Lease;
 use crate::payload::Place;
 use crate::root::Root;
 use crate::state::RunRecord;
-use crate::target_proxy;
 use decide::entry::Phase;
 use decide::plan::Linger;
 use decide::refusal::Refusal;
@@ -79,11 +79,8 @@ pub(crate) fn begin(
     context.lease.into_iter().for_each(Lease::is_written_down);
     let leaf = leaf(&root, linger, reporter);
     let given = transfer.as_ref().map_or(Ok(()), |transfer| transfer.give(&root));
-    let mut owns_proxy = false;
-    let given = given.and_then(|()| {
-        owns_proxy = given::proxy(&root, context, record.as_ref())?;
-        Ok(())
-    });
+    let mut claim = Claim::Nothing;
+    let given = given.and_then(|()| given::proxy(&root, context, record.as_ref(), &mut claim));
     match given.and_then(|()| waiting.ready(&root, leaf.as_ref(), record.as_ref())) {
         Ok(()) => Ok(Begun {
             root,
@@ -93,13 +90,13 @@ pub(crate) fn begin(
             record,
             transfer,
             leaf,
-            owns_proxy,
+            owns_proxy: claim == Claim::Both,
             since,
         }),
         Err(stop) => {
             leaf.into_iter().for_each(Leaf::remove);
             let back = transfer.map_or(Phase::Back, |transfer| transfer.reclaim(&root, reporter));
-            let gone = !owns_proxy || target_proxy::remove_planned(&root, plan, reporter);
+            let gone = claim.is_given_up(&root, context, reporter);
             nothing_came_of_it(record.as_ref(), (&back, gone), reporter);
             Err(stop)
         }
