@@ -82,7 +82,8 @@ mod tests {
         let path = directory.path().join("x.toml");
         let open = || std::fs::OpenOptions::new().read(true).open(&path).unwrap();
         let file = |path: &Path, text: &[u8], how| {
-            let above = std::fs::File::open(path.parent().unwrap()).unwrap();
+            let mut opened = std::fs::OpenOptions::new();
+            let above = opened.read(true).open(path.parent().unwrap()).unwrap();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap();
             file_in(&OwnedFd::from(above), name, text, how)
         };
