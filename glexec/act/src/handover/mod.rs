@@ -103,13 +103,13 @@ impl HandOver {
         self.directory.as_raw_fd()
     }
 
+    /// A directory of root's without the mark is nobody's of this run: it was closed, or taken by the
+    /// site.
     fn has(&self, parties: Parties) -> Result<Holder, Errno> {
         let status = kernel::status_of(self.directory.as_fd(), true)?;
         Ok(match status.uid {
             uid if uid == parties.target.0 || is_frozen(&status) => Holder::Run,
             uid if uid == parties.caller.0 => Holder::Caller,
-            // Frozen, and its owner of then took the mark off in that moment.
-            0 => Holder::Run,
             _ => Holder::Other,
         })
     }
