@@ -99,8 +99,9 @@ fn unsafe_code_is_in_one_folder_and_each_block_says_why() {
     // Programs of their own that load the site's code: its name services, with nothing of root's, and
     // LCMAPS, as root.
     const HELPERS: [&str; 2] = ["glexec/accounts/src/module.rs", "glexec/lcmaps/src/library.rs"];
-    // The budget of the setuid program: a block more is a block that this number tells of.
-    const BUDGET: usize = 24;
+    // The budget of the crate: a block more is a block that this number tells of. One of them,
+    // fnmatch(3), is not in the setuid program: glexec-credential alone calls it.
+    const BUDGET: usize = 25;
     let (mut wrong, mut blocks) = (Vec::new(), 0);
     for path in shipped() {
         let text = fs::read_to_string(&path).unwrap();

@@ -4,6 +4,9 @@
 
 use crate::wildcard;
 
+/// A line whose wildcards have no answer.
+const UNCOMPARED: &str = "has a name that cannot be compared";
+
 /// What a line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'f> {
@@ -145,8 +148,11 @@ pub fn look_up(file: &[u8], subject: &[u8]) -> Result<Found, Unusable> {
             }
         };
         let is_name = entry.name == subject;
-        let stands = is_name || wildcard::matches(entry.name, subject);
-        if !stands || (!is_name && pool.is_some()) {
+        let Ok(as_pattern) = wildcard::matches(entry.name, subject) else {
+            found.broken.push((number, UNCOMPARED));
+            continue;
+        };
+        if !is_name && (!as_pattern || pool.is_some()) {
             continue;
         }
         let (pools, plain): (Vec<_>, Vec<_>) =
@@ -165,9 +171,7 @@ pub fn look_up(file: &[u8], subject: &[u8]) -> Result<Found, Unusable> {
         }
         // The plug-in for pools has wildcards in every name, so a name with a bracket may not stand
         // for itself.
-        if let (None, Some(item), true) =
-            (&pool, pools.first(), wildcard::matches(entry.name, subject))
-        {
+        if let (None, Some(item), true) = (&pool, pools.first(), as_pattern) {
             match account(item.get(1..).unwrap_or_default()) {
                 Ok(prefix) => pool = Some((number, Mapped::Pool(prefix))),
                 Err(why) => found.broken.push((number, why)),
@@ -187,12 +191,14 @@ pub fn banned(file: &[u8], subject: &[u8]) -> Result<Option<usize>, Unusable> {
     no_nul(file)?;
     let mut unusable = None;
     for (number, line) in lines(file) {
-        match line {
+        let bans = line.and_then(|entry| {
             // A name with a bracket in it matches itself, whatever it is as a pattern.
-            Ok(entry) if entry.name == subject || wildcard::matches(entry.name, subject) => {
-                return Ok(Some(number));
-            }
-            Ok(_) => {}
+            let is_name = entry.name == subject;
+            Ok(is_name || wildcard::matches(entry.name, subject).map_err(|_| UNCOMPARED)?)
+        });
+        match bans {
+            Ok(true) => return Ok(Some(number)),
+            Ok(false) => {}
             Err(why) if unusable.is_none() => {
                 unusable = Some(Unusable { line: number, why });
             }

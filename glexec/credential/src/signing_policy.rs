@@ -62,7 +62,7 @@ impl SigningPolicy {
                 rule.subjects.iter().any(|pattern| {
                     // `*` is the one wildcard there is.
                     let pattern = plain(pattern).replace('[', "[[]").replace('?', "[?]");
-                    wildcard::matches(pattern.as_bytes(), subject.as_bytes())
+                    wildcard::matches(pattern.as_bytes(), subject.as_bytes()) == Ok(true)
                 })
             },
         )

@@ -1,6 +1,6 @@
 //! The kernel's doors that no safe crate opens for us. The only unsafe code of the program.
 //!
-//! Every function here is one system call (or one libc call that is one) with plain values in
+//! Every function here is one system call (or one function of the C library) with plain values in
 //! and a plain value out; none of them decides anything. One thread is assumed throughout: the
 //! program never starts another. `calls` lists what is asked of the kernel directly, and makes all
 //! of it in three blocks; the others are beside what is unsafe about them.
@@ -12,6 +12,7 @@ mod files;
 mod processes;
 mod settings;
 mod signals;
+mod wildcard;
 
 pub use arena::Arena;
 pub use files::borrow;
@@ -34,3 +35,4 @@ pub use signals::{
     LAST_SIGNAL, kill, kill_every_process_of_euid, set_disposition, set_mask, signal_descriptor,
     signal_pidfd, stop_timers,
 };
+pub use wildcard::wildcards_match;
