@@ -114,6 +114,11 @@ const OF_GLEXEC: &[Row] = &[
         "/etc/passwd is writable by everybody",
     ),
     ("no /proc", "mount -t tmpfs tmpfs /proc", "/proc is not mounted"),
+    (
+        "/dev/null is a plain file",
+        ": > /tmp/null; chmod 666 /tmp/null; mount --bind /tmp/null /dev/null",
+        "/dev/null is missing, closed to users, or another file; make it anew",
+    ),
 ];
 
 /// A condor_config_val that tells what a file says, and that file as conf/condor has it.

@@ -284,6 +284,12 @@ fn of_the_installation() -> Vec<Row> {
             "/etc/group does not exist",
         ),
         fatal("no /proc", Reason::NoProc, "mount -t tmpfs tmpfs /proc", "/proc is not mounted"),
+        fatal(
+            "/dev/null is a plain file",
+            Reason::NoDevNull,
+            ": > /tmp/null; chmod 666 /tmp/null; mount --bind /tmp/null /dev/null",
+            "/dev/null is missing, closed to users, or another file; make it anew",
+        ),
         malformed("log_only of a setuid program", "log_only = true\n#epilogue", "log_only = true"),
     ]
 }
@@ -682,6 +688,7 @@ fn sentence(reason: Reason) -> String {
         Reason::State => "the state directory cannot be used; see the log".to_owned(),
         Reason::Accounts => "the account database cannot be read; see the log".to_owned(),
         Reason::NoProc => "there is no usable /proc".to_owned(),
+        Reason::NoDevNull => "there is no usable /dev/null".to_owned(),
         Reason::NotSetuid => "not installed setuid root".to_owned(),
         Reason::NosuidMount => "mounted nosuid".to_owned(),
         Reason::NoNewPrivs => "no_new_privs".to_owned(),

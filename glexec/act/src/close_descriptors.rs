@@ -149,7 +149,7 @@ fn beside(privilege: &Privilege, work: impl FnOnce()) -> Result<Pid, Errno> {
     }
 }
 
-fn is_null(fd: RawFd) -> bool {
+pub(super) fn is_null(fd: RawFd) -> bool {
     fstat(kernel::borrow(fd)).is_ok_and(|stat| {
         stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits()
             && stat.st_rdev == makedev(1, 3)

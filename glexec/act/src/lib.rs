@@ -42,4 +42,4 @@ mod tree;
 pub mod trial;
 mod whereabouts;
 
-pub use needs_proc::needs_proc;
+pub use needs_proc::{needs_dev_null, needs_proc};

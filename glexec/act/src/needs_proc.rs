@@ -1,8 +1,10 @@
-//! What glexec cannot do without: /proc.
+//! What glexec cannot do without: /proc, and for who lingers /dev/null.
 
+use super::close_descriptors::is_null;
 use contract::Reason;
 use decide::refusal::Refusal;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
+use std::os::fd::AsRawFd as _;
 use system::process;
 
 /// That /proc is there, as whoever looks for a command needs it, and, for who lingers, that of this
@@ -26,4 +28,17 @@ pub(super) fn no_proc() -> Refusal {
             "/proc is not mounted, or is that of another pid namespace; mount -t proc proc /proc",
         )
         .hint("the site has to mount it")
+}
+
+/// That /dev/null is the null device, which a lingering glexec has as 0, 1 and 2.
+///
+/// # Errors
+/// [`Reason::NoDevNull`].
+pub fn needs_dev_null() -> Result<(), Refusal> {
+    if process::dev_null().is_ok_and(|null| is_null(null.as_raw_fd())) {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::NoDevNull, "there is no usable /dev/null, which glexec needs")
+        .detail("/dev/null is missing, closed to users, or another file; make it anew: mknod -m 666 /dev/null c 1 3")
+        .hint("the site has to make it anew"))
 }

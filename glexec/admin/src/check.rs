@@ -110,7 +110,7 @@ fn check(asked: &Asked, findings: &mut Findings) -> Result<(), Refusal> {
     let (config, files) = config.inspect_err(|stop| findings.stop(stop))?;
     files.iter().for_each(|file| findings.line("config", &format!("{file}: understood")));
     config.notices.iter().for_each(|notice| findings.line("notice", notice));
-    node::proc_file_system(&config, findings);
+    node::kernels_files(&config, findings);
     white_lists(&config, findings);
     node::log(&config, findings);
     let files = AccountFiles::read(&Etc::open());

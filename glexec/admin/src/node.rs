@@ -24,9 +24,12 @@ use system::secure_open;
 /// Where glexec is installed.
 pub(super) const PROGRAM: &str = "/usr/sbin/glexec";
 
-/// /proc, without which no command is found and no payload is seen to end.
-pub(super) fn proc_file_system(config: &Config, findings: &mut Findings) {
-    if let Err(stop) = act::needs_proc(config.linger && !config.log_only) {
+/// /proc, without which no command is found and no payload is seen to end, and /dev/null, without
+/// which nobody lingers.
+pub(super) fn kernels_files(config: &Config, findings: &mut Findings) {
+    let lingers = config.linger && !config.log_only;
+    let null = if lingers { act::needs_dev_null() } else { Ok(()) };
+    for stop in [act::needs_proc(lingers), null].into_iter().filter_map(Result::err) {
         findings.stop(&stop);
     }
 }

@@ -116,6 +116,8 @@ reasons! {
     NoFreeAccount = "no-free-account", Internal;
     /// There is no usable /proc.
     NoProc = "no-proc", Internal;
+    /// /dev/null is missing, or is not the null device.
+    NoDevNull = "no-dev-null", Internal;
     /// A step of the identity switch failed.
     Switch = "switch", Internal;
     /// A system call that never fails did.

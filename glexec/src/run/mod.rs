@@ -79,7 +79,7 @@ impl Walk<'_> {
         let rehearsed = request.invocation.mode == Mode::Rehearse;
         let (plan, lease) = self.plan(&config, files, request)?;
         if rehearsed {
-            self.could_be_written_down(&config, &plan)?;
+            self.could_begin(&config, &plan)?;
             self.reporter.rehearsed(&plan)?;
             let (uid, gid) = (plan.target.uid().as_raw(), plan.target.gid().as_raw());
             let target = plan.target.name().to_owned();
@@ -92,8 +92,10 @@ impl Walk<'_> {
     }
 
     /// Who asks before a job starts must not be told yes where the run itself would be told no.
-    fn could_be_written_down(&self, config: &Config, plan: &Plan) -> Result<(), Refusal> {
-        let owes = matches!(&plan.launch, Launch::Linger(linger) if linger.state.is_some());
+    fn could_begin(&self, config: &Config, plan: &Plan) -> Result<(), Refusal> {
+        let Launch::Linger(linger) = &plan.launch else { return Ok(()) };
+        act::needs_dev_null()?;
+        let owes = linger.state.is_some();
         if !owes && !plan.of_pool {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use crate::event_sources::EventSources;
 use crate::handover::{DirectoryTransfer, HandOver};
 use crate::launch::{Waiting, failed, leaf, leave_foreign, leave_the_job, write_down};
 use crate::leases::Lease;
+use crate::needs_proc::needs_dev_null;
 use crate::payload::Place;
 use crate::root::Root;
 use crate::state::RunRecord;
@@ -53,8 +54,10 @@ pub(crate) fn begin(
 ) -> Result<Begun, Refusal> {
     let RunContext { plan, linger, privilege, .. } = context;
     close_descriptors::let_go_of(&plan.keep_fds);
-    let (closed, closers) = close_descriptors::let_go_of_standard(privilege)
-        .map_err(|errno| failed("letting go of the caller's descriptors", errno))?;
+    let (closed, closers) = close_descriptors::let_go_of_standard(privilege).map_err(|errno| {
+        let other = || failed("letting go of the caller's descriptors", errno);
+        needs_dev_null().err().unwrap_or_else(other)
+    })?;
     // The payload's process has the caller's directory for itself.
     chdir("/").map_err(|errno| failed("leaving the caller's directory", errno))?;
     let owed = linger.state.is_some();

@@ -158,6 +158,15 @@ pub(super) const ROWS: &[Row] = &[
         ],
     ),
     say(
+        Reason::NoDevNull,
+        "/dev/null is missing, or is not the null device.",
+        [
+            "ls -l /dev/null where the caller is; it must be `crw-rw-rw-` with 1, 3. A program of root's that writes to it by rename, or a container without devices, leaves a plain file there.",
+            "rm /dev/null; mknod -m 666 /dev/null c 1 3. In a container: bind-mount the host's.",
+            "there is no usable /dev/null, which glexec needs: /dev/null is missing, closed to users, or another file; make it anew: mknod -m 666 /dev/null c 1 3",
+        ],
+    ),
+    say(
         Reason::Switch,
         "A step of the change to the target's ids failed.",
         [
