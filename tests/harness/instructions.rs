@@ -20,7 +20,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 
 /// Told in place of a count where the launch did not end well.
-const FAILED: [u64; 2] = [u64::MAX; 2];
+const FAILED: [u64; 3] = [u64::MAX; 3];
 
 /// What is counted at most: each instruction costs several microseconds, and of some peers there
 /// are many millions.
@@ -33,6 +33,9 @@ pub struct Counted {
     /// that repeats itself (`rep movs`) is one, as a processor's own counter has it. [`MOST`]
     /// stands for more.
     pub instructions: u64,
+    /// Those of them that its first process makes as root, between its first lowering of its
+    /// effective uid and its exec. Of a launch that lingers as root they are no measure.
+    pub as_root: u64,
     /// The page faults that needed no disk, payload's and epilogue's among them.
     pub faults: u64,
 }
@@ -58,18 +61,18 @@ pub fn count(
         let told = trace(site, who, words, left_alone).unwrap_or(FAILED);
         i32::from(File::from(tell).write_all(told.map(u64::to_le_bytes).as_flattened()).is_err())
     })?;
-    let mut bytes = [[0; size_of::<u64>()]; 2];
+    let mut bytes = [[0; size_of::<u64>()]; 3];
     let read = File::from(answer).read_exact(bytes.as_flattened_mut());
     waitpid(tracer, None)?;
     read?;
     let told = bytes.map(u64::from_le_bytes);
     ensure!(told != FAILED, "{words:?} does not launch, one instruction at a time");
-    let [instructions, faults] = told;
-    Ok(Some(Counted { instructions, faults }))
+    let [instructions, as_root, faults] = told;
+    Ok(Some(Counted { instructions, as_root, faults }))
 }
 
 /// In the tracer, which is root: else the kernel would ignore the setuid bit of what is traced.
-fn trace(site: &Site, who: &str, words: &[String], left_alone: &[&str]) -> Result<[u64; 2]> {
+fn trace(site: &Site, who: &str, words: &[String], left_alone: &[&str]) -> Result<[u64; 3]> {
     let words = words.iter().map(|word| CString::new(word.as_str()));
     let words: Vec<CString> = words.collect::<Result<_, _>>()?;
     let Some(path) = words.first().cloned() else { bail!("no program") };
@@ -97,10 +100,18 @@ fn trace(site: &Site, who: &str, words: &[String], left_alone: &[&str]) -> Resul
     // What a process executes is then called as in the site.
     setns(site.namespace(), CloneFlags::CLONE_NEWNS)?;
     drop((ready, go));
-    let counted =
-        Steps { first, left_alone, begun: false, counted: 0, at: HashMap::new() }.follow()?;
+    let steps = Steps {
+        first,
+        left_alone,
+        begun: false,
+        counted: 0,
+        raised: None,
+        as_root: 0,
+        at: HashMap::new(),
+    };
+    let [counted, as_root] = steps.follow()?;
     let faults = getrusage(UsageWho::RUSAGE_CHILDREN)?.minor_page_faults();
-    Ok([counted, faults.try_into()?])
+    Ok([counted, as_root, faults.try_into()?])
 }
 
 struct Steps<'l> {
@@ -109,18 +120,21 @@ struct Steps<'l> {
     /// Whether the first process has executed the peer.
     begun: bool,
     counted: u64,
+    /// Whether the first process is root; `None` until it first is not.
+    raised: Option<bool>,
+    as_root: u64,
     /// Where each process was.
     at: HashMap<Pid, u64>,
 }
 
 impl Steps<'_> {
     /// Until the first process has ended.
-    fn follow(mut self) -> Result<u64> {
+    fn follow(mut self) -> Result<[u64; 2]> {
         loop {
             match waitpid(None, Some(WaitPidFlag::__WALL)) {
                 Ok(WaitStatus::Exited(pid, code)) if pid == self.first => {
                     ensure!(code == 0, "it exits {code}");
-                    return Ok(self.counted);
+                    return Ok([self.counted, self.as_root]);
                 }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.first => {
                     bail!("it dies of {signal}");
@@ -145,9 +159,16 @@ impl Steps<'_> {
     }
 
     fn count(&mut self, pid: Pid) {
-        let Some(now) = address(pid) else { return };
+        let Some((now, set)) = step(pid) else { return };
         if self.at.insert(pid, now) != Some(now) {
             self.counted += 1;
+            self.as_root += u64::from(pid == self.first && self.raised == Some(true));
+        }
+        match set {
+            Some(euid) if pid == self.first && (euid != 0 || self.raised.is_some()) => {
+                self.raised = Some(euid == 0);
+            }
+            _ => {}
         }
     }
 
@@ -162,13 +183,20 @@ impl Steps<'_> {
     }
 }
 
-/// Where the next instruction of a process is.
+/// Where the next instruction of a process is, and the effective uid that the last one set.
 #[cfg(target_arch = "x86_64")]
-fn address(pid: Pid) -> Option<u64> {
-    ptrace::getregs(pid).ok().map(|registers| registers.rip)
+fn step(pid: Pid) -> Option<(u64, Option<u32>)> {
+    /// -1 leaves it as it is.
+    const AS_IT_IS: u32 = u32::MAX;
+    let registers = ptrace::getregs(pid).ok()?;
+    // Of an instruction that was no system call the kernel tells -1.
+    let sets = registers.orig_rax == libc::SYS_setresuid as u64 && registers.rax == 0;
+    let euid = u32::try_from(registers.rsi & u64::from(u32::MAX)).ok()?;
+    let euid = (sets && euid != AS_IT_IS).then_some(euid);
+    Some((registers.rip, euid))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn address(_: Pid) -> Option<u64> {
+fn step(_: Pid) -> Option<(u64, Option<u32>)> {
     None
 }

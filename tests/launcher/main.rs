@@ -47,6 +47,7 @@ mod lost_proxy;
 mod pool;
 mod process_state;
 mod rehearsal;
+mod root_scopes;
 mod shape;
 mod siege;
 mod signals;
