@@ -1,8 +1,8 @@
 //! `condor_chirp`: attributes for the job's ad, and what the payload needs for its own calls.
 
 use crate::dialect::{Ad, Attribute, KEY};
-use crate::hooks::{self, LONGEST_AD, complain, scratch};
 use crate::settings::{Settings, seconds};
+use crate::starter::{LONGEST_AD, complain, condor_program, scratch};
 use crate::verdict::{self, Way};
 use adapter::BoundedCommand;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -56,8 +56,7 @@ impl Chirp {
         }
         let attributes = verdict::anew(attributes, &self.before, &rule.prefix);
         let named = settings.programs.condor_chirp.as_deref();
-        let Some(program) = hooks::condor_program(named, "condor_chirp").filter(|_| rule.send)
-        else {
+        let Some(program) = condor_program(named, "condor_chirp").filter(|_| rule.send) else {
             return;
         };
         let until = Instant::now() + seconds(rule.time_limit);

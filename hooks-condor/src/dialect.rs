@@ -189,7 +189,7 @@ pub(crate) fn runs_a_file_of_this_machine(ad: &Ad) -> bool {
 /// environment that cannot be read has none; the run meets it.
 pub(crate) fn own_of_glexec(ad: &Ad) -> Vec<(OsString, OsString)> {
     let text = ad.text("Environment").unwrap_or_default();
-    let all = crate::legacy::parse(text.as_bytes()).unwrap_or_default().into_iter();
+    let all = crate::environment::parse(text.as_bytes()).unwrap_or_default().into_iter();
     let own = all.filter(|(name, _)| name.starts_with(contract::variables::PREFIX.as_bytes()));
     own.map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value))).collect()
 }
@@ -205,7 +205,7 @@ pub(crate) fn proxy(ad: &Ad, sandbox: &Path) -> Option<PathBuf> {
 /// that is the pilot's alone.
 pub(crate) fn jobs_own(ad: &Ad) -> OsString {
     let text = ad.text("Environment").unwrap_or_default();
-    let all = crate::legacy::parse(text.as_bytes()).unwrap_or_default();
+    let all = crate::environment::parse(text.as_bytes()).unwrap_or_default();
     let mut names: Vec<Vec<u8>> = all.into_keys().collect();
     // The older syntax: entries with one byte between them.
     let delimiter = ad.text("EnvDelim").and_then(|text| text.bytes().next()).unwrap_or(b';');

@@ -1,8 +1,8 @@
 //! What the starter runs a job by: its `USER_JOB_WRAPPER`. A pilot's start-up, or a file that is read
 //! after ours, may have put another there, and then the job would run as the starter's user.
 
-use crate::hooks::condor_program;
 use crate::settings::Settings;
+use crate::starter::condor_program;
 use adapter::{Answer, BoundedCommand};
 use std::env::vars_os;
 use std::ffi::{OsStr, OsString};

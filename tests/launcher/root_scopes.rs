@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 /// What a scope of root's is for, and the calls that it makes, beside close and the switches.
 type Scope = (&'static str, &'static [&'static str]);
 
-const FILES: Scope = ("configuration and account files", &["fstat", "openat", "read"]);
-const LOG_FILE: Scope = ("the log's file", &["fchown", "fstat", "openat"]);
+const FILES: Scope = ("configuration and account files", &["stat", "openat", "read"]);
+const LOG_FILE: Scope = ("the log's file", &["fchown", "stat", "openat"]);
 const HELPER: Scope = (
     "a helper, from its file to its answer's last byte",
-    &["clone", "fstat", "openat", "pipe2", "poll", "read", "waitid"],
+    &["clone", "stat", "openat", "pipe2", "poll", "read", "waitid"],
 );
 const COMMAND: Scope = (
     "the command, looked for as the target",
     &["faccessat2", "openat", "readlink", "setgroups", "setresgid", "stat"],
 );
 const EPILOGUE: Scope =
-    ("the epilogue's files", &["fstat", "fstatfs", "openat", "pread64", "readlinkat"]);
+    ("the epilogue's files", &["stat", "fstatfs", "openat", "pread64", "readlinkat"]);
 const LINE: Scope = ("a line of the log", &["sendto", "write"]);
 const SWITCH: Scope = (
     "the switch to the target",
@@ -50,7 +50,11 @@ fn scopes(calls: &[Call], end: &[&str]) -> Vec<BTreeSet<String>> {
     let own = own.skip_while(|call| !call.text.starts_with("setresuid(-1, ")).skip(1);
     let own: Vec<&Call> = own.take_while(|call| !call.is(end)).collect();
     let scopes = own.split(|call| call.euid == PILOT).filter(|scope| !scope.is_empty());
-    let name = |call: &&Call| call.text.split('(').next().unwrap_or_default().to_owned();
+    // The C libraries' names for one look at a file.
+    let name = |call: &&Call| match call.text.split('(').next().unwrap_or_default() {
+        "fstat" | "newfstatat" => "stat".to_owned(),
+        name => name.to_owned(),
+    };
     let counts = |name: &String| !["setresuid", "close"].contains(&name.as_str());
     scopes.map(|scope| scope.iter().map(name).filter(counts).collect()).collect()
 }

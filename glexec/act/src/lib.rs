@@ -7,6 +7,7 @@ pub mod apart;
 pub mod caller_descriptors;
 pub mod cgroups;
 mod clean;
+pub mod clock;
 mod close_descriptors;
 pub mod descendants;
 pub mod descriptor_proxy;

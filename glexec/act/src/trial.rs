@@ -30,7 +30,7 @@ const SLOTS: u8 = 4;
 /// [`Reason::ArgumentsTooLong`]: contract::Reason::ArgumentsTooLong
 /// [`Reason::NoProc`]: contract::Reason::NoProc
 pub fn of_plan(root: &Root, plan: &Plan, rule: &StateRule) -> Result<(), Refusal> {
-    let supervisor = launch::supervisor(super::supervisor::now(), false)?;
+    let supervisor = launch::supervisor(super::clock::now(), false)?;
     let directory = StateDir::open(root, rule)?;
     let entry: Entry = plan.entry(supervisor, Vec::new());
     directory.has_room(&entry.caller, rule.most_runs)?;

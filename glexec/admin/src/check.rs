@@ -1,5 +1,6 @@
 //! `glexec-admin check`: what a configuration grants, and what is wrong with it.
 
+use super::findings::{ERROR, Findings, Row, WARNING};
 use super::rehearse::Rehearsal;
 use super::{advice, credentials, epilogue, grants, node, rehearse, terminal};
 use contract::Reason;
@@ -51,45 +52,6 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rehearsal: Option<Rehearsal>,
 }
-
-/// One line of what was found; `ERROR` and `WARNING` are names like others.
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    text: String,
-}
-
-/// What was found.
-#[derive(Default)]
-pub(super) struct Findings {
-    rows: Vec<Row>,
-}
-
-impl Findings {
-    pub(super) fn line(&mut self, name: &str, value: &str) {
-        self.rows.push(Row { name: name.to_owned(), text: value.to_owned() });
-    }
-
-    pub(super) fn warn(&mut self, what: &str) {
-        self.line(WARNING, what);
-    }
-
-    pub(super) fn error(&mut self, what: &str) {
-        self.line(ERROR, what);
-    }
-
-    pub(super) fn stop(&mut self, stop: &Refusal) {
-        let detail = stop.detail.as_deref().unwrap_or(&stop.sentence);
-        self.error(&format!("{detail} ({})", stop.reason.word()));
-    }
-
-    fn errors(&self) -> usize {
-        self.rows.iter().filter(|row| row.name == ERROR).count()
-    }
-}
-
-const ERROR: &str = "ERROR";
-const WARNING: &str = "WARNING";
 
 /// What is wrong with the configuration in force and with the node: whether it is an error, else a
 /// warning, and the sentence.

@@ -1,7 +1,7 @@
 //! `glexec-admin check` of what maps by credential: the files, the accounts and pools they name, and
 //! the directory of leases.
 
-use super::check::Findings;
+use super::findings::Findings;
 use act::gridmapdir::Gridmapdir;
 use act::root::Root;
 use decide::config::{Config, GridmapRule, Means};

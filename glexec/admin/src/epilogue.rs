@@ -1,14 +1,15 @@
 //! `glexec-admin check` of the epilogue: can it be trusted and started, and whom does it obey.
 
 use super::advice::sentences::callers;
-use super::check::Findings;
+use super::findings::Findings;
 use super::obeyed::is_obeyed;
 use act::root::Root;
 use act::{self, helper};
 use contract::Reason;
 use decide::config::{Config, EpilogueEnvironment, EpilogueRule, Kept, Listed};
 use decide::entry::Person;
-use decide::epilogue_environment::{EpilogueIdentity, ROOTS_PATH};
+use decide::epilogue_environment::ROOTS_PATH;
+use decide::epilogue_identity::EpilogueIdentity;
 use decide::target::Target;
 use nix::sys::stat::SFlag;
 use observe::accounts::Lookups;

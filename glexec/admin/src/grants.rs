@@ -1,6 +1,6 @@
 //! Who is mapped to whom, and whether that would be admitted.
 
-use super::check::Findings;
+use super::findings::Findings;
 use decide::config::{Config, Means, PoolRow, RowCaller};
 use decide::policy::{self, Granted, TargetGroups, no_account_exists};
 use decide::target::Target;

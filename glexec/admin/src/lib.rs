@@ -6,6 +6,7 @@ mod credentials;
 mod doctor;
 mod epilogue;
 mod explain;
+mod findings;
 mod grants;
 mod init;
 mod install;

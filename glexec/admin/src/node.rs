@@ -1,8 +1,8 @@
 //! `glexec-admin check` of the node: whether the log, the state directory, the mounts, the helper
 //! and glexec itself do for a run what a run wants of them.
 
-use super::check::Findings;
-use super::rehearse;
+use super::findings::Findings;
+use super::rehearse::{self, PROGRAM};
 use act::root::Root;
 use act::sink::Post;
 use act::state::StateDir;
@@ -20,9 +20,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use system::file_trust::Trust;
 use system::secure_open;
-
-/// Where glexec is installed.
-pub(super) const PROGRAM: &str = "/usr/sbin/glexec";
 
 /// /proc, without which no command is found and no payload is seen to end, and /dev/null, without
 /// which nobody lingers.

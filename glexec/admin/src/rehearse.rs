@@ -9,7 +9,8 @@ use std::ffi::CString;
 use std::path::Path;
 use std::time::Duration;
 
-const GLEXEC: &str = super::node::PROGRAM;
+/// Where glexec is installed.
+pub(super) const PROGRAM: &str = "/usr/sbin/glexec";
 /// A rehearsal reads files and, at most, asks the account helper, which has limits of its own.
 const LIMIT: Duration = Duration::from_secs(20);
 /// The subcommand by which this program becomes the user.
@@ -91,7 +92,7 @@ pub(super) fn as_user(user: &str) -> Rehearsal {
     };
     match tool.run() {
         Ok(answer) if answer.late => {
-            Rehearsal::failed(format!("{GLEXEC} --check has not ended in {} s", LIMIT.as_secs()))
+            Rehearsal::failed(format!("{PROGRAM} --check has not ended in {} s", LIMIT.as_secs()))
         }
         Ok(answer) => read(&answer),
         Err(error) => Rehearsal::failed(format!("glexec-admin cannot start itself: {error}")),
@@ -110,7 +111,7 @@ fn read(answer: &Answer) -> Rehearsal {
         }
     }
     let said = answer.stderr.lines().next().unwrap_or("it said nothing");
-    Rehearsal::failed(format!("{GLEXEC} --check gave no answer: {said}"))
+    Rehearsal::failed(format!("{PROGRAM} --check gave no answer: {said}"))
 }
 
 /// In a child: becomes the user for good.
@@ -142,18 +143,18 @@ pub(super) fn become_account(user: &str) -> Result<(), String> {
 /// A sentence.
 pub(super) fn become_user(user: &str) -> Result<String, String> {
     become_account(user)?;
-    let records = rehearse(Path::new(GLEXEC), Vec::new(), LIMIT);
+    let records = rehearse(Path::new(PROGRAM), Vec::new(), LIMIT);
     let records = match records {
         Ok(records) => records,
         // The user's own limits.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) => {
-            return Err(format!("{GLEXEC} cannot be started: {error}"));
+            return Err(format!("{PROGRAM} cannot be started: {error}"));
         }
         Err(error) => vec![Record::Refused {
             code: ADMIN_MUST_ACT,
             reason: NOT_EXECUTABLE.to_owned(),
             sentence: format!(
-                "{GLEXEC} cannot be executed by {user}: {error}; chmod 4755 it, and a+x every directory above it"
+                "{PROGRAM} cannot be executed by {user}: {error}; chmod 4755 it, and a+x every directory above it"
             ),
         }],
     };

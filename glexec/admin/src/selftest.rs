@@ -1,7 +1,7 @@
 //! `glexec-admin selftest`: one real run of the installed program, from its caller to the log.
 
 use super::node;
-use super::rehearse::become_account;
+use super::rehearse::{PROGRAM, become_account};
 use adapter::{Answer, BoundedCommand};
 use contract::{Invocation, Reason, Record};
 use decide::config::{Config, LogDestination};
@@ -119,8 +119,8 @@ pub(super) fn become_caller(user: &str) -> Result<String, String> {
         status.map_err(|errno| format!("no descriptor for the records: {}", errno.desc()))?;
     let invocation = Invocation { status_fd: Some(status), ..Invocation::run([PAYLOAD]) };
     #[expect(clippy::disallowed_methods, reason = "an absolute path, and no rights to lose")]
-    let error = Command::new(node::PROGRAM).args(invocation.build()).exec();
-    Err(format!("{} cannot be executed by {user}: {error}", node::PROGRAM))
+    let error = Command::new(PROGRAM).args(invocation.build()).exec();
+    Err(format!("{PROGRAM} cannot be executed by {user}: {error}"))
 }
 
 fn look(config: &Config, answer: &Answer, before: u64, seen: &mut Seen) {

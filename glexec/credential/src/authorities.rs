@@ -1,7 +1,6 @@
 //! The site's directory of authorities: certificates `<hash>.N`, revocation lists `<hash>.rN`, and
 //! `<hash>.signing_policy`, by OpenSSL's hash of the authority's name.
 
-use crate::inspect::Finding;
 use crate::refused::Refused;
 use crate::signing_policy::SigningPolicy;
 use openssl::asn1::Asn1Time;
@@ -12,6 +11,9 @@ use std::fs::{OpenOptions, read_dir};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+/// One finding: `error`, `warning` or `seen`, and the sentence.
+pub(crate) type Finding = (&'static str, String);
 
 /// The largest file that is read of it: revocation lists of large authorities have some MiB.
 const MOST: u64 = 64 << 20;

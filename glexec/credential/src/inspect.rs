@@ -1,5 +1,6 @@
 //! What an administrator should know of the files that map by credential: `glexec-admin check`.
 
+use crate::authorities::Finding;
 use crate::map_file::{Entry, MapFileKind, lines};
 use crate::question::{MapFile, Question};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +24,6 @@ pub(crate) fn inspect(question: &Question) -> String {
     }
     text
 }
-
-/// One finding: `error`, `warning` or `seen`, and the sentence.
-pub(crate) type Finding = (&'static str, String);
 
 fn told(findings: Vec<Finding>) -> String {
     let more = findings.len().saturating_sub(MOST);

@@ -1,12 +1,11 @@
 //! The plan: everything that will be done, as a value. Showing it is the rehearsal.
 
 use super::config::{
-    CgroupRule, Config, EpilogueFailure, EpilogueOutput, StateRule, Stragglers, Terminal,
-    WorkingDirectory,
+    CgroupRule, Config, EpilogueFailure, EpilogueOutput, StateRule, Stragglers, WorkingDirectory,
 };
 use super::entry::{Bytes, Entry, Handed, Place, VERSION};
-use super::environment::{Environ, compose, stack_limit};
-use super::epilogue_environment::{self, EpilogueIdentity};
+use super::environment::Environ;
+use super::epilogue_identity::EpilogueIdentity;
 use super::facts::{Account, Caller, CallerDirectory};
 use super::proxy_copy::ProxyCopy;
 use super::refusal::Refusal;
@@ -14,7 +13,7 @@ use super::target::Target;
 use contract::{Invocation, Reason};
 use std::ffi::{CString, OsStr};
 use std::os::fd::RawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 use system::Birth;
@@ -187,23 +186,6 @@ pub struct Facts {
 }
 
 impl Plan {
-    /// The plan, whole: nothing is changed of it afterwards.
-    ///
-    /// # Errors
-    /// [`Reason::NotAvailable`] where descriptors are to be kept and the site does not allow it, or
-    /// orders are to be obeyed and nobody stays to do so. [`Reason::EpilogueIdentity`],
-    /// [`Reason::ArgumentsTooLong`] where the epilogue could not be started with what it must be
-    /// told, or any caller could switch the clean-up off.
-    pub fn build(config: &Config, request: Request, facts: Facts) -> Result<Self, Refusal> {
-        let environ = request.environ.clone();
-        let identity = facts.epilogue.clone();
-        let plan = without_epilogue(config, request, facts)?;
-        match identity {
-            Some(identity) => epilogue_environment::add_epilogue(plan, config, identity, &environ),
-            None => Ok(plan),
-        }
-    }
-
     /// What is remembered of the run.
     pub fn entry(&self, supervisor: Supervisor, handed: Vec<Handed>) -> Entry {
         let Supervisor { place, birth, session, group, since, shares_group } = supervisor;
@@ -290,63 +272,6 @@ pub fn verify_ids(invocation: &Invocation, target: &Target) -> Result<(), Refusa
         }
         Some(_) | None => Ok(()),
     }
-}
-
-fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<Plan, Refusal> {
-    let Facts { caller, target, of_pool, exclusive, subject, proxy, command, directories, .. } =
-        facts;
-    let keep_fds = request.invocation.keep_fds;
-    if !keep_fds.is_empty() && !config.keep_descriptors {
-        let sentence = "--keep-fd is not allowed here";
-        return Err(Refusal::new(Reason::NotAvailable, sentence)
-            .hint("the site allows it with keep_descriptors = true"));
-    }
-    let words = request.invocation.words.into_iter();
-    let hand_over = given(config, &request.environ, caller.uid() == target.uid());
-    let owes_proxy = proxy.as_ref().is_some_and(|copy| copy.remove);
-    let owes = exclusive || owes_proxy || !hand_over.is_empty();
-    let launch = match (config.log_only, config.linger) {
-        (true, _) => Launch::LogOnly,
-        (false, false) => Launch::Replace,
-        (false, true) => Launch::Linger(Linger {
-            stragglers: config.stragglers,
-            kill_grace: config.kill_grace,
-            term_grace: config.term_grace,
-            suspend_with_caller: config.suspend_with_caller,
-            epilogue: None,
-            cgroups: config.cgroups.clone(),
-            state: owes.then(|| config.state.clone()),
-            nested: Some(config.state.clone()),
-            hand_over,
-        }),
-    };
-    if request.invocation.control_fd.is_some() && !matches!(launch, Launch::Linger(_)) {
-        let sentence = "--control-fd needs a lingering glexec";
-        return Err(Refusal::new(Reason::NotAvailable, sentence)
-            .hint("the site allows it with linger = true"));
-    }
-    let account = own_account(config, &caller, &target);
-    let path = proxy.as_ref().map(|copy| copy.target.as_c_str());
-    Ok(Plan {
-        run_id: request.run_id,
-        of_pool,
-        subject,
-        environment: compose(&request.environ, config, account, path),
-        directories,
-        stack: stack_limit(&request.environ),
-        argv: words.filter_map(|w| CString::new(w.into_vec()).ok()).collect(),
-        command,
-        launch,
-        detach_terminal: config.terminal == Terminal::Detach,
-        keep_fds,
-        silent: config.log.silent,
-        told: Vec::new(),
-        job: Vec::new(),
-        exclusive,
-        caller,
-        target,
-        proxy,
-    })
 }
 
 /// Whose home and shell the payload has.

@@ -7,7 +7,7 @@ use act::{helper, program};
 use contract::Reason;
 use decide::config::{AccountSource, Accounts, EpilogueRule};
 use decide::database::{self, Database, Question};
-use decide::epilogue_environment::EpilogueIdentity;
+use decide::epilogue_identity::EpilogueIdentity;
 use decide::facts::{Account, Caller, KernelIds};
 use decide::policy::{Granted, TargetGroups};
 use decide::refusal::Refusal;

@@ -1,9 +1,9 @@
 //! Gives back the directories that a lost run had, and removes the payload's proxy.
 
+use act::clock::now;
 use act::handover::{Returned, outcome, return_directories};
 use act::root::Root;
 use act::state::{RunRecord, StateDir};
-use act::supervisor::now;
 use act::target_proxy::{self, Removed};
 use decide::entry::Phase;
 use decide::recorded_run::{Owed, RecordedRun, Trigger};

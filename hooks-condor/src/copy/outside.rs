@@ -3,8 +3,8 @@
 use super::place::{self, VARIABLE};
 use super::{LONGEST_LINE, READY, STARTERS, TAKEN, WAITING, names};
 use crate::archive::{LeftOut, Rules, pack, unpack};
-use crate::hooks::complain;
 use crate::settings::Settings;
+use crate::starter::complain;
 use adapter::tree::{self, about, open_directory, os, remove_entry, shift};
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;

@@ -1,11 +1,11 @@
 //! The hook after a job.
 
-use super::{LONGEST_AD, complain, scratch};
 use crate::chirp::{self, Chirp};
 use crate::dialect::{self, Ad, Attribute};
 use crate::record::{self, Record};
 use crate::record_store;
 use crate::settings::{FILE, Settings, seconds};
+use crate::starter::{LONGEST_AD, complain, scratch};
 use crate::verdict;
 use adapter::{Log, Settlement, Urgency, settle};
 use contract::Ending;

@@ -1,9 +1,9 @@
 //! The hook before a job.
 
-use super::{LONGEST_AD, node, scratch};
 use crate::copy;
 use crate::dialect::{self, Ad, Fate};
 use crate::settings::{Prepare, Settings, Way, seconds};
+use crate::starter::{LONGEST_AD, node, scratch};
 use crate::starters_wrapper;
 use crate::unsupported::{self, Starter};
 use crate::verdict::{self, Admission};

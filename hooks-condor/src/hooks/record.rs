@@ -1,11 +1,11 @@
 //! The epilogue's record.
 
-use super::complain;
 use crate::copy;
 use crate::dialect::{self, KEY};
 use crate::record::{self, Record};
 use crate::record_store;
 use crate::settings::Settings;
+use crate::starter::complain;
 use adapter::{Log, RecordField, Removal, Urgency, remove_as_told};
 use contract::variables::{epilogue, of_epilogue};
 use nix::unistd::Uid;

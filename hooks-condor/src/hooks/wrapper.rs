@@ -1,11 +1,11 @@
 //! The job wrapper.
 
-use super::{complain, node, scratch};
 use crate::chirp::{self, Chirp};
 use crate::copy::{CopyOutcome, SandboxCopy};
 use crate::dialect::{self, Ad, Attribute};
 use crate::record;
 use crate::settings::{Settings, Way};
+use crate::starter::{complain, node, scratch};
 use crate::verdict;
 use adapter::{Held, Hold, end_as, tree};
 use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, variables};

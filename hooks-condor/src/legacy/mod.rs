@@ -2,11 +2,10 @@
 //! still does; and a pilot factory's self-test. docs/htcondor-legacy.md is the guide. "Facts" with
 //! a number are the sections of the project's facts about HTCondor.
 //!
-//! `dialect`, `environment` and `verdict` are pure; `patient` waits for a sandbox on its way;
+//! `dialect` and `verdict` are pure; `patient` waits for a sandbox on its way;
 //! `programs` run as the pilot, `target` and `wrapper` as the target.
 
 mod dialect;
-mod environment;
 mod programs;
 mod selftest;
 mod target;
@@ -14,7 +13,6 @@ mod timeout_io;
 mod verdict;
 mod wrapper;
 
-pub(crate) use environment::parse;
 pub use programs::condor_glexec;
 pub use selftest::selftest;
 

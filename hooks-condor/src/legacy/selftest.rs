@@ -1,7 +1,7 @@
 //! For a pilot factory, before it offers a slot: does glexec work here? (Facts 1.2, the last
 //! paragraph: what glideinWMS asked.)
 
-use crate::hooks::condor_program;
+use crate::starter::condor_program;
 use adapter::BoundedCommand;
 use contract::variables;
 use std::env;

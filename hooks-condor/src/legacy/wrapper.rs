@@ -2,8 +2,8 @@
 //! starter over a socket, and becomes the job. (Facts 1.3, "starter side of the run", 1 to 7.)
 
 use super::complain;
-use super::environment::{self, Environment};
 use super::verdict::WRONG;
+use crate::environment::{self, Environment};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg, send};

@@ -6,7 +6,7 @@ use crate::identity::{Identity, assume};
 use crate::program::{self, Program};
 use crate::root::Root;
 use contract::Reason;
-use decide::epilogue_environment::EpilogueIdentity;
+use decide::epilogue_identity::EpilogueIdentity;
 use decide::plan::Epilogue;
 use decide::program::found_by_env;
 use decide::refusal::Refusal;

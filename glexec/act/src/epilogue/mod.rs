@@ -4,12 +4,12 @@ mod check;
 mod start;
 mod wait;
 
+use super::clock::now;
 use super::descendants::{self, Exempt};
 use super::launch::leave_foreign;
 use super::root::Root;
 use super::state::RunRecord;
 use super::stragglers::{self, EventWait, Graces};
-use super::supervisor::now;
 pub use check::{finds_its_interpreter, open, try_identity};
 use contract::EpilogueResult;
 use decide::entry::Phase;

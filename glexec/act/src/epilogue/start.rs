@@ -3,6 +3,7 @@
 use super::EpilogueContext;
 use super::check::as_planned;
 use crate::clean;
+use crate::clock::now;
 use crate::exec_status::{self, Failure, StatusWriter, Step};
 use crate::identity::assume;
 use crate::keyring;
@@ -10,7 +11,6 @@ use crate::output::Output;
 use crate::payload::die_with;
 use crate::program::Program;
 use crate::root::Root;
-use crate::supervisor::now;
 use decide::config::EpilogueOutput;
 use decide::entry::Phase;
 use decide::reporter::Reporter;

@@ -2,7 +2,7 @@
 
 use super::{HandOver, Parties};
 use crate::root::Root;
-use crate::tree::{Entry, Identity, Step, Walk, Way};
+use crate::tree::{Entry, FileId, Step, Walk, Way};
 use decide::handover::{Disposition, Kind, Seen};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub(super) struct Links<'h> {
     over: &'h HandOver,
     parties: Parties,
     way: Way,
-    counted: Option<BTreeMap<Identity, u32>>,
+    counted: Option<BTreeMap<FileId, u32>>,
 }
 
 impl<'h> Links<'h> {
@@ -32,8 +32,8 @@ impl<'h> Links<'h> {
 
     const fn giver(&self) -> u32 {
         match self.way {
-            Way::Back => self.parties.target.0,
-            Way::Forth | Way::Look => self.parties.caller.0,
+            Way::Back => self.parties.target.uid,
+            Way::Forth | Way::Look => self.parties.caller.uid,
         }
     }
 
@@ -43,7 +43,7 @@ impl<'h> Links<'h> {
             return entry;
         }
         let counted = self.counted.take().unwrap_or_else(|| self.count());
-        let all_inside = counted.get(&entry.identity) == Some(&entry.seen.links);
+        let all_inside = counted.get(&entry.id) == Some(&entry.seen.links);
         self.counted = Some(counted);
         Entry { seen: Seen { all_inside, ..entry.seen }, ..entry }
     }
@@ -52,7 +52,7 @@ impl<'h> Links<'h> {
     /// process of the target's could take a name out after it was counted. On the way there the
     /// caller could, to no gain: it may run what it likes as the target. What cannot be looked at
     /// counts for nothing: who has a name there is taken for one with a name outside.
-    fn count(&self) -> BTreeMap<Identity, u32> {
+    fn count(&self) -> BTreeMap<FileId, u32> {
         let mut names = BTreeMap::new();
         let (directory, path) = (&self.over.directory, &self.over.handed.path.0);
         let way = if self.way == Way::Back { Way::Back } else { Way::Look };
@@ -62,9 +62,9 @@ impl<'h> Links<'h> {
             if entry.seen.kind == Kind::Directory {
                 let _ = self.enter(&mut walk, entry);
             } else if entry.seen.asks_for_its_names(self.giver())
-                && (names.len() < MOST || names.contains_key(&entry.identity))
+                && (names.len() < MOST || names.contains_key(&entry.id))
             {
-                let count: &mut u32 = names.entry(entry.identity).or_default();
+                let count: &mut u32 = names.entry(entry.id).or_default();
                 *count = count.saturating_add(1);
             }
         }

@@ -1,7 +1,7 @@
 //! The lock on a directory: one run at a time.
 
 use crate::state::{StateDir, whole};
-use crate::tree::Identity;
+use crate::tree::FileId;
 use decide::entry::Handed;
 use decide::refusal::Refusal;
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ pub(crate) struct Hold {
     name: String,
 }
 
-fn name(((major, minor), inode): Identity) -> String {
+fn name(FileId { device: (major, minor), inode }: FileId) -> String {
     format!("handed.{major}.{minor}.{inode}")
 }
 
@@ -26,7 +26,7 @@ fn name(((major, minor), inode): Identity) -> String {
 pub(super) struct Others<'s> {
     pub(super) state: &'s StateDir,
     /// What this run itself has locked.
-    pub(super) own: Vec<Identity>,
+    pub(super) own: Vec<FileId>,
 }
 
 impl Others<'_> {
@@ -34,12 +34,12 @@ impl Others<'_> {
     ///
     /// # Errors
     /// Those of the lock's file, but for its not being there.
-    pub(super) fn have(&self, identity: Identity) -> Result<bool, Errno> {
-        if self.own.contains(&identity) {
+    pub(super) fn have(&self, id: FileId) -> Result<bool, Errno> {
+        if self.own.contains(&id) {
             return Ok(false);
         }
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let name = name(identity);
+        let name = name(id);
         let file = match openat(self.state.descriptor(), name.as_str(), flags, Mode::empty()) {
             Err(Errno::ENOENT) => return Ok(false),
             file => file?,
@@ -52,7 +52,7 @@ impl Others<'_> {
 
 /// Locks the directory; `None` where another run has it.
 pub(crate) fn hold(handed: &Handed, state: &StateDir) -> Result<Option<Hold>, Refusal> {
-    let name = name((handed.device, handed.inode));
+    let name = name(handed.into());
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let unusable = |errno: Errno| state.unusable(&name, errno);

@@ -4,9 +4,9 @@ use super::lock::{Others, hold, release};
 use super::{HandOver, Holder, Parties, Tally, quarantine};
 use crate::root::Root;
 use crate::state::StateDir;
-use crate::tree::Quarantine;
+use crate::tree::{Owner, Quarantine};
 use crate::whereabouts::{Again, find_again};
-use decide::entry::Handed;
+use decide::entry::{Entry, Handed, Person};
 use decide::refusal::Refusal;
 use decide::reporter::{Level, Reporter};
 use system::text::escaped;
@@ -24,14 +24,19 @@ pub struct Returned {
 pub fn return_directories(
     root: &Root,
     state: &StateDir,
-    entry: &decide::entry::Entry,
+    entry: &Entry,
     same_boot: bool,
     reporter: &dyn Reporter,
 ) -> Returned {
-    let ids = |person: &decide::entry::Person| {
-        (person.uid, person.gids.first().copied().unwrap_or(person.uid))
+    let owner = |person: &Person| {
+        let gid = person.gids.first().copied();
+        gid.map(|gid| Owner { uid: person.uid, gid })
     };
-    let parties = Parties { caller: ids(&entry.caller), target: ids(&entry.target) };
+    let (Some(caller), Some(target)) = (owner(&entry.caller), owner(&entry.target)) else {
+        let why = "no directory is handed back: the entry names no group of caller or target";
+        return Returned { done: Err(why.to_owned()), busy: None };
+    };
+    let parties = Parties { caller, target };
     let quarantine = quarantine(state);
     let (mut tally, mut busy, mut why) = (Tally::default(), None, None);
     for handed in &entry.handed {

@@ -9,8 +9,8 @@ mod transfer;
 use super::root::Root;
 use super::state::StateDir;
 use super::tree::{
-    ENTERED, Entry, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_frozen, is_removed, pass,
-    thaw,
+    ENTERED, Entry, Owner, Quarantine, Step, TakenOut, Trouble, Walk, Way, is_frozen, is_removed,
+    pass, thaw,
 };
 use super::whereabouts::{Again, find_again, is_still, reach};
 use contract::Reason;
@@ -51,11 +51,11 @@ enum Holder {
     Other,
 }
 
-/// Between whom: uid and gid.
+/// Between whom.
 #[derive(Debug, Clone, Copy)]
 struct Parties {
-    caller: (u32, u32),
-    target: (u32, u32),
+    caller: Owner,
+    target: Owner,
 }
 
 /// What did not go back as it was.
@@ -108,8 +108,8 @@ impl HandOver {
     fn has(&self, parties: Parties) -> Result<Holder, Errno> {
         let status = kernel::status_of(self.directory.as_fd(), true)?;
         Ok(match status.uid {
-            uid if uid == parties.target.0 || is_frozen(&status) => Holder::Run,
-            uid if uid == parties.caller.0 => Holder::Caller,
+            uid if uid == parties.target.uid || is_frozen(&status) => Holder::Run,
+            uid if uid == parties.caller.uid => Holder::Caller,
             _ => Holder::Other,
         })
     }
@@ -203,7 +203,7 @@ impl HandOver {
     /// Looks, now that it is root's, whether the target has moved it away while it had it: what the
     /// target has put somewhere does not become the caller's there.
     fn is_in_its_place(&self, root: &Root, parties: Parties, walk: &Walk<'_>) -> Result<(), Tally> {
-        if is_still(&self.directory, &self.handed) || is_in_one_of(parties.caller.0, walk) {
+        if is_still(&self.directory, &self.handed) || is_in_one_of(parties.caller.uid, walk) {
             return Ok(());
         }
         let mut tally = Tally::default();
@@ -256,11 +256,11 @@ fn apart(
     entry: Entry,
     parties: Parties,
 ) -> Result<Entry, Trouble> {
-    let Entry { seen, identity, .. } = entry;
+    let Entry { seen, id, .. } = entry;
     if seen.kind != Kind::Directory || seen.back(parties.pair()) != Disposition::Pass {
         return Ok(entry);
     }
-    match others.have(identity) {
+    match others.have(id) {
         Ok(anothers) => Ok(Entry { seen: Seen { anothers, ..seen }, ..entry }),
         Err(errno) => Err(walk.trouble(&entry.name, "looked at", errno)),
     }
@@ -311,7 +311,7 @@ fn quarantine(state: &StateDir) -> Quarantine {
 
 impl Parties {
     const fn pair(&self) -> Pair {
-        Pair { caller: self.caller.0, target: self.target.0 }
+        Pair { caller: self.caller.uid, target: self.target.uid }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::lock::{Hold, Others, hold, release};
 use super::{HandOver, Holder, Parties, Tally, quarantine, refused};
+use crate::clock::now;
 use crate::root::Root;
 use crate::state::StateDir;
-use crate::supervisor::now;
+use crate::tree::{FileId, Owner};
 use decide::config::StateRule;
 use decide::entry::{Handed, Phase};
 use decide::plan::Plan;
@@ -33,10 +34,10 @@ impl DirectoryTransfer {
         opened: Vec<HandOver>,
     ) -> Result<Option<Self>, Refusal> {
         let (Some(rule), false) = (rule, opened.is_empty()) else { return Ok(None) };
-        let ids = |uid: Uid, gid: Gid| (uid.as_raw(), gid.as_raw());
+        let owner = |uid: Uid, gid: Gid| Owner { uid: uid.as_raw(), gid: gid.as_raw() };
         let parties = Parties {
-            caller: ids(plan.caller.uid(), plan.caller.gid()),
-            target: ids(plan.target.uid(), plan.target.gid()),
+            caller: owner(plan.caller.uid(), plan.caller.gid()),
+            target: owner(plan.target.uid(), plan.target.gid()),
         };
         let state = StateDir::open(root, rule)?;
         let mut transfer = Self { state, parties, held: Vec::new() };
@@ -85,8 +86,8 @@ impl DirectoryTransfer {
     /// Gives everything back and lets it go; gives the phase that says whether that debt is paid.
     pub(crate) fn reclaim(self, root: &Root, reporter: &dyn Reporter) -> Phase {
         let quarantine = quarantine(&self.state);
-        let identity = |(over, _): &(HandOver, Hold)| (over.handed.device, over.handed.inode);
-        let others = Others { state: &self.state, own: self.held.iter().map(identity).collect() };
+        let own = self.held.iter().map(|(over, _)| FileId::from(&over.handed)).collect();
+        let others = Others { state: &self.state, own };
         let all = self.held.iter();
         let all = all.map(|(over, _)| over.back(root, self.parties, &quarantine, &others));
         let done = all.fold(Tally::default(), Tally::and).tell(reporter);

@@ -22,6 +22,7 @@ use super::status_proxy::Stops;
 use super::stragglers::{self, EventWait, Graces, UNKILLABLE};
 use super::threshold::Restore;
 use super::{account_processes, close_descriptors, status_proxy};
+use crate::clock::now;
 use contract::{Ending, EpilogueResult, Record, ResourceUsage};
 use decide::config;
 use decide::ended::{Ended, Leftovers};
@@ -34,7 +35,7 @@ use decide::state_machine::{Clocks, Progress, StateMachine};
 use nix::unistd::{Pid, getpgrp, getsid};
 pub(crate) use start::{Begun, begin, settle_in};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use system::Birth;
 use system::kernel;
 use system::process;
@@ -361,9 +362,4 @@ impl<'a> Run<'a> {
         self.reporter.status(&Record::epilogue(result, took.as_secs_f64()));
         Some((result, took))
     }
-}
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -1,8 +1,9 @@
 //! From the plan to the payload's start.
 
 use super::given::{self, Claim};
-use super::{Open, RunContext, now};
+use super::{Open, RunContext};
 use crate::cgroups::Leaf;
+use crate::clock::now;
 use crate::close_descriptors;
 use crate::descriptor_proxy::{self, DescriptorProxy};
 use crate::event_sources::EventSources;

@@ -1,5 +1,6 @@
 //! Owner, mode and access lists of what changes hands.
 
+use super::Owner;
 use crate::root::Root;
 use decide::handover::{Acl, reduced};
 use nix::errno::Errno;
@@ -12,8 +13,8 @@ use system::process;
 
 /// Changes the owner of what a descriptor stands for; the setuid bit and capabilities of a file
 /// are taken away by the kernel in the same step (chown(2)).
-pub(crate) fn pass(_root: &Root, file: &OwnedFd, (uid, gid): (u32, u32)) -> Result<(), Errno> {
-    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+pub(crate) fn pass(_root: &Root, file: &OwnedFd, to: Owner) -> Result<(), Errno> {
+    let (uid, gid) = (Some(Uid::from_raw(to.uid)), Some(Gid::from_raw(to.gid)));
     fchownat(file, c"", uid, gid, AtFlags::AT_EMPTY_PATH)
 }
 

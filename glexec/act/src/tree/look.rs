@@ -2,7 +2,7 @@
 
 use super::attributes::{Attributes, pass, take};
 use super::quarantine::is_gone;
-use super::{Floor, Identity, PATIENCE, Way};
+use super::{FileId, Floor, Owner, PATIENCE, Way};
 use crate::root::Root;
 use decide::handover::{FROZEN, Kind, Seen, leaves};
 use nix::dir::{Dir, OwningIter};
@@ -59,7 +59,7 @@ fn freeze(root: &Root, listed: &OwnedFd, attributes: Option<&mut Attributes>) ->
 
 /// Gives a frozen directory to whose it is. The mark goes last: without it, a sweep would leave the
 /// directory root's for ever. Where it stays it does no harm.
-pub(crate) fn thaw(root: &Root, listed: &OwnedFd, to: (u32, u32)) -> Result<(), Errno> {
+pub(crate) fn thaw(root: &Root, listed: &OwnedFd, to: Owner) -> Result<(), Errno> {
     let mode = Mode::from_bits_truncate(kernel::status_of(listed.as_fd(), true)?.mode);
     pass(root, listed, to)?;
     let _ = fchmod(listed, mode - Mode::from_bits_truncate(FROZEN));
@@ -73,7 +73,7 @@ pub(crate) fn look(
     name: &CStr,
     depth: usize,
     own: &[u8],
-) -> Result<Option<(OwnedFd, Seen, Identity)>, Errno> {
+) -> Result<Option<(OwnedFd, Seen, FileId)>, Errno> {
     // Whoever exchanges names all the time must not make an error of it.
     for _ in 0..PATIENCE {
         match look_once(floor, name, depth, own) {
@@ -89,7 +89,7 @@ pub(crate) fn look_once(
     name: &CStr,
     depth: usize,
     own: &[u8],
-) -> Result<Option<(OwnedFd, Seen, Identity)>, Errno> {
+) -> Result<Option<(OwnedFd, Seen, FileId)>, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV);
     let file = match openat2(&floor.listed, name, how) {
@@ -107,7 +107,7 @@ pub(crate) fn look_once(
     let frozen = kind == Kind::Directory && is_frozen(&status);
     let (uid, links) = (status.uid, status.links);
     let seen = Seen { kind, uid, links, all_inside: false, leaves, frozen, anothers: false };
-    Ok(Some((file, seen, (status.device, status.inode))))
+    Ok(Some((file, seen, FileId { device: status.device, inode: status.inode })))
 }
 
 /// Whether root has taken this directory from a target.

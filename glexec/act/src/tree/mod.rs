@@ -8,6 +8,7 @@ mod quarantine;
 
 use super::root::Root;
 pub(crate) use attributes::{Attributes, pass};
+use decide::entry::Handed;
 use decide::handover::{Kind, Seen};
 pub(crate) use look::{is_frozen, list, look, thaw};
 use nix::dir::OwningIter;
@@ -56,11 +57,33 @@ pub(crate) struct Entry {
     pub(crate) seen: Seen,
     pub(crate) name: CString,
     /// What all its names have in common.
-    pub(crate) identity: Identity,
+    pub(crate) id: FileId,
 }
 
-/// Device and inode.
-pub(crate) type Identity = ((u32, u32), u64);
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileId {
+    /// Major and minor number of its device.
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
+}
+
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Owner {
+    pub(crate) const ROOT: Self = Self { uid: 0, gid: 0 };
+}
+
+impl From<&Handed> for FileId {
+    fn from(handed: &Handed) -> Self {
+        Self { device: handed.device, inode: handed.inode }
+    }
+}
 
 /// What failed, and where.
 #[derive(Debug)]
@@ -197,8 +220,8 @@ impl<'h> Walk<'h> {
                 continue;
             }
             match look(floor, &name, depth, self.own) {
-                Ok(Some((file, seen, identity))) => {
-                    return Some(Step::Entry(Entry { file, seen, name, identity }));
+                Ok(Some((file, seen, id))) => {
+                    return Some(Step::Entry(Entry { file, seen, name, id }));
                 }
                 Ok(None) => {}
                 Err(errno) => return Some(Step::Trouble(self.trouble(&name, "looked at", errno))),

@@ -1,5 +1,6 @@
 //! Where goes what must not go back.
 
+use super::Owner;
 use super::attributes::pass;
 use crate::root::Root;
 use nix::errno::Errno;
@@ -38,7 +39,7 @@ pub(crate) fn seal(root: &Root, listed: &OwnedFd, name: &CStr) -> Result<(), Err
         .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_XDEV);
     let directory = openat2(listed, name, how)?;
-    pass(root, &directory, (0, 0))?;
+    pass(root, &directory, Owner::ROOT)?;
     fchmod(&directory, Mode::S_IRWXU)
 }
 

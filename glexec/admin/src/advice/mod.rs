@@ -2,7 +2,7 @@
 
 pub(super) mod sentences;
 
-use super::check::Findings;
+use super::findings::Findings;
 use decide::config::Config;
 use decide::refusal::Refusal;
 use observe::accounts::Lookups;

@@ -1,6 +1,6 @@
 //! What glexec's exit codes and an epilogue's results mean.
 
-use super::Entry;
+use super::entry::Entry;
 use std::ops::RangeInclusive;
 
 const NO_LINE: &str = "glexec[4711]: end of pilot->payload1: payload exit 42 exit_code=42 ...";

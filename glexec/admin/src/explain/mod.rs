@@ -2,25 +2,14 @@
 //! is to do.
 
 mod endings;
+mod entry;
 mod of_callers;
 mod of_sites;
 mod reasons;
 
 use contract::{Fault, Reason};
+use entry::Entry;
 use std::io::Write as _;
-
-/// What is said of a word.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// What has happened.
-    means: &'static str,
-    /// What to look at.
-    look: &'static str,
-    /// What to change.
-    mend: &'static str,
-    /// What the log's line says; of a reason, what stands between the caller's name and the code.
-    log: &'static str,
-}
 
 /// Prints what is said of a word, or, without one, all there are; 0, or 1 where it is none.
 pub(super) fn run(word: Option<&str>) -> u8 {

@@ -1,6 +1,6 @@
 //! What the caller has to change (201).
 
-use super::reasons::{Row, say};
+use super::entry::{Row, say};
 use contract::Reason;
 
 pub(super) const ROWS: &[Row] = &[

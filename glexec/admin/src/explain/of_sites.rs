@@ -1,6 +1,6 @@
 //! What the site has to change (202), and refusals (203).
 
-use super::reasons::{Row, say};
+use super::entry::{Row, say};
 use contract::Reason;
 
 pub(super) const ROWS: &[Row] = &[
