@@ -1,6 +1,7 @@
 //! A starter of our own speaks with the programs of `GLEXEC_JOB` through the installed glexec.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod pool;
 mod starter;
 
 use harness::accounts::{PAYLOAD1, PILOT};
@@ -171,8 +172,7 @@ fn a_refusal_is_tried_again_as_often_as_may_be_and_no_more() {
     let refused = ran.error().lines().filter(|line| line.contains("203")).count();
     assert_eq!(refused, 3, "{ran:?}");
     let logged = ran.log.iter().skip(before).filter(|l| l.contains("not-listed")).count();
-    // The rehearsal before them, which asks whether it would be a pool's.
-    assert_eq!(logged, 1 + 3, "{ran:?}");
+    assert_eq!(logged, 3, "{ran:?}");
     assert_eq!(look(&site, &format!("{SANDBOX}/input")), (PILOT, 0o600), "as it was");
     assert!(!site.path(PILOTS).exists());
     let mut run = Run::start(&site, &["-", "-", "-", "/bin/true"]);
@@ -453,21 +453,4 @@ fn the_selftest_says_whether_a_pilot_can_offer_a_slot_and_what_to_do() {
     assert!(ran.exited(1).output().contains("map the pilot to another account"), "{ran:?}");
     site.settings("user_white_list = [\"other\"]");
     assert!(selftest(&site, &[]).exited(1).output().contains("user_white_list"));
-}
-
-/// Setup, run, kill and cleanup are a call each, and each call of a pool has another account.
-#[test]
-fn a_job_of_a_pool_of_accounts_is_refused_before_anything_of_it_has_moved() {
-    let site = site_with("");
-    let config = site.read("/etc/glexec.toml");
-    let begin = config.find("[mapping]").expect("a mapping");
-    let pool = "[mapping]\nmethods = [\"pool\"]\n[[mapping.pool]]\ncaller = \"pilot\"\naccounts = \"work[001-004]\"\n";
-    site.config(&format!("{}state_dir = \"/var/lib/glexec\"\n{pool}", &config[..begin]));
-    let ran = moving(&site, "setup");
-    ran.exited(2);
-    assert!(ran.error().contains("each step of a job is a call of its own"), "{ran:#?}");
-    assert_eq!(look(&site, &format!("{SANDBOX}/input")), (PILOT, 0o600));
-    assert!(!site.path(PILOTS).exists());
-    let ran = site.log().into_iter().find(|line| line.contains("launch="));
-    assert_eq!(ran, None, "a rehearsal alone");
 }

@@ -36,6 +36,17 @@ const fn libc_number(signal: nix::sys::signal::Signal) -> u8 {
     (signal as i32).to_le_bytes()[0]
 }
 
+/// For how long somebody wants to know a run's end. Afterwards the run is ended: nobody would fetch it.
+#[derive(Debug)]
+pub enum Lifetime {
+    /// Until the parent of this process dies.
+    Parent,
+    /// Until this descriptor can be read or has hung up, such as a pidfd of another process.
+    Descriptor(OwnedFd),
+    /// For as long as this process lives.
+    Own,
+}
+
 /// A run to be held.
 #[derive(Debug)]
 pub struct Hold<'a> {
@@ -43,6 +54,8 @@ pub struct Hold<'a> {
     pub program: &'a Path,
     /// The command; descriptors for status and control are added.
     pub words: Vec<OsString>,
+    /// The payload's standard input where it is not this process's.
+    pub input: Option<OwnedFd>,
     /// Descriptors of this process that the payload gets, above 2; what is not an
     /// open pipe or socket is left out.
     pub keep: Vec<RawFd>,
@@ -50,6 +63,8 @@ pub struct Hold<'a> {
     pub set: Vec<(OsString, OsString)>,
     /// Variables that it does not get.
     pub unset: Vec<OsString>,
+    /// When to end the run.
+    pub lifetime: Lifetime,
 }
 
 /// What came of it.
@@ -59,7 +74,7 @@ pub struct Held {
     pub records: Vec<Record>,
     /// How glexec itself ended; `None` where nobody saw it.
     pub glexec: Option<Ending>,
-    /// Whether the parent of this process died meanwhile.
+    /// Whether its [`Lifetime`] was over before it had ended.
     pub orphaned: bool,
 }
 
@@ -77,7 +92,14 @@ impl Hold<'_> {
         keep.dedup();
         let parent = getppid();
         let signals = wait_signals::listen()?;
-        wait_signals::tell_of_parents_death(PARENT_DIED)?;
+        let (parent, other) = match self.lifetime {
+            Lifetime::Parent => {
+                wait_signals::tell_of_parents_death(PARENT_DIED)?;
+                (Some(parent), None)
+            }
+            Lifetime::Descriptor(other) => (None, Some(other)),
+            Lifetime::Own => (None, None),
+        };
         let (control_of_glexec, control) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let (status, status_of_glexec) = pipe2(OFlag::O_CLOEXEC)?;
         for theirs in [control_of_glexec.as_raw_fd(), status_of_glexec.as_raw_fd()]
@@ -98,12 +120,16 @@ impl Hold<'_> {
         for name in &self.unset {
             command.env_remove(name);
         }
+        if let Some(input) = self.input {
+            command.stdin(input);
+        }
         let child = command.args(invocation.build()).envs(stack()).envs(self.set).spawn()?;
+        drop(command);
         drop((control_of_glexec, status_of_glexec));
         let pid = wait_signals::pid_of(&child);
         let stream = Stream { status: Some(status), ..Stream::default() };
         let held = Held::default();
-        let mut watch = Watch { pid, parent, control: Some(control), stream, held };
+        let mut watch = Watch { pid, parent, other, control: Some(control), stream, held };
         watch.parent_may_be_gone();
         watch.follow(&signals)?;
         Ok(Held { records: watch.stream.records, ..watch.held })
@@ -195,7 +221,10 @@ fn inherit(fd: RawFd) -> io::Result<()> {
 
 struct Watch {
     pid: Pid,
-    parent: Pid,
+    /// Whose death ends the run.
+    parent: Option<Pid>,
+    /// What ends the run by being readable.
+    other: Option<OwnedFd>,
     control: Option<OwnedFd>,
     stream: Stream,
     held: Held,
@@ -211,17 +240,24 @@ impl Watch {
             }
             let timeout = deadline.map_or(PollTimeout::NONE, left);
             let heard = PollFd::new(signals.as_fd(), PollFlags::POLLIN);
-            let told =
-                self.stream.status.as_ref().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN));
-            let mut both: Vec<PollFd<'_>> = [Some(heard), told].into_iter().flatten().collect();
-            match poll(&mut both, timeout) {
+            let readable = |file: &OwnedFd| {
+                let mut now = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+                poll(&mut now, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+            };
+            let more = [self.stream.status.as_ref(), self.other.as_ref()].into_iter().flatten();
+            let more = more.map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN));
+            let mut all: Vec<PollFd<'_>> = std::iter::once(heard).chain(more).collect();
+            match poll(&mut all, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            let told = both.get(1).is_some_and(|poll| poll.any() == Some(true));
-            drop(both);
-            if told {
+            drop(all);
+            if self.stream.status.as_ref().is_some_and(readable) {
                 self.stream.read();
+            }
+            if self.other.as_ref().is_some_and(readable) {
+                self.other = None;
+                self.is_over();
             }
             if self.hear(signals) && deadline.is_none() {
                 deadline = Some(Instant::now() + LAST_WORDS);
@@ -262,10 +298,14 @@ impl Watch {
 
     /// A batch shell that is gone takes the run along: nobody would fetch its end.
     fn parent_may_be_gone(&mut self) {
-        if getppid() != self.parent {
-            self.held.orphaned = true;
-            self.control = None;
+        if self.parent.is_some_and(|parent| getppid() != parent) {
+            self.is_over();
         }
+    }
+
+    fn is_over(&mut self) {
+        self.held.orphaned = true;
+        self.control = None;
     }
 
     /// A pipe that is full or broken has no reader that would obey.

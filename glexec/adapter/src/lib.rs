@@ -16,9 +16,10 @@ mod wait_signals;
 
 pub use command::{Answer, BoundedCommand};
 pub use config_file::{SignalExit, SiteFile};
-pub use held_run::{Held, Hold, end_as, rehearse};
+pub use held_run::{Held, Hold, Lifetime, end_as, rehearse};
 pub use inherited_descriptor::take_kept;
 pub use log::{Log, Urgency};
 pub use record_fields::{MoreOfARecord, RecordField, more_of_a_line};
 pub use removal::{Removal, remove_as_told};
 pub use settle::{Settlement, settle};
+pub use wait_signals::listen;

@@ -11,7 +11,7 @@ use system::kernel;
 ///
 /// # Errors
 /// What signalfd(2) says.
-pub(crate) fn listen() -> Result<OwnedFd, Errno> {
+pub fn listen() -> Result<OwnedFd, Errno> {
     (1..=kernel::LAST_SIGNAL).for_each(|signal| kernel::set_disposition(signal, false));
     kernel::set_mask(u64::MAX);
     kernel::signal_descriptor()

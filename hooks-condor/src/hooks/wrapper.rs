@@ -7,7 +7,7 @@ use crate::record;
 use crate::settings::{Settings, Way};
 use crate::starter::{complain, node, scratch};
 use crate::verdict;
-use adapter::{Held, Hold, end_as, tree};
+use adapter::{Held, Hold, Lifetime, end_as, tree};
 use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending, variables};
 use std::env::{var_os, vars_os};
 use std::ffi::{CString, OsString};
@@ -97,9 +97,11 @@ fn held<'a>(
     Hold {
         program: &settings.programs.glexec,
         words,
+        input: None,
         keep: copied.map(SandboxCopy::kept).into_iter().collect(),
         set: temporary.into_iter().chain(copied.map(SandboxCopy::variable)).collect(),
         unset: secrets.collect(),
+        lifetime: Lifetime::Parent,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The words with which HTCondor's starter and procd call, and those with which this program
 //! calls itself as the target. Pure. (Facts 1.3, the table.)
 
+use super::request::SOCKET;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,12 @@ use std::time::Duration;
 
 /// The first word of a call as the target.
 pub(crate) const AS_TARGET: &str = "as-target";
+/// What it says where it does for a whole sandbox what it is asked for.
+pub(crate) const SERVE: &str = "serve";
+/// What it says where it becomes the job.
+pub(crate) const ENTER: &str = "enter";
+/// What it says where it sends a signal.
+pub(crate) const SIGNAL: &str = "signal";
 const PREFIX: &str = "condor_glexec_";
 
 /// Which of the programs it is, and the words for it: by the name it was called by, else by the
@@ -33,6 +40,8 @@ pub(crate) struct Glexec {
     pub(crate) program: PathBuf,
     /// `GLEXEC_CLIENT_CERT`; a job without a proxy has none.
     pub(crate) certificate: Option<PathBuf>,
+    /// The pilot's half of the sandbox; what has no sandbox has none.
+    pub(crate) pilots: Option<PathBuf>,
 }
 
 /// How often, and how long after the first error, it is called again.
@@ -65,14 +74,22 @@ impl Sandbox {
         Ok(Self { path, pilots: pilots.into(), proxy })
     }
 
-    /// What of its half stays the pilot's, by name.
-    pub(crate) fn kept(&self) -> Vec<&OsStr> {
-        self.proxy.as_deref().into_iter().collect()
+    /// What of its half stays the pilot's, by name: the proxy, and the socket where there is one.
+    pub(crate) fn kept(&self, held: bool) -> Vec<&OsStr> {
+        let socket = held.then_some(OsStr::new(SOCKET));
+        self.proxy.as_deref().into_iter().chain(socket).collect()
     }
 
     /// The pilot's copy of the proxy.
-    pub(crate) fn certificate(&self) -> Option<PathBuf> {
+    fn certificate(&self) -> Option<PathBuf> {
         self.proxy.as_ref().map(|name| self.pilots.join(name))
+    }
+
+    /// glexec for this sandbox.
+    fn glexec(&self, program: &OsStr) -> Result<Glexec, String> {
+        let program = absolute(program, "glexec")?;
+        let pilots = Some(self.pilots.clone());
+        Ok(Glexec { program, certificate: self.certificate(), pilots })
     }
 }
 
@@ -109,8 +126,7 @@ pub(crate) fn to_move(
     let usage = format!("{program} GLEXEC PROXY SANDBOX RETRIES DELAY");
     let [glexec, proxy, sandbox, retries, delay] = words(all, &usage)?;
     let sandbox = Sandbox::read(sandbox, proxy)?;
-    let certificate = sandbox.certificate();
-    let glexec = Glexec { program: absolute(glexec, "glexec")?, certificate };
+    let glexec = sandbox.glexec(glexec)?;
     Ok((glexec, sandbox, patience(retries, delay)?))
 }
 
@@ -122,8 +138,7 @@ pub(crate) fn to_run(all: &[OsString]) -> Result<(Glexec, PathBuf, &[OsString]),
         _ => return Err(usage.to_owned()),
     };
     let sandbox = Sandbox::read(sandbox, proxy)?;
-    let certificate = sandbox.certificate();
-    let glexec = Glexec { program: absolute(glexec, "glexec")?, certificate };
+    let glexec = sandbox.glexec(glexec)?;
     Ok((glexec, sandbox.path, rest))
 }
 
@@ -135,7 +150,10 @@ pub(crate) fn to_kill(all: &[OsString]) -> Result<(Glexec, [OsString; 2], Patien
     // A job without a proxy: `<sandbox>.condor/`.
     let is_file = !proxy.is_empty() && !proxy.as_bytes().ends_with(b"/");
     let certificate = if is_file { Some(absolute(proxy, "the proxy")?) } else { None };
-    let glexec = Glexec { program: absolute(glexec, "glexec")?, certificate };
+    let within = |path: &PathBuf| path.parent().map(Path::to_owned);
+    let pilots = certificate.as_ref().and_then(within);
+    let pilots = pilots.or_else(|| absolute(proxy, "the proxy's directory").ok());
+    let glexec = Glexec { program: absolute(glexec, "glexec")?, certificate, pilots };
     Ok((glexec, [pid.to_owned(), signal.to_owned()], patience(retries, delay)?))
 }
 
@@ -166,12 +184,7 @@ pub(crate) fn to_update(all: &[OsString]) -> Result<Update, String> {
     let [glexec, new, proxy, sandbox] = words(all, usage)?;
     let sandbox = Sandbox::read(sandbox, proxy)?;
     let name = sandbox.proxy.clone().ok_or("the proxy has no name")?;
-    let glexec = if glexec == "-" {
-        None
-    } else {
-        let program = absolute(glexec, "glexec")?;
-        Some(Glexec { program, certificate: sandbox.certificate() })
-    };
+    let glexec = if glexec == "-" { None } else { Some(sandbox.glexec(glexec)?) };
     Ok(Update { new: new.into(), sandbox, name, glexec })
 }
 
@@ -238,7 +251,11 @@ mod tests {
         assert_eq!(aim(OsStr::new("7"), OsStr::new("15")), Ok((7, 15)));
         let (glexec, ..) = to_kill(&all("/g /e/d.condor/ 7 15 3 5")).unwrap();
         assert_eq!(glexec.certificate, None);
+        assert_eq!(glexec.pilots.unwrap(), Path::new("/e/d.condor"));
         let (glexec, ..) = to_kill(&all("/g /e/d.condor/p 7 15 3 5")).unwrap();
         assert_eq!(glexec.certificate.unwrap(), Path::new("/e/d.condor/p"));
+        assert_eq!(glexec.pilots.unwrap(), Path::new("/e/d.condor"));
+        let (glexec, ..) = to_kill(&all("/g '' 7 15 3 5")).unwrap();
+        assert_eq!(glexec.pilots, None);
     }
 }

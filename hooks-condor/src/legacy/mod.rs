@@ -2,12 +2,16 @@
 //! still does; and a pilot factory's self-test. docs/htcondor-legacy.md is the guide. "Facts" with
 //! a number are the sections of the project's facts about HTCondor.
 //!
-//! `dialect` and `verdict` are pure; `patient` waits for a sandbox on its way;
-//! `programs` run as the pilot, `target` and `wrapper` as the target.
+//! `dialect` and `verdict` are pure; `timeout_io` waits for a sandbox on its way;
+//! `programs` and `holder` run as the pilot, `target`, `server` and `wrapper` as the target; `request`
+//! is what `holder` asks of `server` where a sandbox has an account of a pool.
 
 mod dialect;
+mod holder;
 mod programs;
+mod request;
 mod selftest;
+mod server;
 mod target;
 mod timeout_io;
 mod verdict;

@@ -1,9 +1,11 @@
 //! What runs as the pilot: the programs that the starter and the procd call.
 
-use super::dialect::{self, AS_TARGET, Glexec, Patience, Sandbox, Update};
+use super::dialect::{self, AS_TARGET, ENTER, Glexec, Patience, SIGNAL, Sandbox, Update};
+use super::holder::{ASK, HOLD, Start};
+use super::request::SOCKET;
 use super::timeout_io::{Patient, end_of};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
-use super::{OBEYED, TAKEN, UNPACKED, complain, target, wrapper};
+use super::{OBEYED, TAKEN, UNPACKED, complain, holder, target, wrapper};
 use crate::archive::{LeftOut, Rules, pack, unpack};
 use adapter::rehearse;
 use adapter::tree::{clear, open_directory};
@@ -35,6 +37,8 @@ pub fn condor_glexec(words: &[OsString]) -> u8 {
         "kill" => dialect::to_kill(rest).map(|(g, aim, p)| kill(&g, &aim, p)),
         "update_proxy" => dialect::to_update(rest).map(|update| update_proxy(&update)),
         "job_wrapper" => Ok(wrapper::job_wrapper(rest)),
+        HOLD => holder::hold(rest),
+        ASK => holder::ask(rest),
         AS_TARGET => target::act(rest),
         other => Err(format!("there is no condor_glexec_{other}")),
     };
@@ -75,10 +79,22 @@ fn persist(patience: Patience, mut attempt: impl FnMut() -> Attempt) -> u8 {
     }
 }
 
-/// glexec with this program as the target's, which does what the words say.
+/// Whether a run of glexec holds this sandbox's account.
+fn is_held(glexec: &Glexec) -> io::Result<bool> {
+    glexec.pilots.as_deref().map_or(Ok(false), holder::is_there)
+}
+
+/// glexec with this program as the target's, which does what the words say; or who has it done by the
+/// run of glexec that holds the sandbox's account.
 fn call(glexec: &Glexec, words: &[&OsStr]) -> io::Result<Command> {
+    let own = std::env::current_exe()?;
+    if let Some(pilots) = glexec.pilots.as_deref().filter(|_| is_held(glexec).unwrap_or(true)) {
+        let mut command = Command::new(own);
+        command.arg(ASK).arg(pilots).args(words);
+        return Ok(command);
+    }
     let mut command = Command::new(&glexec.program);
-    command.arg(std::env::current_exe()?).arg(AS_TARGET).args(words);
+    command.arg(own).arg(AS_TARGET).args(words);
     match &glexec.certificate {
         Some(path) => command.env(variables::CLIENT_CERT, path),
         // The pilot's own must not be taken for the job's.
@@ -93,6 +109,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 /// How long the target may take for a new proxy. The payload runs as the target, too, and can stop
 /// what is called for it; the starter waits meanwhile.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(60);
+/// How long glexec may take to say what a run would do.
+const LONGEST_REHEARSAL: Duration = Duration::from_secs(60);
 /// The same for a signal. It is the procd that waits, and with it all of the machine's jobs.
 const LONGEST_SIGNAL: Duration = Duration::from_secs(10);
 
@@ -120,26 +138,19 @@ fn mention(left: LeftOut) {
 
 /// The sandbox becomes the target's; the pilot keeps its copy of the proxy.
 fn setup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
-    if is_of_a_pool(glexec) {
-        complain(
-            "glexec maps this job to a pool of accounts, and each step of a job is a call of its own: \
-             setup, run, kill and cleanup would have an account each; map by credential or by row",
-        );
-        return FINAL;
-    }
     // What it could replace is an empty directory, which nobody misses.
     if let Err(error) = fs::rename(&sandbox.path, &sandbox.pilots) {
         complain(&format!("{:?} cannot be moved aside: {error}", sandbox.path));
         return FINAL;
     }
-    let code = persist(patience, || send(glexec, sandbox));
+    let code = persist(patience, || settle_in(glexec, sandbox));
     if code != DONE {
         // As if nothing had been tried; where the target's half is in the way, both stay.
         let _ = fs::rename(&sandbox.pilots, &sandbox.path);
         return code;
     }
-    let emptied = open_directory(&sandbox.pilots)
-        .and_then(|directory| clear(directory.as_fd(), &sandbox.kept()));
+    let emptied = is_held(glexec)
+        .and_then(|held| clear(open_directory(&sandbox.pilots)?.as_fd(), &sandbox.kept(held)));
     match emptied {
         Ok(()) => DONE,
         Err(error) => {
@@ -149,25 +160,74 @@ fn setup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
     }
 }
 
-/// Whether each call would have another account. A glexec that does not know the question has no such
-/// pools.
-fn is_of_a_pool(glexec: &Glexec) -> bool {
-    let certificate =
-        glexec.certificate.as_ref().map(|path| (variables::CLIENT_CERT.into(), path.into()));
-    let told = rehearse(&glexec.program, certificate.into_iter().collect(), LONGEST_SIGNAL);
-    let is_of_a_pool = |record: &Record| matches!(record, Record::Rehearsed { pool: true, .. });
-    told.is_ok_and(|records| records.iter().any(is_of_a_pool))
+/// How many accounts the calls of a sandbox would have.
+enum Accounts {
+    /// The same one each time.
+    One,
+    /// One of a pool for each run.
+    OneForEachRun,
+    /// None; glexec's code and sentence.
+    None(u8, String),
 }
 
-/// One try at setup.
-fn send(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
+/// A glexec that does not know the question has no pools of its own.
+fn accounts(glexec: &Glexec) -> io::Result<Accounts> {
+    let certificate =
+        glexec.certificate.as_ref().map(|path| (variables::CLIENT_CERT.into(), path.into()));
+    let begun = Instant::now();
+    let records = rehearse(&glexec.program, certificate.into_iter().collect(), LONGEST_REHEARSAL)?;
+    let mut known = None;
+    for record in records {
+        if let Record::Rehearsed { pool: true, .. } = record {
+            known = Some(Accounts::OneForEachRun);
+        } else if let Record::Refused { code, sentence, .. } = record {
+            known = Some(Accounts::None(code, sentence));
+        } else if let Record::Rehearsed { .. } = record {
+            known = Some(Accounts::One);
+        }
+    }
+    if known.is_none() && begun.elapsed() >= LONGEST_REHEARSAL {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "glexec --check does not answer"));
+    }
+    Ok(known.unwrap_or(Accounts::One))
+}
+
+/// One try at setup: an account that stays the sandbox's, where each run has another, and the files.
+fn settle_in(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
+    match accounts(glexec) {
+        Ok(Accounts::One) => return send(glexec, sandbox, false),
+        Ok(Accounts::OneForEachRun) => {}
+        Ok(Accounts::None(code, sentence)) => {
+            let told = format!("setup: glexec would end with {code}: {sentence}");
+            return match after(Some(code.into())) {
+                After::Again => Attempt::Again(told),
+                After::Done | After::Final => Attempt::Final(told),
+            };
+        }
+        Err(error) => return judge("setup", Err(error)),
+    }
+    let attempt = match holder::start(glexec, &sandbox.path, LONGEST_SILENCE) {
+        Start::Ready => send(glexec, sandbox, true),
+        Start::Ended(status) => match judge("setup", status) {
+            Attempt::Done => Attempt::Final("setup: no run holds an account".to_owned()),
+            other @ (Attempt::Again(_) | Attempt::Final(_)) => other,
+        },
+    };
+    if !matches!(attempt, Attempt::Done) {
+        holder::end(&sandbox.pilots, LONGEST_SILENCE);
+    }
+    attempt
+}
+
+/// The sandbox's files go to the target; with `held` to the run that holds its account.
+fn send(glexec: &Glexec, sandbox: &Sandbox, held: bool) -> Attempt {
     let start = call(glexec, &["unpack".as_ref(), sandbox.path.as_os_str()])
         .and_then(|mut call| call.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn());
     let mut child = match start {
         Ok(child) => child,
         Err(error) => return judge("setup", Err(error)),
     };
-    let sent = write_sandbox(&mut child, sandbox);
+    let sent = write_sandbox(&mut child, sandbox, held);
     // Its end of input: with the stream cut short the target removes what it has made.
     drop(child.stdin.take());
     let unpacked = heard(&mut child, UNPACKED, LONGEST_SILENCE);
@@ -189,10 +249,11 @@ fn send(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
     }
 }
 
-fn write_sandbox(child: &mut Child, sandbox: &Sandbox) -> io::Result<LeftOut> {
+fn write_sandbox(child: &mut Child, sandbox: &Sandbox, held: bool) -> io::Result<LeftOut> {
     let pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let mut out = BufWriter::new(Patient(pipe, LONGEST_SILENCE));
-    let left = pack(open_directory(&sandbox.pilots)?.as_fd(), &mut out, &[])?;
+    let socket: &[&OsStr] = if held { &[OsStr::new(SOCKET)] } else { &[] };
+    let left = pack(open_directory(&sandbox.pilots)?.as_fd(), &mut out, socket)?;
     out.flush()?;
     Ok(left)
 }
@@ -223,8 +284,25 @@ fn errand(what: &str, call: io::Result<Command>, limit: Duration) -> Attempt {
 
 /// The sandbox becomes the pilot's again, with all that is in it.
 fn cleanup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
-    if persist(patience, || fetch(glexec, sandbox)) != DONE {
+    let held = match is_held(glexec) {
+        Ok(held) => held,
+        Err(error) => {
+            complain(&format!("{:?} cannot be looked at: {error}", sandbox.pilots));
+            return WRONG;
+        }
+    };
+    let ended = if held { holder::end_job(&sandbox.pilots, LONGEST_SILENCE) } else { Ok(()) };
+    if let Err(error) = ended {
+        complain(&format!(
+            "the run of glexec that held this sandbox's account is gone, and its files with it: {error}"
+        ));
         return WRONG;
+    }
+    if persist(patience, || fetch(glexec, sandbox, held)) != DONE {
+        return WRONG;
+    }
+    if held {
+        holder::end(&sandbox.pilots, LONGEST_SILENCE);
     }
     match fs::rename(&sandbox.pilots, &sandbox.path) {
         Ok(()) => DONE,
@@ -236,12 +314,13 @@ fn cleanup(glexec: &Glexec, sandbox: &Sandbox, patience: Patience) -> u8 {
 }
 
 /// One try at cleanup. The target removes its files when it has been told that they are here.
-fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
+fn fetch(glexec: &Glexec, sandbox: &Sandbox, held: bool) -> Attempt {
     let proxy = sandbox.proxy.clone().unwrap_or_default();
+    let kept = sandbox.kept(held);
     let words = ["hand-back".as_ref(), sandbox.path.as_os_str(), proxy.as_os_str()];
     let start = open_directory(&sandbox.pilots).and_then(|directory| {
         // What an earlier try has left.
-        clear(directory.as_fd(), &sandbox.kept())?;
+        clear(directory.as_fd(), &kept)?;
         let child = call(glexec, &words)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok((directory, child))
     });
@@ -250,7 +329,6 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
         Err(error) => return Attempt::Final(format!("cleanup cannot begin: {error}")),
     };
     let pipe = child.stdout.take();
-    let kept = sandbox.kept();
     let rules = Rules { skip: &kept, inside: Some(&sandbox.path) };
     let taken = pipe.ok_or(io::Error::from(io::ErrorKind::BrokenPipe)).and_then(|pipe| {
         let mut input = BufReader::new(Patient(pipe, LONGEST_SILENCE));
@@ -268,7 +346,7 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
         Ok(_) => Attempt::Final("cleanup: the target's files are here, and not gone there".into()),
         Err(error) => {
             // The files are the target's still; half of them here may have filled the disk.
-            let _ = clear(directory.as_fd(), &sandbox.kept());
+            let _ = clear(directory.as_fd(), &kept);
             match judge("cleanup", status) {
                 Attempt::Again(sentence) => Attempt::Again(sentence),
                 Attempt::Final(sentence) => Attempt::Final(format!("{sentence}; {error}")),
@@ -282,7 +360,7 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox) -> Attempt {
 
 /// Becomes glexec, which becomes the wrapper in the sandbox.
 fn run(glexec: &Glexec, sandbox: &Path, words: &[OsString]) -> u8 {
-    let all = ["enter".as_ref(), sandbox.as_os_str()].into_iter();
+    let all = [ENTER.as_ref(), sandbox.as_os_str()].into_iter();
     let all: Vec<&OsStr> = all.chain(words.iter().map(OsString::as_os_str)).collect();
     let error = match call(glexec, &all) {
         Ok(mut command) => command.exec(),
@@ -294,20 +372,34 @@ fn run(glexec: &Glexec, sandbox: &Path, words: &[OsString]) -> u8 {
 
 /// One signal to one of the job's processes.
 fn kill(glexec: &Glexec, [pid, signal]: &[OsString; 2], patience: Patience) -> u8 {
-    // What the starter takes for the job is glexec, where that lingers: the pilot can signal it,
-    // and the target cannot. Root could signal anything.
+    // What the starter takes for the job is glexec, where that lingers, or who has asked for the job:
+    // the pilot can signal it, and the target cannot. Root could signal anything.
     let ours = dialect::aim(pid, signal).ok().filter(|_| !nix::unistd::geteuid().is_root());
-    if ours.is_some_and(|(pid, signal)| target::send_signal(pid, signal).is_ok()) {
+    let signal_ours = || ours.is_some_and(|(pid, signal)| target::send_signal(pid, signal).is_ok());
+    let held = is_held(glexec).unwrap_or(true);
+    if !held && signal_ours() {
         return DONE;
     }
-    persist(patience, || {
-        let words = ["signal".as_ref(), pid.as_os_str(), signal.as_os_str()];
+    let attempt = || {
+        let words = [SIGNAL.as_ref(), pid.as_os_str(), signal.as_os_str()];
         let call = call(glexec, &words).map(|mut call| {
             call.stdin(Stdio::null());
             call
         });
         errand("kill", call, LONGEST_SIGNAL)
-    })
+    };
+    if held {
+        // Who holds the account knows the job by who has asked for it, and can suspend it, too.
+        return match attempt() {
+            Attempt::Done => DONE,
+            Attempt::Again(_) | Attempt::Final(_) if signal_ours() => DONE,
+            Attempt::Again(sentence) | Attempt::Final(sentence) => {
+                complain(&sentence);
+                FINAL
+            }
+        };
+    }
+    persist(patience, attempt)
 }
 
 /// A renewed proxy, for the target and for the pilot.

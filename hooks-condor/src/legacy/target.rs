@@ -1,7 +1,8 @@
 //! What runs as the target: this program, called by itself through glexec, where the original
 //! called a shell.
 
-use super::dialect::aim;
+use super::dialect::{ENTER, SERVE, SIGNAL, aim};
+use super::server::serve;
 use super::verdict::{DONE, WRONG};
 use super::{OBEYED, TAKEN, UNPACKED, complain};
 use crate::archive::{Rules, pack, unpack};
@@ -31,17 +32,20 @@ pub(crate) fn act(words: &[OsString]) -> Result<u8, String> {
     // What the payload has left running has the same uid: it must not take the pilot's pipes out of
     // this process (pidfd_getfd), or write in its memory.
     set_dumpable(false).map_err(|e| format!("the payload could trace this: {}", e.desc()))?;
+    // Whoever serves a sandbox has all of them blocked.
+    system::kernel::set_mask(0);
     let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
     let (verb, rest) = words.split_first().ok_or("as-target wants more words")?;
     let done = match (verb.to_str(), rest) {
         (Some("unpack"), [sandbox]) => take_in(Path::new(sandbox)),
         (Some("hand-back"), [sandbox, proxy]) => hand_back(Path::new(sandbox), proxy),
         (Some("receive"), [sandbox, proxy]) => receive(Path::new(sandbox), proxy),
-        (Some("signal"), [pid, signal]) => {
+        (Some(SIGNAL), [pid, signal]) => {
             let (pid, signal) = aim(pid, signal)?;
             send_signal(pid, signal).and_then(|()| say(OBEYED))
         }
-        (Some("enter"), [sandbox, wrapper, rest @ ..]) => {
+        (Some(SERVE), [pilot, sandbox]) => serve(pilot, sandbox),
+        (Some(ENTER), [sandbox, wrapper, rest @ ..]) => {
             Err(enter(Path::new(sandbox), wrapper, rest))
         }
         _ => return Err(format!("as-target {verb:?} is none of the things this program does")),

@@ -6,7 +6,7 @@ use crate::dialect::{self, Variables};
 use crate::membership;
 use crate::settings::{GLEXEC, Settings, seconds};
 use crate::verdict::{self, Admission};
-use adapter::{BoundedCommand, Hold, end_as, rehearse};
+use adapter::{BoundedCommand, Hold, Lifetime, end_as, rehearse};
 use contract::variables::{JOB_ENVIRONMENT, TMPDIR};
 use contract::{ADMIN_MUST_ACT, CALLER_MUST_ACT, Ending};
 use nix::unistd::{AccessFlags, Pid, Uid, access};
@@ -63,10 +63,12 @@ pub(super) fn run(words: Vec<OsString>, own: Vec<RawFd>) -> ! {
     let hold = Hold {
         program: Path::new(GLEXEC),
         words,
+        input: None,
         keep,
         set: told(),
         // It says "prolog_task" to every payload where a TaskProlog is configured.
         unset: vec!["SLURM_SCRIPT_CONTEXT".into()],
+        lifetime: Lifetime::Parent,
     };
     match hold.run() {
         Ok(held) => {
