@@ -1,10 +1,14 @@
 //! Sandboxes whose account is one of a pool's: one run of glexec holds it from setup to cleanup.
 
 use crate::starter::{EXECUTE, PILOTS, Run, SANDBOX, fill, job, look, moving, program, wait_for};
-use harness::accounts::{OTHER, PILOT, WORK};
+use harness::accounts::{PILOT, WORK};
 use harness::{EPILOGUE, GLEXEC, Look, Ran, Site, raw};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::fs;
+use std::io::{IoSlice, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 const SECOND: &str = "/var/lib/condor/execute/dir_4712";
@@ -229,10 +233,13 @@ fn what_runs_beside_a_job_is_not_the_job_and_does_not_end_it() {
     assert_eq!(site.read(&format!("{SANDBOX}/beside")), format!("{}\n", WORK + 1));
     assert!(state_of(&pid).is_some_and(|state| state != 'Z'), "the job goes on");
     let left = wait_for(&site, &format!("{SANDBOX}/left"));
-    assert!(state_of(&left).is_some(), "whose it is nobody can tell yet");
+    let later = job(&site, "while [ ! -e end ]; do sleep 0.05; done; exit 4");
     site.file(&format!("{SANDBOX}/go"), "", 0o644);
     run.glexec.wait().exited(7);
-    assert_eq!(state_of(&left), None, "what a job leaves behind ends with it");
+    assert!(state_of(&left).is_some(), "whose it is nobody can tell yet");
+    site.file(&format!("{SANDBOX}/end"), "", 0o644);
+    later.glexec.wait().exited(4);
+    assert_eq!(state_of(&left), None, "what is left behind ends with the last of them");
     moving(&site, "cleanup").exited(0);
     assert_eq!(told(&the_epilogue(&site), "TARGET_RC"), "7");
 }
@@ -241,7 +248,7 @@ fn what_runs_beside_a_job_is_not_the_job_and_does_not_end_it() {
 fn the_job_is_signalled_by_the_pid_that_the_starter_knows() {
     let site = prepared();
     let count = "n=0; trap 'n=$((n+1)); echo $n > count' USR1; trap 'exit 9' TERM; \
-                 sleep 60 & echo $! > child; echo $$ > pid; while :; do sleep 0.05; done";
+                 setsid sleep 60 & echo $! > child; echo $$ > pid; while :; do sleep 0.05; done";
     let run = job(&site, count);
     let pid = wait_for(&site, &format!("{SANDBOX}/pid"));
     let child = wait_for(&site, &format!("{SANDBOX}/child"));
@@ -260,14 +267,14 @@ fn the_job_is_signalled_by_the_pid_that_the_starter_knows() {
     run.glexec.wait().exited(9);
     assert_eq!(state_of(&child), None);
     // A hard kill, which the starter's own process may get, too.
-    for signal in [Some(()), None] {
-        let run = job(&site, "rm -f pid; echo $$ > pid; sleep 60");
-        until(&site, "a job", || site.read(&format!("{SANDBOX}/pid")).trim() != pid);
-        let pid = wait_for(&site, &format!("{SANDBOX}/pid"));
+    for by_procd in [true, false] {
+        let run = job(&site, &format!("echo $$ > pid.{by_procd}; sleep 60"));
+        let pid = wait_for(&site, &format!("{SANDBOX}/pid.{by_procd}"));
         let front = run.glexec.pid();
-        match signal {
-            Some(()) => assert_eq!(kill(&site, &front.to_string(), Signal::SIGKILL), 0),
-            None => raw::kill_as((PILOT, PILOT), front, libc::SIGKILL).unwrap(),
+        if by_procd {
+            assert_eq!(kill(&site, &front.to_string(), Signal::SIGKILL), 0);
+        } else {
+            raw::kill_as((PILOT, PILOT), front, libc::SIGKILL).unwrap();
         }
         let ran = run.glexec.wait();
         assert!(ran.code == Some(137) || ran.signal == Some(9), "{ran:?}");
@@ -311,17 +318,24 @@ fn a_job_that_ends_what_started_it_ends_itself() {
 fn nobody_but_the_pilot_has_anything_done_as_the_account() {
     let site = prepared();
     assert_eq!(look(&site, SOCKET), (PILOT, 0o700));
-    // Whatever its permissions are, the process behind it asks whom it hears.
-    site.mode(SOCKET, 0o777);
-    let words = ["ask", PILOTS, "enter", SANDBOX, "/usr/bin/touch", "taken"];
-    for uid in [OTHER, WORK + 1] {
-        let program = "/usr/libexec/glexec/condor_glexec";
-        let ran = site.program([program]).words(words).by_ids(uid, uid, &[]).run();
-        ran.exited(1);
-        assert!(!site.path(&format!("{SANDBOX}/taken")).exists(), "{uid}");
-    }
+    // Whom its permissions let through the process behind it does not hear: root, here.
+    let words = ["enter", SANDBOX, "/usr/bin/touch", "taken"];
+    let text: String = words.iter().map(|word| format!("{word}\0")).collect();
+    let mut stream = UnixStream::connect(site.path(SOCKET)).unwrap();
+    let null = fs::File::open("/dev/null").unwrap();
+    let rights = [null.as_raw_fd(); 3];
+    let rights = [ControlMessage::ScmRights(&rights)];
+    let length = u32::try_from(text.len()).unwrap().to_ne_bytes();
+    let parts = [IoSlice::new(&length), IoSlice::new(text.as_bytes())];
+    let to = stream.as_raw_fd();
+    // It may have hung up by then.
+    let _ = sendmsg::<()>(to, &parts, &rights, MsgFlags::MSG_NOSIGNAL, None);
+    let heard = stream.read(&mut [0; 2]);
+    assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
+    assert!(!site.path(&format!("{SANDBOX}/taken")).exists());
     // The same by the pilot is done.
-    site.program(["/usr/libexec/glexec/condor_glexec"]).words(words).run().exited(0);
+    let program = ["/usr/libexec/glexec/condor_glexec", "ask", PILOTS];
+    site.program(program).words(words).run().exited(0);
     assert!(site.path(&format!("{SANDBOX}/taken")).exists());
     moving(&site, "cleanup").exited(0);
 }
