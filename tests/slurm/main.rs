@@ -11,3 +11,4 @@ mod places;
 mod scripts;
 mod setup;
 mod spoofing;
+mod ways;
