@@ -37,6 +37,8 @@ pub struct Shape {
     pub submit: Option<String>,
     /// `/etc/slurm/mpi.conf`.
     pub mpi: Option<String>,
+    /// What root does before the daemons start: a script.
+    pub prepare: &'static str,
 }
 
 impl Default for Shape {
@@ -54,6 +56,7 @@ impl Default for Shape {
             hooks: String::new(),
             submit: None,
             mpi: None,
+            prepare: "",
         }
     }
 }
@@ -180,6 +183,7 @@ impl Cluster {
         let anchor = site.read("/run/anchor").trim().parse().expect("a pid");
         let cluster = Self { site, anchor, name, shape, jobs: Cell::new(0) };
         cluster.furnish();
+        cluster.root(cluster.shape.prepare).exited(0);
         cluster.start_daemons();
         cluster.wait_until("every node is idle", Duration::from_secs(20), || {
             let out = cluster.root("sinfo -h -o '%T %D'").output();

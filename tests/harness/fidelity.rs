@@ -100,7 +100,9 @@ impl Findings {
                 let _ = writeln!(table, "| `{name}` | {native} | {under} | {why} |");
             }
         }
-        let _ = writeln!(table, "| other variables | {} | the same | equal |", equal.join(" "));
+        if !equal.is_empty() {
+            let _ = writeln!(table, "| other variables | {} | the same | equal |", equal.join(" "));
+        }
         let idle = reasons.iter().map(|(name, _)| *name).filter(|name| !used.contains(name));
         wrong.extend(idle.map(|name| format!("{name}: a reason is given, and nothing differs")));
         assert!(wrong.is_empty() && self.rows.len() == ours.rows.len(), "{wrong:#?}\n{table}");

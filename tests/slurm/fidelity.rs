@@ -179,3 +179,51 @@ fn a_step_is_as_it_is_natively() {
 fn a_batch_job_is_as_it_is_natively() {
     compared(Way::Sbatch, "sbatch");
 }
+
+/// Two devices that Slurm takes for GPUs: `full` and `zero` (mem(4)), which everybody may open.
+const TWO_GPUS: &str = "mknod -m 666 /dev/fake0 c 1 7; mknod -m 666 /dev/fake1 c 1 5
+printf 'Name=gpu File=/dev/fake0\nName=gpu File=/dev/fake1\n' >/etc/slurm/gres.conf
+printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainDevices=yes\n' >/etc/slurm/cgroup.conf";
+
+/// Which of them its task may open, at once and from a daemon of its own.
+const OPENS: &str = "#!/bin/sh
+opens() { for n in 0 1; do if (: </dev/fake$n) 2>/dev/null; then printf ' %s' fake$n; fi; done; }
+[ \"$1\" != daemon ] || { opens; exit; }
+daemon=$(setsid \"$0\" daemon)
+printf '%s: task%s; daemon%s; CUDA_VISIBLE_DEVICES %s\n' \"$SLURM_PROCID\" \"$(opens)\" \"$daemon\" \"$CUDA_VISIBLE_DEVICES\"
+";
+
+/// What jobs of GPUs open: some, all, none, and two tasks one each.
+fn devices_of(wrapper: &str) -> Findings {
+    let cluster = Cluster::start(Shape {
+        hooked: !wrapper.is_empty(),
+        proctrack: "cgroup",
+        slurm: "TaskPlugin=task/cgroup\nGresTypes=gpu\nNodeName=DEFAULT Gres=gpu:2\n".to_owned(),
+        prepare: TWO_GPUS,
+        ..Shape::default()
+    });
+    cluster.site().file("/home/pilot/opens", OPENS, 0o755);
+    let mut found = Findings::default();
+    for options in [
+        "srun",
+        "srun --gres=gpu:1",
+        "srun --gres=gpu:2",
+        "srun -n2 --gres=gpu:2 --gpu-bind=single:1",
+    ] {
+        let ran = cluster.by("pilot", &format!("{options} -Q {wrapper} /home/pilot/opens"));
+        let output = ran.exited(0).output();
+        let mut lines: Vec<&str> = output.lines().collect();
+        lines.sort_unstable();
+        found.add(&format!("`{options}`"), lines.join("<br>"));
+    }
+    found
+}
+
+#[test]
+fn a_step_opens_the_devices_that_it_opens_natively() {
+    let native = devices_of("");
+    let table = native.beside(&devices_of(&format!("{LIBEXEC}/glexec-slurm-task")), &[]);
+    // Else there would be nothing to be kept from.
+    assert!(table.contains("0: task fake0; daemon fake0; CUDA_VISIBLE_DEVICES 0 |"), "{table}");
+    documented("Slurm 22.05, GPUs (ConstrainDevices, control groups of version 1)", &table);
+}
