@@ -79,8 +79,19 @@ pub(crate) fn apply(source: &str, edits: &[&Edit]) -> Result<String> {
     }
     // The outer before what is in it.
     found.sort_by_key(|(span, edit)| (span.start, usize::MAX - span.end, edit.number));
-    render(source, 0..source.len(), &found)
+    // Which edit is active is known when the program runs.
+    let mut source = source.to_owned();
+    for (span, _) in &found {
+        let function = source[..span.start].rfind("fn ").map(|at| at.saturating_sub(CONST.len()));
+        if let Some(at) = function.filter(|at| source[*at..].starts_with(CONST)) {
+            source.replace_range(at..at + CONST.len(), &" ".repeat(CONST.len()));
+        }
+    }
+    render(&source, 0..source.len(), &found)
 }
+
+/// What stands before a function that may be called when a program is built.
+const CONST: &str = "const ";
 
 fn render(source: &str, whole: Range<usize>, found: &[(Range<usize>, &Edit)]) -> Result<String> {
     let (mut out, mut at, mut left) = (String::new(), whole.start, found);
