@@ -2,7 +2,8 @@
 
 use crate::starter::{EXECUTE, PILOTS, Run, SANDBOX, fill, job, look, moving, program, wait_for};
 use harness::accounts::{PILOT, WORK};
-use harness::{EPILOGUE, GLEXEC, Look, Ran, Site, raw};
+use harness::{ACTOR, EPILOGUE, GLEXEC, Limit, Look, Ran, Site, raw};
+use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::fs;
@@ -319,7 +320,7 @@ fn nobody_but_the_pilot_has_anything_done_as_the_account() {
     let site = prepared();
     assert_eq!(look(&site, SOCKET), (PILOT, 0o700));
     // Whom its permissions let through the process behind it does not hear: root, here.
-    let words = ["enter", SANDBOX, "/usr/bin/touch", "taken"];
+    let words = ["enter", "", SANDBOX, "/usr/bin/touch", "taken"];
     let text: String = words.iter().map(|word| format!("{word}\0")).collect();
     let mut stream = UnixStream::connect(site.path(SOCKET)).unwrap();
     let null = fs::File::open("/dev/null").unwrap();
@@ -359,13 +360,18 @@ fn a_setup_that_fails_gives_the_account_back() {
 #[test]
 fn a_job_that_holds_its_account_starts_as_any_other() {
     let site = prepared();
-    let mut run = Run::start(&site, &["input", "_out", "_err", "/usr/local/bin/actor", "look"]);
+    let wrapper = "/usr/libexec/glexec/condor_glexec_job_wrapper";
+    let words = [GLEXEC, "x509", SANDBOX, wrapper, "input", "_out", "_err", ACTOR, "look"];
+    let call = program(&site, "run", &words);
+    // As the starter has set it for the job, and not for setup.
+    let mut run = Run::by(call.limited(Limit::Hard(Resource::RLIMIT_CORE, 4096)));
     assert_eq!(run.talk("A=1"), "");
     run.glexec.wait().exited(0);
     let seen: Look = serde_json::from_str(&site.read(&format!("{SANDBOX}/_out"))).unwrap();
     assert_eq!((seen.blocked, seen.ignored), (0, 0));
     assert_eq!(seen.descriptors.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!((seen.ids[0], seen.umask), (seen.ids[2], 0o022), "a group of its own");
+    assert_eq!(seen.limits["CORE"], (4096, 4096));
     assert_eq!(seen.uids, [WORK + 1; 4]);
     assert_eq!(seen.directory, SANDBOX);
     assert!(seen.environment.iter().any(|entry| entry == "A=1"));

@@ -70,9 +70,14 @@ impl<'s> Run<'s> {
     }
 
     pub(crate) fn with_wrapper(site: &'s Site, wrapper: &str, words: &[&str]) -> Self {
-        let (ours, theirs) = pair();
         let call = program(site, "run", &[GLEXEC, "x509", SANDBOX, wrapper]);
-        let glexec = call.words(words.iter().copied()).stdin_from(theirs).start();
+        Self::by(call.words(words.iter().copied()))
+    }
+
+    /// A call of `run`.
+    pub(crate) fn by(call: Call<'s>) -> Self {
+        let (ours, theirs) = pair();
+        let glexec = call.stdin_from(theirs).start();
         let socket = File::from(ours);
         let long = nix::sys::time::TimeVal::new(10, 0);
         nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &long)

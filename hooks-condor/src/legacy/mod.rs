@@ -8,6 +8,7 @@
 
 mod dialect;
 mod holder;
+mod limits;
 mod programs;
 mod request;
 mod selftest;

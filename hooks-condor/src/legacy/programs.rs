@@ -5,7 +5,7 @@ use super::holder::{ASK, HOLD, Start};
 use super::request::SOCKET;
 use super::timeout_io::{Patient, end_of};
 use super::verdict::{After, DONE, FINAL, USED_UP, WRONG, after, pause};
-use super::{OBEYED, TAKEN, UNPACKED, complain, holder, target, wrapper};
+use super::{OBEYED, TAKEN, UNPACKED, complain, holder, limits, target, wrapper};
 use crate::archive::{LeftOut, Rules, pack, unpack};
 use adapter::rehearse;
 use adapter::tree::{clear, open_directory};
@@ -360,12 +360,14 @@ fn fetch(glexec: &Glexec, sandbox: &Sandbox, held: bool) -> Attempt {
 
 /// Becomes glexec, which becomes the wrapper in the sandbox.
 fn run(glexec: &Glexec, sandbox: &Path, words: &[OsString]) -> u8 {
-    let all = [ENTER.as_ref(), sandbox.as_os_str()].into_iter();
-    let all: Vec<&OsStr> = all.chain(words.iter().map(OsString::as_os_str)).collect();
-    let error = match call(glexec, &all) {
-        Ok(mut command) => command.exec(),
-        Err(error) => error,
+    let become_it = || {
+        // The job of a run of its own has the limits of this process; one that is asked for has not.
+        let limits = if is_held(glexec)? { limits::own()? } else { String::new() };
+        let all = [ENTER.as_ref(), limits.as_ref(), sandbox.as_os_str()].into_iter();
+        let all: Vec<&OsStr> = all.chain(words.iter().map(OsString::as_os_str)).collect();
+        Ok::<_, io::Error>(call(glexec, &all)?.exec())
     };
+    let error = become_it().unwrap_or_else(|error| error);
     complain(&format!("{:?} cannot be started: {error}", glexec.program));
     FINAL
 }

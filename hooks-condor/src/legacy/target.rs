@@ -4,7 +4,7 @@
 use super::dialect::{ENTER, SERVE, SIGNAL, aim};
 use super::server::serve;
 use super::verdict::{DONE, WRONG};
-use super::{OBEYED, TAKEN, UNPACKED, complain};
+use super::{OBEYED, TAKEN, UNPACKED, complain, limits};
 use crate::archive::{Rules, pack, unpack};
 use adapter::tree::{open_directory, open_own_directory, remove};
 use nix::fcntl::{OFlag, openat, renameat};
@@ -45,9 +45,8 @@ pub(crate) fn act(words: &[OsString]) -> Result<u8, String> {
             send_signal(pid, signal).and_then(|()| say(OBEYED))
         }
         (Some(SERVE), [pilot, sandbox]) => serve(pilot, sandbox),
-        (Some(ENTER), [sandbox, wrapper, rest @ ..]) => {
-            Err(enter(Path::new(sandbox), wrapper, rest))
-        }
+        (Some(ENTER), [limits, sandbox, wrapper, rest @ ..]) => Err(limits::take(limits)
+            .map_or_else(|error| error, |()| enter(Path::new(sandbox), wrapper, rest))),
         _ => return Err(format!("as-target {verb:?} is none of the things this program does")),
     };
     Ok(done.map_or_else(
