@@ -51,6 +51,8 @@ struct Call {
     is_job: bool,
     /// Whether its end is the run's.
     counts: bool,
+    /// Whether who asked is gone.
+    is_orphaned: bool,
     /// How it has ended, and how long it waits for what it has left behind.
     ended: Option<(Ending, Instant)>,
 }
@@ -132,9 +134,12 @@ impl Server {
             // A millisecond later rather than earlier, and then again and again.
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
-        let asks = PollFd::new(self.listener.as_fd(), PollFlags::POLLIN);
+        // What is never read would be told again and again.
+        let wanted = if self.end.is_none() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let asks = PollFd::new(self.listener.as_fd(), wanted);
         let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
-        let running: Vec<&Call> = self.calls.iter().filter(|call| call.ended.is_none()).collect();
+        let is_heard = |call: &&Call| call.ended.is_none() && !call.is_orphaned;
+        let running: Vec<&Call> = self.calls.iter().filter(is_heard).collect();
         let streams =
             running.iter().map(|call| PollFd::new(call.stream.as_fd(), PollFlags::POLLIN));
         let mut all: Vec<PollFd<'_>> = [asks, signals].into_iter().chain(streams).collect();
@@ -190,18 +195,22 @@ impl Server {
     /// Signals that somebody passes on to what it has asked for, or that it is gone.
     fn obey(&mut self, heard: Vec<Pid>) {
         for child in heard {
-            let Some(call) = self.calls.iter().find(|call| call.child == child) else { continue };
+            let Some(call) = self.calls.iter_mut().find(|call| call.child == child) else {
+                continue;
+            };
             let mut signals = [0u8; 64];
             match read(&call.stream, &mut signals) {
-                Ok(0) => call.signal(KILL),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Ok(0) | Err(_) => {
+                    call.is_orphaned = true;
+                    call.signal(KILL);
+                }
                 Ok(length) => signals
                     .iter()
                     .take(length)
                     .map(|number| i32::from(*number))
                     .filter(|number| *number != CHLD)
                     .for_each(|number| call.signal(number)),
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Err(_) => call.signal(KILL),
             }
         }
     }
@@ -261,6 +270,7 @@ impl Server {
             child: Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)),
             is_job,
             counts: is_job && !self.calls.iter().any(|call| call.is_job),
+            is_orphaned: false,
             ended: None,
         });
     }
