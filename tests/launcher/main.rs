@@ -55,4 +55,5 @@ mod state;
 mod status;
 mod stragglers;
 mod terminal;
+mod token;
 mod tools;

@@ -17,7 +17,10 @@ pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut F
     if mapping.gridmap.is_some() && !mapping.methods.contains(&Means::Gridmap) {
         findings.warn("[mapping.gridmap] is never asked: `methods` leaves \"gridmap\" out");
     }
-    let Some(rules) = Rules::of(mapping) else { return };
+    if let Some(rule) = &mapping.token {
+        tokens(Rules::Tokens(rule), &rule.mapfile, lookups, findings);
+    }
+    let Some(rules) = Rules::of(mapping, false) else { return };
     let Some(root) = Root::of_this_process() else {
         return findings.warn("not root: what maps by credential was not looked at");
     };
@@ -30,42 +33,59 @@ pub(super) fn check(config: &Config, lookups: &mut Lookups<'_>, findings: &mut F
             findings.warn("`lcmaps_voms_verification` is false: attributes that nobody has verified may map; remove the key, unless a plug-in verifies them");
         }
     }
-    let told =
-        SiteFiles::open(&root, rules).and_then(|files| files.told_of(None, rules, "about=files"));
+    let Some((accounts, pools)) = files((&root, rules), "gridmap", findings) else { return };
+    let Some(rule) = rules.gridmap() else { return };
+    existing(&rule.grid_mapfile, &accounts, lookups, findings);
+    leases(&root, rule, &pools, findings);
+}
+
+/// The keys of issuers and the map file of tokens.
+fn tokens(rules: Rules<'_>, mapfile: &str, lookups: &mut Lookups<'_>, findings: &mut Findings) {
+    let Some(root) = Root::of_this_process() else {
+        return findings.warn("not root: what maps by token was not looked at");
+    };
+    if let Some((accounts, _)) = files((&root, rules), "token", findings) {
+        existing(mapfile, &accounts, lookups, findings);
+    }
+}
+
+/// What the helper says of the site's files; gives the accounts and pools that they map to.
+fn files(
+    (root, rules): (&Root, Rules<'_>),
+    label: &str,
+    findings: &mut Findings,
+) -> Option<(Vec<String>, Vec<String>)> {
+    let told = SiteFiles::open(root, rules).and_then(|files| files.told_of(None, "about=files"));
     let told = match told {
         Ok(told) => String::from_utf8_lossy(&told).into_owned(),
-        Err(stop) => return findings.stop(&stop),
+        Err(stop) => {
+            findings.stop(&stop);
+            return None;
+        }
     };
     let (mut accounts, mut pools) = (Vec::new(), Vec::new());
     for line in told.lines() {
         match line.split_once('=') {
             Some(("error", text)) => findings.error(text),
             Some(("warning", text)) => findings.warn(text),
-            Some(("seen", text)) => findings.line("gridmap", text),
+            Some(("seen", text)) => findings.line(label, text),
             Some(("account", name)) => accounts.push(name.to_owned()),
             Some(("pool", name)) => pools.push(name.to_owned()),
             Some(_) | None => findings.error("glexec-credential answers what is not known"),
         }
     }
-    let Some(rule) = rules.gridmap else { return };
-    existing(rule, &accounts, lookups, findings);
-    leases(&root, rule, &pools, findings);
+    Some((accounts, pools))
 }
 
-/// Accounts that the grid-mapfile names and that do not exist, in one line.
-fn existing(
-    rule: &GridmapRule,
-    accounts: &[String],
-    lookups: &mut Lookups<'_>,
-    findings: &mut Findings,
-) {
+/// Accounts that a map file names and that do not exist, in one line.
+fn existing(file: &str, accounts: &[String], lookups: &mut Lookups<'_>, findings: &mut Findings) {
     const SHOWN: usize = 5;
     let missing = match lookups.missing(accounts) {
         Ok(missing) => missing,
         Err(stop) => return findings.stop(&stop),
     };
     if !missing.is_empty() {
-        let (count, file) = (missing.len(), &rule.grid_mapfile);
+        let count = missing.len();
         let first = missing.get(..SHOWN.min(count)).unwrap_or_default().join(", ");
         let more = if count > SHOWN { ", ..." } else { "" };
         findings.warn(&format!("{file} maps to {count} accounts that do not exist: {first}{more}"));

@@ -64,15 +64,18 @@ enum Command {
         #[arg(long, conflicts_with = "explain")]
         json: bool,
     },
-    /// Show whom a subject, or the credential in a file, is mapped to, as a run would be; makes no
+    /// Show whom a subject, or the credential or token in a file, is mapped to, as a run would be; makes no
     /// lease, unless LCMAPS is asked. Exit code 0: to an account; 1: to none
     Map {
         /// A subject as grid-mapfiles have it
-        #[arg(long, value_name = "DN", required_unless_present = "credential")]
+        #[arg(long, value_name = "DN", required_unless_present_any = ["credential", "token"])]
         dn: Option<String>,
         /// A credential in a file, as its owner would present it
         #[arg(long, value_name = "FILE", conflicts_with = "dn")]
         credential: Option<PathBuf>,
+        /// A token in a file, as its owner would present it
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["dn", "credential"])]
+        token: Option<PathBuf>,
         /// As one JSON object
         #[arg(long)]
         json: bool,
@@ -167,10 +170,11 @@ pub fn admin(build: Option<&str>) -> ExitCode {
         Command::Doctor { json } => doctor::run(json),
         Command::Show { explain, json } => show::run(explain, json),
         Command::Migrate { file } => migrate::run(file),
-        Command::Map { dn, credential, json } => {
-            let about = match (dn, credential) {
-                (_, Some(file)) => map::About::Credential(file),
-                (dn, None) => map::About::Subject(dn.unwrap_or_default()),
+        Command::Map { dn, credential, token, json } => {
+            let about = match (dn, credential, token) {
+                (_, Some(file), _) => map::About::Credential(file),
+                (_, None, Some(file)) => map::About::Token(file),
+                (dn, None, None) => map::About::Subject(dn.unwrap_or_default()),
             };
             map::run(&about, json)
         }

@@ -1,4 +1,4 @@
-//! `glexec-admin map`: whom a subject or a credential is mapped to, as a run would be.
+//! `glexec-admin map`: whom a subject, a credential or a token is mapped to, as a run would be.
 
 use act::gridmapdir::{Gridmapdir, Wanted};
 use act::root::Root;
@@ -25,6 +25,8 @@ pub(super) enum About {
     Subject(String),
     /// A credential in a file, as its owner would present it.
     Credential(std::path::PathBuf),
+    /// A token in a file, as its owner would present it.
+    Token(std::path::PathBuf),
 }
 
 /// What was found out, as JSON has it.
@@ -91,10 +93,17 @@ impl Told {
 
 fn answer(about: &About) -> Result<Told, Refusal> {
     let config = config_file::read()?;
-    let rules = Rules::of(&config.mapping).ok_or_else(|| {
-        let what = "this site maps nobody by credential: neither \"gridmap\" nor \"lcmaps\" is in `methods`";
-        Refusal::new(Reason::NotAvailable, what)
-    })?;
+    let (rules, what) = match about {
+        About::Token(_) => (
+            Rules::of(&config.mapping, true),
+            "this site maps nobody by token: \"token\" is not in `methods`",
+        ),
+        About::Subject(_) | About::Credential(_) => (
+            Rules::of(&config.mapping, false),
+            "this site maps nobody by credential: neither \"gridmap\" nor \"lcmaps\" is in `methods`",
+        ),
+    };
+    let rules = rules.ok_or_else(|| Refusal::new(Reason::NotAvailable, what))?;
     let root = Root::of_this_process().ok_or_else(|| {
         Refusal::new(
             Reason::Usage,
@@ -104,28 +113,28 @@ fn answer(about: &About) -> Result<Told, Refusal> {
     let files = SiteFiles::open(&root, rules)?;
     let credential = match about {
         About::Subject(subject) => {
-            let told = files.told_of(None, rules, &format!("subject={subject}"))?;
-            read_answer(&told, "the question")?
+            let told = files.told_of(None, &format!("subject={subject}"))?;
+            read_answer(&told, "the question", &[])?
         }
-        About::Credential(path) => presented(&files, rules, path)?,
+        About::Credential(path) | About::Token(path) => presented(&files, path)?,
     };
     if config.mapping.banned.contains(&credential.subject) {
         let detail = format!("{} is in mapping.banned", credential.subject);
         return Err(Refusal::refused(Reason::Banned, detail));
     }
     let accounts = accounts(&config, rules, (&root, &credential))?;
-    let until = matches!(about, About::Credential(_)).then_some(credential.until);
+    let until = (!matches!(about, About::Subject(_))).then_some(credential.until);
     Ok(Told { subject: credential.subject, until, warnings: credential.notes, accounts })
 }
 
-fn presented(files: &SiteFiles, rules: Rules<'_>, path: &Path) -> Result<Credential, Refusal> {
+fn presented(files: &SiteFiles<'_>, path: &Path) -> Result<Credential, Refusal> {
     let failed =
         |why: String| Refusal::new(Reason::Credential, format!("{} {why}", path.display()));
     let owner =
         std::fs::metadata(path).map_err(|error| failed(format!("cannot be found: {error}")))?;
     let name =
         CString::new(path.as_os_str().as_bytes()).map_err(|_| failed("is no path".to_owned()))?;
-    files.read(None, rules, (&name, "this file"), (Uid::from_raw(owner.uid()), false))
+    files.read(None, (&name, "this file"), (Uid::from_raw(owner.uid()), false))
 }
 
 /// Each account that the subject may have, the first of them unless it picks another.
@@ -135,8 +144,14 @@ fn accounts(
     (root, credential): (&Root, &Credential),
 ) -> Result<Vec<Target>, Refusal> {
     let mut lookups = Lookups::new(None, AccountFiles::read(&Etc::open()), config.account_source)?;
-    let names = match (&credential.mapped, rules.gridmap) {
-        (Mapped::Accounts(names), Some(_)) => names.iter().cloned().map(Granted::of).collect(),
+    let names = match (&credential.mapped, rules.gridmap()) {
+        (Mapped::Nobody, _) if credential.by_token => {
+            let file = config.mapping.token.as_ref().map_or("", |rule| &rule.mapfile);
+            return Err(unmapped(file, &credential.subject));
+        }
+        (Mapped::Accounts(names), gridmap) if gridmap.is_some() || credential.by_token => {
+            names.iter().cloned().map(Granted::of).collect()
+        }
         (Mapped::Pool(pool), Some(rule)) => {
             vec![Granted::of(of_pool(rule, (root, credential), pool, &mut lookups)?)]
         }
@@ -150,6 +165,10 @@ fn accounts(
     names.into_iter().map(target).collect()
 }
 
+fn unmapped(file: &str, subject: &str) -> Refusal {
+    Refusal::new(Reason::NoMapping, format!("no line of {file} maps {subject}"))
+}
+
 /// Whom LCMAPS maps to, where it is asked: it makes the lease that a run would have.
 fn by_lcmaps(
     config: &Config,
@@ -160,8 +179,7 @@ fn by_lcmaps(
     let subject = &credential.subject;
     let asked = config.mapping.lcmaps.as_ref().zip(config.mapping.credential.as_ref());
     let Some(asked) = asked else {
-        let file = rules.gridmap.map_or("", |rule| &rule.grid_mapfile);
-        return Err(Refusal::new(Reason::NoMapping, format!("no line of {file} maps {subject}")));
+        return Err(unmapped(rules.gridmap().map_or("", |rule| &rule.grid_mapfile), subject));
     };
     if credential.pem.is_empty() {
         let what = "LCMAPS maps credentials and not subjects: ask with --credential";

@@ -38,6 +38,13 @@ variables! {
     SOURCE_PROXY = "GLEXEC_SOURCE_PROXY";
     /// Where the payload's copy is written; /dev/null for none.
     TARGET_PROXY = "GLEXEC_TARGET_PROXY";
+    /// The token by which the caller is mapped: the path of a file.
+    CLIENT_TOKEN = "GLEXEC_CLIENT_TOKEN";
+    /// Where the payload's copy of the token is written; /dev/null for none.
+    TARGET_TOKEN = "GLEXEC_TARGET_TOKEN";
+    /// The token by which the caller is mapped, where neither GLEXEC_CLIENT_TOKEN nor GLEXEC_CLIENT_CERT
+    /// counts (WLCG Bearer Token Discovery). In the payload's environment: its copy.
+    BEARER_TOKEN_FILE = "BEARER_TOKEN_FILE";
 }
 
 /// What the name of every variable begins with that an epilogue is told; names of [`epilogue`]

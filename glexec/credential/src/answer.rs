@@ -3,7 +3,9 @@
 use crate::map_file::{self, Mapped};
 use crate::question::{About, MapFile, Question};
 use crate::refused::{Refused, Whose};
-use crate::{credential_file, verify};
+use crate::token::{self, Clock};
+use crate::{credential_file, token_map, verify};
+use std::time::{SystemTime, UNIX_EPOCH};
 use system::text::one_line;
 
 /// So many lines of a file that cannot be understood are told at every run.
@@ -11,8 +13,8 @@ const MOST_NOTES: usize = 3;
 
 /// An answer.
 ///
-/// - `subject=` the text of the user's own name, `until=` seconds since 1970, or 0 where only a
-///   subject was given;
+/// - `subject=` the text of the user's own name, or a token's issuer and subject with a comma between
+///   them, `until=` seconds since 1970, or 0 where only a subject was given;
 /// - `account=` once for each, or `pool=`, or neither;
 /// - `note=` for the log;
 /// - where it is wanted, `pem` and an end of line, and the verified path and its key as text, last;
@@ -23,6 +25,7 @@ pub fn answer(question: &Question) -> Vec<u8> {
     let found = match question.about {
         About::Copy(owner) => credential_file::read(std::io::stdin().lock(), owner)
             .map(|bytes| [b"copy\n", bytes.as_slice()].concat()),
+        About::Token(owner) => of_token(question, owner),
         About::Credential(_) | About::Subject(_) | About::Files => found(question),
     };
     match found {
@@ -51,7 +54,7 @@ fn found(question: &Question) -> Result<Vec<u8>, Refused> {
             (verified.subject, verified.until, verified.pem)
         }
         About::Subject(subject) => (subject.clone(), 0, Vec::new()),
-        About::Files | About::Copy(_) => {
+        About::Files | About::Copy(_) | About::Token(_) => {
             return Ok(crate::inspect::inspect(question).into_bytes());
         }
     };
@@ -68,6 +71,22 @@ fn found(question: &Question) -> Result<Vec<u8>, Refused> {
     }
     let pem = if question.with_pem { pem } else { Vec::new() };
     Ok([text.into_bytes(), pem].concat())
+}
+
+fn of_token(question: &Question, owner: u32) -> Result<Vec<u8>, Refused> {
+    let text = credential_file::read(std::io::stdin().lock(), owner)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    let now = now.and_then(|now| i64::try_from(now.as_secs()).ok());
+    let now = now.ok_or_else(|| Refused::site("the time cannot be told"))?;
+    let verified = token::verify(&text, &question.issuers, Clock { now, skew: question.skew })?;
+    let principal = &verified.principal;
+    let file = question.map.as_ref().ok_or_else(|| Refused::site("there is no map file"))?;
+    let found = token_map::look_up(&file.read()?, principal);
+    let found = found.map_err(|map_file::Unusable { line, why }| {
+        Refused::site(format!("{}:{line}: the line {why}; mend it ({principal})", file.path))
+    })?;
+    let account = found.map(|(_, account)| line("account", &account)).unwrap_or_default();
+    Ok(format!("{}until={}\n{account}", line("subject", principal), verified.until).into_bytes())
 }
 
 fn is_not_banned(ban: &MapFile, subject: &str) -> Result<(), Refused> {

@@ -3,6 +3,7 @@
 use crate::authorities::Finding;
 use crate::map_file::{Entry, MapFileKind, lines};
 use crate::question::{MapFile, Question};
+use crate::{token, token_map};
 use std::collections::{BTreeMap, BTreeSet};
 use system::text::one_line;
 
@@ -12,6 +13,9 @@ const MOST: usize = 20;
 /// Findings as lines `error=` and `warning=`, one `seen=` for each file, and `account=` and `pool=`
 /// for what the grid-mapfile maps to.
 pub(crate) fn inspect(question: &Question) -> String {
+    if !question.issuers.is_empty() {
+        return of_tokens(question);
+    }
     let mut text = String::new();
     for (file, kind) in [(&question.map, MapFileKind::Map), (&question.ban, MapFileKind::Ban)] {
         if let Some(file) = file {
@@ -85,6 +89,54 @@ fn of_map(file: &MapFile, kind: MapFileKind) -> String {
         names.iter().map(|name| format!("{key}={}\n", one_line(name))).collect()
     };
     told(findings) + &names("account", &accounts) + &names("pool", &pools)
+}
+
+/// The keys of every issuer, and whom tokens are mapped to.
+fn of_tokens(question: &Question) -> String {
+    let mut findings = Vec::new();
+    for (at, issuer) in question.issuers.iter().enumerate() {
+        let name = &issuer.name;
+        if question.issuers.iter().take(at).any(|other| other.name == *name) {
+            findings.push(("error", token::twice(name)));
+        }
+        if !name.starts_with("https://") {
+            findings.push(("warning", format!("the issuer {name} does not begin with https://")));
+        }
+        let Some(file) = &issuer.keys else { continue };
+        let path = &file.path;
+        let looked = file.read().map(|text| token::inspect(&text));
+        findings.push(match looked {
+            Ok(Ok(count)) => ("seen", format!("{path}: {count} keys")),
+            Ok(Err(why)) => ("error", format!("{path} {why}")),
+            Err(refused) => ("error", refused.detail),
+        });
+    }
+    let (mut count, mut accounts) = (0, BTreeSet::new());
+    if let Some(file) = &question.map {
+        let path = &file.path;
+        let text = file.read().unwrap_or_else(|refused| {
+            findings.push(("error", refused.detail));
+            Vec::new()
+        });
+        for (number, entry) in token_map::entries(&text) {
+            count += 1;
+            let said = entry.and_then(|entry| {
+                let doubt = entry.doubt().map(|why| ("warning", format!("{path}:{number}: {why}")));
+                findings.extend(doubt);
+                entry.fixed_account().transpose()
+            });
+            match said {
+                Ok(account) => accounts.extend(account),
+                Err(why) => {
+                    let what = "a run that comes to it ends with 202";
+                    findings.push(("error", format!("{path}:{number}: the line {why}; {what}")));
+                }
+            }
+        }
+        findings.push(("seen", format!("{path}: {count} lines")));
+    }
+    let account = |name: &String| format!("account={}\n", one_line(name));
+    told(findings) + &accounts.iter().map(account).collect::<String>()
 }
 
 /// What a line says that its writer may not have meant.

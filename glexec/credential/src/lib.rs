@@ -1,5 +1,5 @@
-//! Credentials: what a caller's certificate chain is worth, and whom a site's files map its subject
-//! to. The library of glexec-credential, which runs with nothing of root's.
+//! Credentials: what a caller's certificate chain or token is worth, and whom a site's files map its
+//! subject to. The library of glexec-credential, which runs with nothing of root's.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -14,6 +14,8 @@ mod question;
 mod refused;
 pub mod signing_policy;
 pub mod subject;
+pub mod token;
+pub mod token_map;
 mod verify;
 pub mod wildcard;
 

@@ -1,4 +1,4 @@
-//! `glexec-credential QUESTION…`: verifies the certificate chain on standard input, looks its
+//! `glexec-credential QUESTION…`: verifies the certificate chain or token on standard input, looks its
 //! subject up in the site's files, and answers in lines `key=value` (`credential::answer`).
 //!
 //! Exit code 0 with an answer, a refusal included; 2 where the words are no question, 1 where the
@@ -13,9 +13,9 @@ use std::process::ExitCode;
 const ABOUT: about::Program = about::Program {
     name: "glexec-credential",
     words: "QUESTION...",
-    summary: "verifies a certificate chain and looks its subject up in the site's files",
+    summary: "verifies a certificate chain or a token and looks its subject up in the site's files",
     details: &[
-        "Called by glexec, with nothing of root's, where a caller names a credential and the site maps by it. The chain is on standard input, the answer is lines key=value.",
+        "Called by glexec, with nothing of root's, where a caller names a credential and the site maps by it. Chain or token is on standard input, the answer is lines key=value.",
         "Exit code 0 with an answer, a refusal included; 2 where the words are no question, 1 where the answer cannot be given.",
     ],
 };

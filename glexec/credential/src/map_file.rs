@@ -109,7 +109,7 @@ impl Entry<'_> {
 }
 
 /// The name of an account as it may stand in passwd(5), and in a sentence.
-fn account(item: &[u8]) -> Result<String, &'static str> {
+pub(crate) fn account(item: &[u8]) -> Result<String, &'static str> {
     const NONE: &str = "names no account: a name has no `:`, `/`, `*`, blank or control character";
     let text = std::str::from_utf8(item).map_err(|_| "names an account that is no UTF-8")?;
     let bad = |c: char| ":/*@".contains(c) || c.is_control() || c.is_whitespace();

@@ -3,10 +3,11 @@
 use super::config::{Config, JobEnvironment, Kept};
 use super::facts::Account;
 use super::names::never_kept;
+use super::proxy_copy::ProxyCopy;
 use contract::variables::{
     EPILOGUE_PREFIX, JOB_ENVIRONMENT, PREFIX, STACK_LIMIT, TMPDIR, UNLIMITED,
 };
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
 /// The caller's environment, read once: names with values, no name twice.
@@ -94,9 +95,6 @@ pub fn of_account(account: &Account) -> Vec<CString> {
 /// Nobody else's is the payload's; nor PATH, unless it is the job's own.
 const TARGETS: [&[u8]; 5] = [b"HOME", b"USER", b"LOGNAME", b"SHELL", b"TMPDIR"];
 
-/// Where the payload has its proxy.
-const PROXY: &[u8] = b"X509_USER_PROXY";
-
 /// What the caller says is the job's own.
 ///
 /// The caller chooses the payload's command and its words, so it gains nothing by what it tells the
@@ -134,13 +132,13 @@ pub fn compose(
     environ: &Environ,
     config: &Config,
     account: &Account,
-    proxy: Option<&CStr>,
+    copy: Option<&ProxyCopy>,
 ) -> Vec<CString> {
     let own = JobsOwn::read(environ, config.job_environment);
     let kept = environ.entries.iter().filter(|variable| {
         let (name, value) = (variable.name(), variable.value());
         if TARGETS.contains(&name)
-            || (name == PROXY && proxy.is_some())
+            || copy.is_some_and(|copy| name == copy.told_in.as_bytes())
             || [JOB_ENVIRONMENT.as_bytes(), STACK_LIMIT.as_bytes()].contains(&name)
             || name.starts_with(EPILOGUE_PREFIX.as_bytes())
         {
@@ -156,7 +154,7 @@ pub fn compose(
     }
     let tmpdir = environ.get(TMPDIR).filter(|dir| dir.starts_with(b"/"));
     out.extend(tmpdir.and_then(|dir| entry(b"TMPDIR", dir)));
-    out.extend(proxy.and_then(|path| entry(PROXY, path.to_bytes())));
+    out.extend(copy.and_then(|copy| entry(copy.told_in.as_bytes(), copy.target.to_bytes())));
     out
 }
 

@@ -62,12 +62,11 @@ fn without_epilogue(config: &Config, request: Request, facts: Facts) -> Result<P
             .hint("the site allows it with linger = true"));
     }
     let account = own_account(config, &caller, &target);
-    let path = proxy.as_ref().map(|copy| copy.target.as_c_str());
     Ok(Plan {
         run_id: request.run_id,
         of_pool,
         subject,
-        environment: compose(&request.environ, config, account, path),
+        environment: compose(&request.environ, config, account, proxy.as_ref()),
         directories,
         stack: stack_limit(&request.environ),
         argv: words.filter_map(|w| CString::new(w.into_vec()).ok()).collect(),

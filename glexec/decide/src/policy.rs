@@ -1,10 +1,10 @@
 //! Who may call glexec, and whom each caller is mapped to.
 
-use super::config::{Accounts, Config, Listed, Means, RowCaller};
+use super::config::{Accounts, Config, Listed, Mapping, Means, RowCaller};
 use super::credential::{Credential, Mapped};
 use super::facts::Caller;
 use super::refusal::Refusal;
-use contract::Reason;
+use contract::{Reason, variables};
 use nix::unistd::Gid;
 
 /// What the mapping gave: names of accounts, not yet looked up, not yet admitted.
@@ -89,7 +89,8 @@ pub fn may_omit_key(config: &Config, caller: &Caller) -> bool {
 
 /// Whether a credential counts at all.
 pub fn asks_credential(config: &Config) -> bool {
-    [Means::Gridmap, Means::Lcmaps].iter().any(|method| config.mapping.methods.contains(method))
+    const THEY: [Means; 3] = [Means::Gridmap, Means::Lcmaps, Means::Token];
+    THEY.iter().any(|method| config.mapping.methods.contains(method))
 }
 
 /// Whom a caller that was admitted is mapped to. `wanted` is `GLEXEC_TARGET_USER`.
@@ -112,24 +113,9 @@ pub fn map(
     }
     let is_for = |row: &RowCaller| row_is_for(row, caller, groups);
     for method in &mapping.methods {
-        if *method == Means::Lcmaps {
-            match credential {
-                // It does not say why it refuses: that may be a ban, and so it ends the search.
-                Some(_) => return Ok(Grant::ByLcmaps),
-                None => continue,
-            }
-        }
-        if *method == Means::Gridmap {
-            match credential.map(|credential| (&credential.mapped, &credential.subject)) {
-                Some((Mapped::Accounts(accounts), _)) => {
-                    return pick(accounts, wanted).map(Granted::of).map(Grant::Account);
-                }
-                Some((Mapped::Pool(pool), subject)) => {
-                    let (pool, subject) = (pool.clone(), subject.clone());
-                    return Ok(Grant::Leased { pool, subject });
-                }
-                Some((Mapped::Nobody, _)) | None => continue,
-            }
+        let given = credential.and_then(|credential| by_credential(*method, credential, wanted));
+        if let Some(given) = given {
+            return given;
         }
         let row = mapping.rows.iter().find(|row| is_for(&row.caller));
         let pool = mapping.pools.iter().find(|pool| is_for(&pool.caller));
@@ -139,7 +125,7 @@ pub fn map(
             // Of the lines of one list the first counts, whichever it is.
             (Means::Lines, Some(row), Some(pool)) if pool.at < row.at => (None, Some(pool)),
             (Means::Lines, row, pool) => (row, pool),
-            (Means::Gridmap | Means::Lcmaps, ..) => (None, None),
+            (Means::Gridmap | Means::Lcmaps | Means::Token, ..) => (None, None),
         };
         if let Some(row) = row {
             let groups = match &row.groups {
@@ -156,21 +142,46 @@ pub fn map(
     Err(unmapped(config, &caller.shown_name(), credential))
 }
 
+/// What a method that maps by credential makes of this one; `None` where the next is asked.
+fn by_credential(
+    method: Means,
+    credential: &Credential,
+    wanted: Option<&str>,
+) -> Option<Result<Grant, Refusal>> {
+    match (method, credential.by_token, &credential.mapped) {
+        // It does not say why it refuses: that may be a ban, and so it ends the search.
+        (Means::Lcmaps, false, _) => Some(Ok(Grant::ByLcmaps)),
+        (Means::Gridmap, false, Mapped::Accounts(accounts))
+        | (Means::Token, true, Mapped::Accounts(accounts)) => {
+            Some(pick(accounts, wanted).map(Granted::of).map(Grant::Account))
+        }
+        (Means::Gridmap, false, Mapped::Pool(pool)) => {
+            let (pool, subject) = (pool.clone(), credential.subject.clone());
+            Some(Ok(Grant::Leased { pool, subject }))
+        }
+        _ => None,
+    }
+}
+
 fn unmapped(config: &Config, who: &str, credential: Option<&Credential>) -> Refusal {
     let rows = format!("nothing in [mapping] names caller {who} or a group of it");
-    match (credential, &config.mapping.gridmap) {
-        (Some(Credential { subject, .. }), Some(rule)) => {
-            let file = &rule.grid_mapfile;
+    let Mapping { gridmap, token, .. } = &config.mapping;
+    let by_token = credential.map_or(gridmap.is_none() && token.is_some(), |c| c.by_token);
+    let file = match by_token {
+        true => token.as_ref().map(|rule| &rule.mapfile),
+        false => gridmap.as_ref().map(|rule| &rule.grid_mapfile),
+    };
+    match (credential, file) {
+        (Some(Credential { subject, .. }), Some(file)) => {
             let what = format!("no mapping for the subject of your credential, {subject}");
             Refusal::new(Reason::NoMapping, what)
                 .detail(format!("no line of {file} maps {subject}; {rows}"))
                 .hint("ask the site to map it")
         }
         (None, _) if asks_credential(config) => {
-            let what = "there is no credential to be mapped by: GLEXEC_CLIENT_CERT is not set";
-            Refusal::new(Reason::Credential, what)
-                .detail(rows)
-                .hint("set it to the path of a proxy")
+            let name = if by_token { variables::CLIENT_TOKEN } else { variables::CLIENT_CERT };
+            let what = format!("there is no credential to be mapped by: {name} is not set");
+            Refusal::new(Reason::Credential, what).detail(rows).hint("set it to the path of one")
         }
         (Some(_) | None, _) => Refusal::new(Reason::NoMapping, format!("no mapping for '{who}'"))
             .detail(rows)
@@ -373,6 +384,7 @@ mod tests {
             let config = config(text);
             let credential = subject.map(|subject| Credential {
                 subject: subject.to_owned(),
+                by_token: subject.starts_with("https"),
                 until: 0,
                 mapped,
                 notes: vec![],
@@ -407,6 +419,20 @@ mod tests {
         {
             assert_eq!(word(text, subject, Mapped::Nobody, None), expected);
         }
+        let by_token = "[glexec]\nuser_white_list = [\"pilot\"]\n[mapping]\nmethods = [\"gridmap\", \"token\"]\nbanned = [\"https://i,mallory\"]\ntoken_mapfile = \"/m\"\n[[mapping.token]]\nissuer = \"https://i\"\nkeys = \"/k\"\naudience = [\"a\"]\n[mapping.gridmap]\ngrid_mapfile = \"/g\"\nca_dir = \"/c\"\n";
+        for (subject, mapped, wanted, expected) in [
+            ("https://i,alice", accounts(), None, "a"),
+            ("https://i,alice", accounts(), Some("c"), "no-mapping"),
+            ("https://i,alice", Mapped::Nobody, None, "no-mapping"),
+            ("https://i,alice", Mapped::Pool("p".to_owned()), None, "no-mapping"),
+            ("https://i,mallory", accounts(), None, "banned"),
+        ] {
+            assert_eq!(word(by_token, Some(subject), mapped, wanted), expected, "{subject}");
+        }
+        let only = by_token.replace("\"gridmap\", ", "");
+        assert_eq!(word(&only, Some("/CN=A"), accounts(), None), "no-mapping");
+        let only = by_token.replace(", \"token\"", "");
+        assert_eq!(word(&only, Some("https://i,alice"), accounts(), None), "no-mapping");
         let leased = word(&alone, Some("/CN=A"), Mapped::Pool("p".to_owned()), None);
         assert!(leased.starts_with("Leased"), "{leased}");
     }

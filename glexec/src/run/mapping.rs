@@ -6,7 +6,7 @@ use act::leases::{self, Lease};
 use act::state::StateDir;
 use contract::{Mode, Reason, variables};
 use decide::config::Config;
-use decide::credential::Credential;
+use decide::credential::{self, Credential, Presented};
 use decide::facts::Caller;
 use decide::gridmapdir::lease_name;
 use decide::plan::Request;
@@ -28,6 +28,8 @@ pub(super) struct Mapping {
     pub(super) of_pool: bool,
     /// The subject of the caller's credential.
     pub(super) subject: Option<String>,
+    /// Whether that is a token; `None` where there is none.
+    pub(super) by_token: Option<bool>,
 }
 
 impl Walk<'_> {
@@ -54,8 +56,9 @@ impl Walk<'_> {
             }
             _ => self.granted(config, (lookups, grant), (caller.uid(), rehearsed))?,
         };
+        let by_token = credential.as_ref().map(|credential| credential.by_token);
         let subject = credential.map(|credential| credential.subject);
-        Ok(Mapping { granted, lease, of_pool, subject })
+        Ok(Mapping { granted, lease, of_pool, subject, by_token })
     }
 
     /// The credential that the caller presents, where one counts.
@@ -65,35 +68,46 @@ impl Walk<'_> {
         request: &Request,
         (caller, rehearsed): (&Caller, bool),
     ) -> Result<Option<Credential>, Refusal> {
-        let path = request.environ.get(variables::CLIENT_CERT);
-        let Some(rules) = Rules::of(&config.mapping) else { return Ok(None) };
-        let privilege = self.rights.as_ref().ok();
-        let Some(path) = path else {
+        let presented = credential::presented(config, &request.environ);
+        let Some(Presented { variable, path, by_token }) = presented else {
             // Who asks before a job starts has no credential yet, and must be told of what would
             // end the run of everybody who has one.
             if rehearsed {
-                let leases = rules.gridmap.and_then(|rule| rule.gridmapdir.as_ref());
-                leases.map_or(Ok(()), |path| Gridmapdir::open(&self.root()?, path).map(drop))?;
-                let files = SiteFiles::open(&self.root()?, rules);
-                files?.are_good(privilege, rules)?;
-                let asked = config.mapping.lcmaps.as_ref().zip(config.mapping.credential.as_ref());
-                asked.map_or(Ok(()), |asked| lcmaps::try_it(privilege, asked))?;
+                self.sites_files_are_good(config)?;
             }
             return Ok(None);
         };
+        let Some(rules) = Rules::of(&config.mapping, by_token) else { return Ok(None) };
         let path = CString::new(path).map_err(|_| {
-            Refusal::new(Reason::Credential, "GLEXEC_CLIENT_CERT is no path: it has a NUL in it")
+            let sentence = format!("{variable} is no path: it has a NUL in it");
+            Refusal::new(Reason::Credential, sentence)
         })?;
         let root = self.root()?;
         let files = SiteFiles::open(&root, rules);
         drop(root);
         let whose = (caller.uid(), policy::may_omit_key(config, caller));
-        let credential = files?.read(privilege, rules, (&path, variables::CLIENT_CERT), whose)?;
+        let credential = files?.read(self.rights.as_ref().ok(), (&path, variable), whose);
+        let credential = credential.map_err(|stop| credential::in_file(stop, &path))?;
         credential.notes.iter().for_each(|note| self.reporter.log(Level::Warning, note));
         let (subject, until) = (&credential.subject, credential.until);
         let text = format!("the credential of {subject} is good until {until} s after 1970");
         self.reporter.log(Level::Info, &text);
         Ok(Some(credential))
+    }
+
+    /// That what every credential is mapped by can be used.
+    fn sites_files_are_good(&self, config: &Config) -> Result<(), Refusal> {
+        let (mapping, privilege) = (&config.mapping, self.rights.as_ref().ok());
+        let rules = [false, true].map(|by_token| Rules::of(mapping, by_token));
+        let leases = rules.iter().flatten().find_map(|rules| rules.gridmap());
+        let leases = leases.and_then(|rule| rule.gridmapdir.as_ref());
+        leases.map_or(Ok(()), |path| Gridmapdir::open(&self.root()?, path).map(drop))?;
+        for rules in rules.into_iter().flatten() {
+            let files = SiteFiles::open(&self.root()?, rules);
+            files?.are_good(privilege)?;
+        }
+        let asked = mapping.lcmaps.as_ref().zip(mapping.credential.as_ref());
+        asked.map_or(Ok(()), |asked| lcmaps::try_it(privilege, asked))
     }
 
     /// The account and the groups that LCMAPS gives.

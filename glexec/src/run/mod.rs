@@ -173,14 +173,14 @@ impl Walk<'_> {
         let ids = caller::kernel_ids()?;
         let (caller, groups) = lookups.caller(ids, policy::asks_groups(config))?;
         self.reporter.know(caller.shown_name(), request.environ.get(variables::ID));
-        let mapping::Mapping { granted, lease, of_pool, subject } =
+        let mapping::Mapping { granted, lease, of_pool, subject, by_token } =
             self.mapped(config, &request, (&caller, &groups), &mut lookups)?;
         let source = lookups.source();
         let text = format!("mapped to {}; accounts are looked up in {source}", granted.account);
         self.reporter.log(Level::Debug, &text);
         let target = lookups.target(&granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
-        let proxy = self.proxy_wanted(config, &request, (&target, subject.as_ref()))?;
+        let proxy = self.proxy_wanted(config, &request, (&target, by_token))?;
         let candidates = plan::candidates(&request, &config.path)?;
         let given = plan::given(config, &request.environ, caller.uid() == target.uid());
         let looker = match self.rights {

@@ -12,20 +12,16 @@ use decide::target::Target;
 use observe::credential;
 
 impl Walk<'_> {
-    /// The proxy that the payload is to have, where the caller presents a credential.
+    /// The proxy, or the token, that the payload is to have, where the caller presents one.
     pub(super) fn proxy_wanted(
         &self,
         config: &Config,
         request: &Request,
-        (target, subject): (&Target, Option<&String>),
+        (target, by_token): (&Target, Option<bool>),
     ) -> Result<Option<ProxyCopy>, Refusal> {
-        match subject {
-            Some(_) => {
-                let random = target_proxy::random()?;
-                proxy_copy::wanted(config, &request.environ, target.uid(), random)
-            }
-            None => Ok(None),
-        }
+        let Some(by_token) = by_token else { return Ok(None) };
+        let random = target_proxy::random()?;
+        proxy_copy::wanted(config, &request.environ, target.uid(), by_token, random)
     }
 
     /// What is to be in the plan's proxy, read as the caller.

@@ -1,4 +1,4 @@
-//! A call without a command, as pilots make it: the payload's proxy is written anew, and nothing is
+//! A call without a command, as pilots make it: the payload's proxy, or its token, is written anew, and nothing is
 //! started.
 
 use super::{Walk, caller, proxy};
@@ -14,7 +14,8 @@ use observe::credential;
 pub(super) fn is_asked_for(request: &Request) -> bool {
     let is_set = |name| request.environ.get(name).is_some();
     let is_run = request.invocation.mode == Mode::Run && request.invocation.words.is_empty();
-    is_run && is_set(variables::TARGET_PROXY) && is_set(variables::CLIENT_CERT)
+    let proxy = is_set(variables::TARGET_PROXY) && is_set(variables::CLIENT_CERT);
+    is_run && (proxy || is_set(variables::TARGET_TOKEN) && is_set(variables::CLIENT_TOKEN))
 }
 
 impl Walk<'_> {
@@ -36,7 +37,7 @@ impl Walk<'_> {
         let mapped = self.mapped(config, request, (&caller, &groups), &mut lookups)?;
         let target = lookups.target(&mapped.granted, config.min_target_uid)?;
         plan::verify_ids(&request.invocation, &target)?;
-        let copy = self.proxy_wanted(config, request, (&target, mapped.subject.as_ref()))?;
+        let copy = self.proxy_wanted(config, request, (&target, mapped.by_token))?;
         let copy = copy.ok_or_else(|| {
             let sentence = "there is no command to run, and no proxy is written here";
             Refusal::new(Reason::NoCommand, sentence).hint("give a command")

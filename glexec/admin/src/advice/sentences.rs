@@ -27,7 +27,8 @@ pub(crate) fn callers(config: &Config) -> Vec<(&'static str, &str)> {
         RowCaller::User(name) => Some(("[mapping]", name.as_str())),
         RowCaller::Group(_) => None,
     });
-    let banned = config.mapping.banned.iter().filter(|name| !name.starts_with('/'));
+    let banned =
+        config.mapping.banned.iter().filter(|name| !name.starts_with('/') && !name.contains(','));
     listed.chain(mapped).chain(banned.map(|name| ("`banned`", name.as_str()))).collect()
 }
 

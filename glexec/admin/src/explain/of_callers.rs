@@ -98,8 +98,8 @@ pub(super) const ROWS: &[Row] = &[
         Reason::Credential,
         "The caller's credential is missing, cannot be opened, or cannot be verified.",
         [
-            "GLEXEC_CLIENT_CERT of the call; glexec-admin map --credential FILE says the same at any time.",
-            "Renew the proxy; where it is sound, add its authority or a new revocation list to `ca_dir` (docs/credentials.md).",
+            "GLEXEC_CLIENT_CERT or GLEXEC_CLIENT_TOKEN of the call; glexec-admin map --credential FILE, or --token FILE, says the same at any time.",
+            "Renew the proxy or token; where it is sound, add its authority or a new revocation list to `ca_dir`, or its issuer's key (docs/credentials.md).",
             "the credential in GLEXEC_CLIENT_CERT cannot be opened: No such file or directory",
         ],
     ),

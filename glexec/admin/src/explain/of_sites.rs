@@ -98,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
         Reason::Mapping,
         "A file that maps by credential, or the program that reads it, cannot be used.",
         [
-            "`grid_mapfile`, `gridmapdir`, `ban_file`, `ca_dir`; /usr/libexec/glexec/glexec-credential; glexec-admin check.",
+            "`grid_mapfile`, `gridmapdir`, `ban_file`, `ca_dir`; `token_mapfile`, `keys`; /usr/libexec/glexec/glexec-credential; glexec-admin check.",
             "Correct what is named; the files are root's, writable by root only (docs/credentials.md).",
             "what maps by credential cannot be used here; see the log: /etc/grid-security/grid-mapfile does not exist",
         ],

@@ -166,7 +166,8 @@ fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
         let why = "no method at all would map nobody; write [\"static\"]";
         return Err(mapping.bad("methods", why));
     }
-    let credentials::Rules { credential, gridmap, lcmaps } = credentials::rules(file, &methods)?;
+    let credentials::Rules { credential, gridmap, lcmaps, token } =
+        credentials::rules(file, &methods)?;
     let rows = mapping.rows("static").enumerate().map(|(at, table)| row(at, table));
     let pools = mapping.rows("pool").enumerate().map(|(at, table)| pool(at, table));
     Ok(Mapping {
@@ -177,6 +178,7 @@ fn mapping(file: &File<'_>) -> Result<Mapping, Bad> {
         credential,
         gridmap,
         lcmaps,
+        token,
         without_key,
     })
 }
@@ -187,9 +189,9 @@ fn means(word: &str) -> Result<Means, String> {
         "pool" => Ok(Means::Pool),
         "gridmap" => Ok(Means::Gridmap),
         "lcmaps" => Ok(Means::Lcmaps),
-        _ => Err(format!(
-            "\"{word}\" is not there yet (work to come); write \"static\", \"pool\", \"gridmap\" or \"lcmaps\""
-        )),
+        "token" => Ok(Means::Token),
+        // The table of keys has these words alone.
+        _ => Err(format!("\"{word}\" is no method")),
     }
 }
 

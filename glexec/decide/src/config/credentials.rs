@@ -1,15 +1,16 @@
-//! What maps by credential: `[mapping.gridmap]`, `[mapping.lcmaps]`, and the keys of LCMAPS's in
-//! `[glexec]`.
+//! What maps by credential: `[mapping.gridmap]`, `[mapping.lcmaps]`, `[[mapping.token]]`, and the
+//! keys of LCMAPS's in `[glexec]`.
 
 use super::entries::{Bad, Table};
 use super::reading::File;
-use super::{Config, CredentialRule, GridmapRule, LcmapsRule, Means, words};
+use super::{Config, CredentialRule, GridmapRule, IssuerRow, LcmapsRule, Means, TokenRule, words};
 
 /// The rules of the methods that are asked.
 pub(super) struct Rules {
     pub(super) credential: Option<CredentialRule>,
     pub(super) gridmap: Option<GridmapRule>,
     pub(super) lcmaps: Option<LcmapsRule>,
+    pub(super) token: Option<TokenRule>,
 }
 
 /// What a file says of credentials. A table whose method is not asked must make sense all the same.
@@ -37,7 +38,32 @@ pub(super) fn rules(file: &File<'_>, methods: &[Means]) -> Result<Rules, Bad> {
             lcmaps = Some(own);
         }
     }
-    Ok(Rules { credential, gridmap, lcmaps })
+    let token = token(mapping, methods.contains(&Means::Token))?;
+    Ok(Rules { credential, gridmap, lcmaps, token })
+}
+
+/// `None` where no token counts.
+fn token(mapping: &Table<'_>, is_asked: bool) -> Result<Option<TokenRule>, Bad> {
+    let mapfile = mapping.one("token_mapfile", words::canonical)?;
+    let issuers: Vec<IssuerRow> = mapping.rows("token").map(issuer).collect::<Result<_, _>>()?;
+    if !is_asked {
+        return Ok(None);
+    }
+    let Some(mapfile) = mapfile.filter(|_| !issuers.is_empty()) else {
+        let why = "\"token\" needs a `token_mapfile` and a row [[mapping.token]]";
+        return Err(mapping.bad("methods", why));
+    };
+    Ok(Some(TokenRule { issuers, mapfile, skew: mapping.must_number("token_clock_skew")? }))
+}
+
+fn issuer(row: &Table<'_>) -> Result<IssuerRow, Bad> {
+    let audiences = row.each("audience", words::of_token)?;
+    if audiences.is_empty() {
+        return Err(row.bad("audience", "each [[mapping.token]] needs one"));
+    }
+    let (issuer, keys) =
+        (row.must("issuer", words::of_token)?, row.must("keys", words::canonical)?);
+    Ok(IssuerRow { issuer, keys, audiences, scopes: row.each("scope", words::of_token)? })
 }
 
 /// Whether a file of the original's, beside which nothing else says who maps, has LCMAPS map, as

@@ -25,6 +25,8 @@ pub(super) enum Section {
     Gridmap,
     /// `[mapping.lcmaps]`.
     Lcmaps,
+    /// A row of `[[mapping.token]]`.
+    Token,
 }
 
 /// What a key takes.
@@ -108,18 +110,10 @@ const LOCKS: Kind = Kind::OneOf(&["flock", "fcntl", "disabled"]);
 const ACCEPTED: Kind = Kind::ListOf(&["rfc3820", "plain", "legacy"]);
 const METHODS: Kind = Kind::ListOf(&["static", "pool", "gridmap", "lcmaps", "token"]);
 
-/// The sentence of what is not there yet.
-macro_rules! to_come {
-    ($what:literal) => {
-        concat!($what, " is not there yet (work to come); remove the key")
-    };
-}
-
 const NO_LCAS: &str = "LCAS is gone; use the LCMAPS ban plug-in or `banned` in [mapping]";
 const NO_SWITCH: &str = "glexec is one static program, and LCMAPS cannot be loaded into the process that becomes the payload; write \"glexec\" and take lcmaps_posix_enf out of the policy: LCMAPS maps, and glexec changes the ids";
 const IDLE_VERIFY: &str = "glexec has LCMAPS map and compares the ids itself";
 const IDLE_LOG_LEVEL: &str = "`lcmaps_debug_level` is what counts";
-const NO_SUCH_MAPPING: There = There::No(to_come!("this way of mapping"));
 const NO_VOMS: There = There::No(
     "VOMS attributes are LCMAPS's to verify; map with \"lcmaps\" in `methods` and remove the key",
 );
@@ -215,15 +209,17 @@ job_variables: List => Is(""), Yes, "variables of the caller that the epilogue g
 hand_over: List => Is(""), Yes, "variables of the caller that name directories to be given to the target for the run";
 
 [Mapping]
-methods: METHODS => Is("static"), Partly("not \"token\""),
+methods: METHODS => Is("static"), Yes,
     "asked in this order, the first that knows the caller gives";
-banned: List => Is(""), Partly("subjects only with \"gridmap\" or \"lcmaps\" in `methods`"),
+banned: List => Is(""), Partly("subjects only with \"gridmap\", \"lcmaps\" or \"token\" in `methods`"),
     "callers that are refused before every method";
 static: Rows(Section::Static) => Means("none"), Yes, "rows `[[mapping.static]]`";
 pool: Rows(Section::Pool) => Means("none"), Yes, "rows `[[mapping.pool]]`";
 gridmap: Kind::Table(Section::Gridmap) => Means("none"), Yes, "table `[mapping.gridmap]`";
 lcmaps: Kind::Table(Section::Lcmaps) => Means("all defaults"), Yes, "table `[mapping.lcmaps]`";
-token: Any => Means("none"), NO_SUCH_MAPPING, "table `[mapping.token]`";
+token: Rows(Section::Token) => Means("none"), Yes, "rows `[[mapping.token]]`";
+token_mapfile: Text => Means("needed with \"token\""), Yes, "issuers and subjects of tokens and what they are mapped to";
+token_clock_skew: Number(0, 600, " s") => Is("60"), Yes, "by how much the clocks of issuers may differ";
 
 [Static]
 caller: Text => Means("must be there"), Yes, "an account, or `@group` for everybody in it";
@@ -249,6 +245,12 @@ library: Text => Is("liblcmaps_return_account_from_pem.so.0"), Yes, "LCMAPS's li
 ca_dir: Text => Is("/etc/grid-security/certificates"), Yes, "authorities that certificates are verified against";
 vomsdir: Text => Is("/etc/grid-security/vomsdir"), Yes, "servers whose VOMS attributes are believed";
 accept: ACCEPTED => Is("rfc3820"), Partly("only \"rfc3820\" and \"plain\""), "which credentials are accepted";
+
+[Token]
+issuer: Text => Means("must be there"), Yes, "an issuer of tokens, as `iss` has it";
+keys: Text => Means("must be there"), Yes, "its public keys: a JWK Set, or one key in PEM";
+audience: List => Means("must be there"), Yes, "what this site is called: a token is for one of these (`aud`)";
+scope: List => Is("compute.create"), Yes, "what a token must allow: each of these (`scope`)";
 }
 
 /// What a key takes, as a document or an error says it.
@@ -284,7 +286,7 @@ pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
 pub(super) fn added_to(section: Section, name: &str) -> Option<&'static Key> {
     let key = find(section, name.strip_suffix("_add")?)?;
     let is_list = matches!(key.kind, List | Kind::ListOf(_));
-    (is_list && !matches!(section, Section::Static | Section::Pool)).then_some(key)
+    (is_list && !matches!(section, Section::Static | Section::Pool | Section::Token)).then_some(key)
 }
 
 /// What is said after a key that is not known: which was probably meant, or which there are.

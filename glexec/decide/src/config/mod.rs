@@ -324,6 +324,8 @@ pub enum Means {
     Gridmap,
     /// The site's own LCMAPS.
     Lcmaps,
+    /// `[[mapping.token]]`.
+    Token,
     /// The lines of `[mapping]` in the original's syntax, accounts and pools in one order.
     Lines,
 }
@@ -367,6 +369,30 @@ pub struct GridmapRule {
     pub ban_file: Option<String>,
 }
 
+/// `[[mapping.token]]`: an issuer of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerRow {
+    /// Its name, as its tokens have it.
+    pub issuer: String,
+    /// Its public keys, an absolute path.
+    pub keys: String,
+    /// For one of these a token must be; never empty.
+    pub audiences: Vec<String>,
+    /// Each of these its scope must have.
+    pub scopes: Vec<String>,
+}
+
+/// By which tokens callers are mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRule {
+    /// Whose; never empty.
+    pub issuers: Vec<IssuerRow>,
+    /// Issuers and subjects and what they are mapped to, an absolute path.
+    pub mapfile: String,
+    /// By so many seconds an issuer's clock may differ.
+    pub skew: u32,
+}
+
 /// `[mapping]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
@@ -384,6 +410,8 @@ pub struct Mapping {
     pub gridmap: Option<GridmapRule>,
     /// How LCMAPS is asked.
     pub lcmaps: Option<LcmapsRule>,
+    /// Which tokens are accepted, where any counts.
+    pub token: Option<TokenRule>,
     /// Who may present a credential without its private key.
     pub without_key: Vec<Listed>,
 }
@@ -392,8 +420,9 @@ impl Default for Mapping {
     fn default() -> Self {
         let methods = vec![Means::Static];
         let (banned, rows, pools) = (Vec::new(), Vec::new(), Vec::new());
-        let (credential, gridmap, lcmaps) = (None, None, None);
-        Self { methods, banned, rows, pools, credential, gridmap, lcmaps, without_key: Vec::new() }
+        let (credential, gridmap, lcmaps, token) = (None, None, None, None);
+        let without_key = Vec::new();
+        Self { methods, banned, rows, pools, credential, gridmap, lcmaps, token, without_key }
     }
 }
 

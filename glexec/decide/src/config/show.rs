@@ -76,6 +76,7 @@ impl Section {
             Self::Pool => "[[mapping.pool]]",
             Self::Gridmap => "[mapping.gridmap]",
             Self::Lcmaps => "[mapping.lcmaps]",
+            Self::Token => "[[mapping.token]]",
         }
     }
 }

@@ -491,10 +491,6 @@ fn what_is_not_there_yet_is_refused_and_never_ignored() {
     refused_at(original("[glexec]\nuser_identity_switch_by = lcmaps"), (2, 27), &switch);
     refused(glexec("use_lcas = true"), &["`use_lcas`", "ban plug-in", "`banned`"]);
     refused(original("[glexec]\nuse_lcas = yes"), &["`use_lcas`", "ban plug-in", "`banned`"]);
-    let text = "[mapping]\nmethods = [\"static\", \"token\"]";
-    refused_at(toml(text), (2, 22), &["`methods`", "token", "not there yet"]);
-    refused(toml("[mapping.token]\nx = 1"), &["token", "not there yet"]);
-    refused(toml("[[mapping.token]]\nx = 1"), &["token", "not there yet"]);
     refused(toml("[mapping]\nmethods = []"), &["`methods`"]);
 }
 
@@ -541,6 +537,51 @@ fn what_maps_by_credential_is_named_whole() {
     );
     let old = original("[glexec]\nomission_private_key_white_list = tomcat\n[mapping]\na = b\n");
     assert_eq!(old.map(keyless), Ok(tomcat));
+}
+
+#[test]
+fn an_issuer_of_tokens_has_keys_and_an_audience() {
+    let row =
+        "[[mapping.token]]\nissuer = \"https://i.example/\"\nkeys = \"/k\"\naudience = [\"a\"]\n";
+    let text = |mapping: &str, rows: &str| {
+        format!("[mapping]\nmethods = [\"token\"]\n{mapping}\n{rows}\n")
+    };
+    let mapfile = "token_mapfile = \"/m\"";
+    let rule = toml(&text(mapfile, row)).map(|config| config.mapping.token);
+    let issuer = IssuerRow {
+        issuer: "https://i.example/".to_owned(),
+        keys: "/k".to_owned(),
+        audiences: texts(&["a"]),
+        scopes: texts(&["compute.create"]),
+    };
+    let expected = TokenRule { issuers: vec![issuer], mapfile: "/m".to_owned(), skew: 60 };
+    assert_eq!(rule, Ok(Some(expected)));
+    let rest = "token_clock_skew = 0\n";
+    let own = format!("{row}scope = []\n");
+    let rule = toml(&text(&format!("{rest}{mapfile}"), &own)).expect("is good").mapping.token;
+    assert!(rule.is_some_and(|rule| rule.skew == 0 && rule.issuers[0].scopes.is_empty()));
+    let idle = toml(&text(mapfile, row).replace("\"token\"]", "\"static\"]")).expect("is good");
+    assert_eq!(idle.mapping.token, None);
+    for (mapping, rows, parts) in [
+        ("", row, &["`methods`", "`token_mapfile`"][..]),
+        (mapfile, "", &["`methods`", "[[mapping.token]]"]),
+        ("token_mapfile = \"m\"", row, &["`token_mapfile`", "absolute"]),
+        (&format!("{mapfile}\ntoken_clock_skew = 601"), row, &["`token_clock_skew`", "600"]),
+        (mapfile, &row.replace("issuer =", "scope = []\n#"), &["`issuer`", "missing"]),
+        (mapfile, &row.replace("keys =", "scope = []\n#"), &["`keys`", "missing"]),
+        (mapfile, &row.replace("audience =", "scope = []\n#"), &["`audience`", "needs one"]),
+        (mapfile, &row.replace("[\"a\"]", "[]"), &["`audience`", "needs one"]),
+        (mapfile, &row.replace("[\"a\"]", "[\"a b\"]"), &["`audience`", "no word"]),
+        (mapfile, &row.replace("example/", "example,/"), &["`issuer`", "comma"]),
+        (mapfile, &row.replace("\"/k\"", "\"k\""), &["`keys`", "absolute"]),
+        (mapfile, &format!("{row}algorithm = \"none\"\n"), &["unknown key `algorithm`"]),
+        ("token_mapfile = \"/m\"\n[mapping.token]\nissuer = \"x\"", "", &["`token`", "table"]),
+    ] {
+        refused(toml(&text(mapping, rows)), parts);
+    }
+    let banned = |word: &str| toml(&format!("[mapping]\nbanned = [\"{word}\"]\n"));
+    assert!(banned("https://i.example/,mallory").is_ok());
+    assert!(banned("https://i.example/").is_err());
 }
 
 #[test]

@@ -151,9 +151,16 @@ pub(super) fn row_caller(word: &str) -> Result<RowCaller, String> {
     }
 }
 
-/// A caller's name, or the subject of a certificate, which begins with `/`.
+/// An issuer, an audience or a scope of tokens. A comma stands between an issuer and a subject.
+pub(super) fn of_token(word: &str) -> Result<String, String> {
+    let good = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    if good { Ok(word.to_owned()) } else { Err(format!("`{word}` is no word without a comma")) }
+}
+
+/// A caller's name, or a subject: of a certificate, which begins with `/`, or of a token, with its
+/// issuer and a comma before it.
 pub(super) fn banned(word: &str) -> Result<String, String> {
-    if word.starts_with('/') && !word.chars().any(char::is_control) {
+    if (word.starts_with('/') || word.contains(',')) && !word.chars().any(char::is_control) {
         return Ok(word.to_owned());
     }
     name(word)
