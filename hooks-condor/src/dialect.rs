@@ -1,5 +1,6 @@
 //! HTCondor's words, in and out. Pure.
 
+use contract::variables::BEARER_TOKEN_FILE;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::ffi::OsStringExt as _;
@@ -8,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// The job's key: both the wrapper and the hooks get it from the starter, it names one sandbox of
 /// one job, and it is the directory that is handed over.
 pub(crate) const KEY: &str = "_CONDOR_SCRATCH_DIR";
+
+/// Where in a sandbox the starter keeps a job's credentials; `_CONDOR_CREDS` tells the job.
+pub(crate) const CREDENTIALS: &str = ".condor_creds";
 
 /// `HookStatusCode` from here on sends the job back to the queue; below it is held.
 const IDLE: u32 = 300;
@@ -200,6 +204,19 @@ pub(crate) fn proxy(ad: &Ad, sandbox: &Path) -> Option<PathBuf> {
     Some(sandbox.join(Path::new(&path).file_name()?))
 }
 
+/// The token of a job that asks for credentials (`use_oauth_services`): this file of those that the
+/// starter keeps for it in this directory.
+pub(crate) fn token(ad: &Ad, credentials: &Path, name: &str) -> Option<PathBuf> {
+    ad.text("OAuthServicesNeeded").map(|_| credentials.join(name))
+}
+
+/// Whether the job itself says where its token is (WLCG Bearer Token Discovery). What a starter has
+/// besides is a pilot's own.
+pub(crate) fn names_a_token(ad: &Ad) -> bool {
+    let own = jobs_own(ad);
+    own.as_bytes().split(|byte| *byte == b' ').any(|name| name == BEARER_TOKEN_FILE.as_bytes())
+}
+
 /// The names of the variables that are the job's own, with blanks between them: what its ad sets, and its
 /// proxy where it has one. A starter may give a job its own environment besides, a pilot's with all
 /// that is the pilot's alone.
@@ -286,6 +303,19 @@ mod tests {
         assert_eq!(of("x509userproxy = \"p\"\n"), Some("/s/p".into()));
         for none in ["", "x509userproxy = \"/\"\n", "x509userproxy = \"..\"\n"] {
             assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_jobs_token_is_the_starters_file_for_it_or_what_the_job_names() {
+        let of = |ad: &str| token(&Ad::parse(ad), Path::new("/s/.condor_creds"), "scitokens.use");
+        let needed = "OAuthServicesNeeded = \"scitokens\"\n";
+        assert_eq!(of(needed), Some("/s/.condor_creds/scitokens.use".into()));
+        assert_eq!(of("Cmd = \"x\"\n"), None);
+        let names = |ad: &str| names_a_token(&Ad::parse(ad));
+        assert!(names("Environment = \"A=1 BEARER_TOKEN_FILE=/t\"\n"));
+        for none in ["Environment = \"XBEARER_TOKEN_FILE=/t\"\n", needed, ""] {
+            assert!(!names(none), "{none}");
         }
     }
 

@@ -52,6 +52,8 @@ impl Default for Programs {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Wrapper {
     pub(crate) signal_exit: SignalExit,
+    /// The file among a job's credentials by which it is mapped; none: no token is passed on.
+    pub(crate) token: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -209,6 +211,11 @@ impl Settings {
                 "{FILE}: attributes.prefix must be letters, digits and _, a letter first"
             ));
         }
+        if self.wrapper.token.as_ref().is_some_and(|name| !is_file_name(name)) {
+            return Err(format!(
+                "{FILE}: wrapper.token must be the name of a file in _CONDOR_CREDS, such as \"scitokens.use\""
+            ));
+        }
         if self.prepare.time_limit == 0 || self.attributes.time_limit == 0 {
             return Err(format!("{FILE}: a time_limit must be at least 1 second"));
         }
@@ -218,6 +225,10 @@ impl Settings {
         }
         Ok(self)
     }
+}
+
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && ![".", ".."].contains(&name)
 }
 
 /// Seconds as a span.
@@ -247,6 +258,8 @@ mod tests {
         for (text, word) in [
             ("[wrapper]\nsignal_exti = \"128\"", "signal_exti"),
             ("[programs]\nglexec = \"glexec\"", "programs.glexec"),
+            ("[wrapper]\ntoken = \"../x\"", "wrapper.token"),
+            ("[wrapper]\ntoken = \"\"", "wrapper.token"),
             ("[attributes]\nprefix = \"A B\"", "attributes.prefix"),
             ("[attributes]\nprefix = \"\"", "attributes.prefix"),
             ("[prepare]\ntime_limit = 0", "time_limit"),

@@ -1,6 +1,7 @@
 //! What a task brings along: descriptors, a directory of its own; and a supervisor that leaves.
 
-use harness::{Cluster, LIBEXEC, Running, Shape, accounts};
+use harness::accounts::PILOT;
+use harness::{AUDIENCE, Cluster, ISSUER, Issuer, LIBEXEC, Running, Shape, accounts};
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -421,4 +422,34 @@ fn a_target_does_not_stop_the_removal_of_its_directory() {
     cluster.wait_until("the node is idle", Duration::from_secs(20), || {
         cluster.node_state(0).0 == "IDLE"
     });
+}
+
+/// Slurm gives a task its submitter's environment, and with it the place of the submitter's token.
+#[test]
+fn a_task_is_mapped_by_the_token_in_its_environment() {
+    let cluster = Cluster::start(Shape::default());
+    let (site, issuer) = (cluster.site(), Issuer::new());
+    site.file("/etc/issuer.jwks", issuer.keys().to_string(), 0o644);
+    site.file("/etc/token-mapfile", format!("SCITOKENS {ISSUER},alice payload2\n"), 0o644);
+    site.directory("/etc/glexec.d", (0, 0), 0o755);
+    let mapping = format!(
+        "[mapping]\nmethods = [\"token\", \"static\"]\ntoken_mapfile = \"/etc/token-mapfile\"\n\
+         [[mapping.token]]\nissuer = \"{ISSUER}\"\nkeys = \"/etc/issuer.jwks\"\naudience = [\"{AUDIENCE}\"]\n"
+    );
+    site.file("/etc/glexec.d/token.toml", mapping, 0o644);
+    site.file("/home/pilot/token", issuer.token("alice"), 0o600);
+    site.own("/home/pilot/token", (PILOT, PILOT));
+    let step = |token: &str| {
+        let show = "sh -c 'id -un; echo $BEARER_TOKEN_FILE; cat $BEARER_TOKEN_FILE'";
+        cluster.by("pilot", &format!("{token} srun -n1 {LIBEXEC}/glexec-slurm-task {show}"))
+    };
+    let mapped = step("BEARER_TOKEN_FILE=/home/pilot/token").exited(0).output();
+    let lines: Vec<&str> = mapped.lines().collect();
+    let [account, copy, token] = lines[..] else { panic!("{mapped}") };
+    assert_eq!((account, token), ("payload2", site.read("/home/pilot/token").as_str()));
+    assert!(copy.starts_with("/tmp/bt_u42"), "{mapped}");
+    let without = step("").output();
+    assert_eq!(without.lines().next(), Some("payload1"), "{without}");
+    let gone = step("BEARER_TOKEN_FILE=/nonexistent");
+    assert_eq!(gone.code(), 201, "{} {}", gone.output(), gone.error());
 }

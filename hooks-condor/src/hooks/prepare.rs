@@ -106,8 +106,18 @@ fn admit(settings: &Settings, ad: &Ad, when: When) -> Option<Fate> {
     }
     let mut set = dialect::own_of_glexec(ad);
     let proxy = scratch().and_then(|sandbox| dialect::proxy(ad, &sandbox));
-    let has_own = set.iter().any(|(name, _)| name == variables::CLIENT_CERT);
-    let later = when == When::BeforeTransfer && (has_own || proxy.is_some());
+    let names = |wanted: &str| set.iter().any(|(name, _)| name == wanted);
+    let (has_own, has_own_token) = (names(variables::CLIENT_CERT), names(variables::CLIENT_TOKEN));
+    let token = scratch().zip(settings.wrapper.token.as_ref());
+    let token = token
+        .and_then(|(sandbox, name)| dialect::token(ad, &sandbox.join(dialect::CREDENTIALS), name));
+    let brings = has_own || has_own_token || proxy.is_some() || token.is_some();
+    let later = when == When::BeforeTransfer && brings || dialect::names_a_token(ad);
+    // A pilot's own must not be taken for the job's.
+    set.push((variables::BEARER_TOKEN_FILE.into(), "".into()));
+    if let Some(token) = token.filter(|token| !has_own_token && token.is_file()) {
+        set.push((variables::CLIENT_TOKEN.into(), token.into()));
+    }
     if let Some(proxy) = proxy.filter(|proxy| !has_own && proxy.is_file()) {
         set.push((variables::CLIENT_CERT.into(), proxy.into()));
     }

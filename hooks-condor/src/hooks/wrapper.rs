@@ -37,6 +37,11 @@ pub fn wrapper(mut words: Vec<OsString>) -> ! {
     let mut hold = held(&settings, words, copied.as_ref());
     hold.set.extend(lent.map(|copy| (chirp::VARIABLE.into(), copy.into())));
     hold.set.extend(credential(chirp.ad()));
+    hold.set.extend(token(&settings, chirp.ad()));
+    if !dialect::names_a_token(chirp.ad()) {
+        // A pilot's own must not be taken for the job's.
+        hold.unset.push(variables::BEARER_TOKEN_FILE.into());
+    }
     // Whatever the job itself says of it.
     hold.set.push((variables::JOB_ENVIRONMENT.into(), dialect::jobs_own(chirp.ad())));
     let run = hold.run();
@@ -60,6 +65,15 @@ fn credential(ad: &Ad) -> Option<(OsString, OsString)> {
     let has_own = var_os(variables::CLIENT_CERT).is_some_and(|path| !path.is_empty());
     let proxy = dialect::proxy(ad, &scratch()?).filter(|proxy| !has_own && proxy.is_file())?;
     Some((variables::CLIENT_CERT.into(), proxy.into()))
+}
+
+/// The job's token, where the site's file says which it is and the job names no other.
+fn token(settings: &Settings, ad: &Ad) -> Option<(OsString, OsString)> {
+    let has_own = var_os(variables::CLIENT_TOKEN).is_some_and(|path| !path.is_empty());
+    let credentials = var_os("_CONDOR_CREDS").map(PathBuf::from)?;
+    let token = dialect::token(ad, &credentials, settings.wrapper.token.as_ref()?);
+    let token = token.filter(|token| !has_own && token.is_file())?;
+    Some((variables::CLIENT_TOKEN.into(), token.into()))
 }
 
 /// The job ends. That it went through this program the hook after it is told by a mark.

@@ -119,9 +119,10 @@ pub(crate) fn hold(words: &[OsString]) -> Result<u8, String> {
     let uid = geteuid().to_string().into();
     let words = [own.into(), AS_TARGET.into(), SERVE.into(), uid, sandbox.clone()];
     let mut set = vec![(variables::TARGET_PROXY.into(), "/dev/null".into())];
-    let mut unset = Vec::new();
+    // The pilot's own must not be taken for the job's.
+    let mut unset: Vec<OsString> =
+        [variables::CLIENT_TOKEN, variables::BEARER_TOKEN_FILE].map(Into::into).to_vec();
     if certificate.is_empty() {
-        // The pilot's own must not be taken for the job's.
         unset.push(variables::CLIENT_CERT.into());
     } else {
         set.push((variables::CLIENT_CERT.into(), certificate.clone()));

@@ -100,6 +100,7 @@ fn call(glexec: &Glexec, words: &[&OsStr]) -> io::Result<Command> {
         // The pilot's own must not be taken for the job's.
         None => command.env_remove(variables::CLIENT_CERT),
     };
+    command.env_remove(variables::CLIENT_TOKEN).env_remove(variables::BEARER_TOKEN_FILE);
     command.env(variables::TARGET_PROXY, "/dev/null");
     Ok(command)
 }
@@ -174,8 +175,11 @@ enum Accounts {
 fn accounts(glexec: &Glexec) -> io::Result<Accounts> {
     let certificate =
         glexec.certificate.as_ref().map(|path| (variables::CLIENT_CERT.into(), path.into()));
+    let tokens = [variables::CLIENT_TOKEN, variables::BEARER_TOKEN_FILE];
+    let none = tokens.map(|name| (name.into(), "".into()));
+    let set = certificate.into_iter().chain(none).collect();
     let begun = Instant::now();
-    let records = rehearse(&glexec.program, certificate.into_iter().collect(), LONGEST_REHEARSAL)?;
+    let records = rehearse(&glexec.program, set, LONGEST_REHEARSAL)?;
     let mut known = None;
     for record in records {
         if let Record::Rehearsed { pool: true, .. } = record {
