@@ -15,6 +15,7 @@ mod admin;
 mod administrator;
 mod bad_input;
 mod bracket;
+mod certification;
 mod cgroups;
 mod control;
 mod cost;

@@ -134,7 +134,7 @@ pub fn ask(privilege: Option<&Privilege>, call: &Call<'_>) -> Result<Vec<u8>, Re
 
 fn not_opened(variable: &str, errno: Errno) -> Refusal {
     let sentence = format!("the credential in {variable} cannot be opened: {}", errno.desc());
-    Refusal::new(Reason::Credential, sentence).hint("set it to the path of your proxy")
+    Refusal::new(Reason::Credential, sentence).hint("set it to the path of yours")
 }
 
 /// What a helper says instead of an answer: which service failed, and why.

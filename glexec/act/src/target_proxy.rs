@@ -124,9 +124,11 @@ pub fn finish(root: &Root, who: &Person, copy: &ProxyCopy) -> Result<(), Refusal
 fn refused(copy: &ProxyCopy, failure: Failure) -> Refusal {
     let (path, why) = (escaped(copy.target.as_bytes()), failure.errno.desc());
     if failure.step == Step::Proxy {
-        let sentence = format!("the payload's proxy cannot be written to {path}: {why}");
-        let hint = "set GLEXEC_TARGET_PROXY to where the target may write, or to /dev/null";
-        return Refusal::new(Reason::Credential, sentence).hint(hint);
+        let sentence = format!(
+            "the payload's copy cannot be written to {path}: {why}; set {} to where the target may write, or to /dev/null",
+            copy.named_in
+        );
+        return Refusal::new(Reason::Credential, sentence);
     }
     Refusal::new(Reason::Switch, "the identity switch failed; see the log")
         .detail(format!("writing the payload's proxy: {}", failure.told()))

@@ -19,6 +19,8 @@ pub struct ProxyCopy {
     pub first_name: CString,
     /// Where it is then.
     pub target: CString,
+    /// The caller's variable that says where it is to be.
+    pub named_in: &'static str,
     /// The payload's variable that says where.
     pub told_in: &'static str,
     /// Whether it goes when the payload has ended.
@@ -94,8 +96,8 @@ pub fn wanted(
     };
     // Who becomes the payload is not there to remove anything.
     let remove = config.remove_target_proxy && config.linger;
-    let told_in = kind.told_in;
-    Ok(Some(ProxyCopy { variable, source, first_name, target, told_in, remove }))
+    let (named_in, told_in) = (kind.target, kind.told_in);
+    Ok(Some(ProxyCopy { variable, source, first_name, target, named_in, told_in, remove }))
 }
 
 #[cfg(test)]
