@@ -3,6 +3,7 @@
 //! there: a backslash keeps the next byte from ending the name, and both stay in it.
 
 use crate::wildcard;
+use memchr::{memchr, memchr2, memchr3};
 
 /// A line whose wildcards have no answer.
 const UNCOMPARED: &str = "has a name that cannot be compared";
@@ -41,11 +42,24 @@ pub struct Unusable {
 
 /// The lines that say something.
 pub fn lines(file: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let lines = file.split(|byte| *byte == b'\n').enumerate();
-    lines.filter_map(|(at, line)| {
+    split(file).enumerate().filter_map(|(at, line)| {
         let line = line.get(blanks(line, b" \t")..)?;
         let says = !matches!(line.first(), None | Some(b'#'));
         says.then(|| (at + 1, entry(line)))
+    })
+}
+
+/// The pieces between the ends of lines.
+fn split(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(file);
+    std::iter::from_fn(move || {
+        let file = rest?;
+        let (line, after) = match memchr(b'\n', file) {
+            Some(end) => (file.get(..end)?, file.get(end + 1..)),
+            None => (file, None),
+        };
+        rest = after;
+        Some(line)
     })
 }
 
@@ -58,31 +72,36 @@ fn entry(line: &[u8]) -> Result<Entry<'_>, &'static str> {
     const CUT: &str = "ends in a backslash";
     let quoted = line.first() == Some(&b'"');
     let body = line.get(usize::from(quoted)..).unwrap_or_default();
-    let ends = |byte: u8| if quoted { byte == b'"' } else { matches!(byte, b' ' | b'\t') };
-    let length = end(body, ends).ok_or(CUT)?;
+    let length = match quoted {
+        true => end(body, |piece| memchr2(b'"', b'\\', piece)),
+        false => end(body, |piece| memchr3(b' ', b'\t', b'\\', piece)),
+    };
+    let length = length.ok_or(CUT)?;
     if quoted && length == body.len() {
         return Err("has a quote that is not closed");
     }
     let (name, rest) = body.split_at(length);
     let rest = rest.get(usize::from(quoted)..).unwrap_or_default();
     let rest = rest.get(blanks(rest, b" \t,")..).unwrap_or_default();
-    let length = end(rest, |byte| byte == b'#').ok_or(CUT)?;
+    let length = end(rest, |piece| memchr2(b'#', b'\\', piece)).ok_or(CUT)?;
     Ok(Entry { name, quoted, rest: rest.get(..length).unwrap_or_default() })
 }
 
 /// Where the first byte stands that ends a piece and has no backslash before it, or the piece's
-/// length; `None` where it ends in a backslash.
-fn end(piece: &[u8], ends: impl Fn(u8) -> bool) -> Option<usize> {
+/// length; `None` where it ends in a backslash. `next` finds the next such byte, or backslash.
+fn end(piece: &[u8], next: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
     let mut at = 0;
-    while let Some(&byte) = piece.get(at) {
-        match byte {
-            b'\\' if at + 1 == piece.len() => return None,
-            b'\\' => at += 2,
-            byte if ends(byte) => break,
-            _ => at += 1,
+    while let Some(found) = next(piece.get(at..)?) {
+        at += found;
+        if piece.get(at) != Some(&b'\\') {
+            return Some(at);
+        }
+        at += 2;
+        if at > piece.len() {
+            return None;
         }
     }
-    Some(at)
+    Some(piece.len())
 }
 
 impl Entry<'_> {
@@ -209,7 +228,7 @@ pub fn banned(file: &[u8], subject: &[u8]) -> Result<Option<usize>, Unusable> {
 }
 
 fn no_nul(file: &[u8]) -> Result<(), Unusable> {
-    let Some(at) = file.iter().position(|byte| *byte == 0) else { return Ok(()) };
+    let Some(at) = memchr(0, file) else { return Ok(()) };
     let before = file.get(..at).unwrap_or_default();
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     Err(Unusable { line, why: "has a NUL in it" })

@@ -124,8 +124,12 @@ impl MapFile {
         let failed = |why: &str| Refused::site(format!("{} {why}", self.path));
         let file = borrow(self.number).try_clone_to_owned();
         let file = file.map_err(|error| failed(&format!("is not open: {error}")))?;
-        let mut text = Vec::new();
-        let read = std::fs::File::from(file).take(MOST_OF_MAP + 1).read_to_end(&mut text);
+        let file = std::fs::File::from(file);
+        // Read into room for all of it, and a byte more, by which its end is seen.
+        let size = file.metadata().map_or(0, |meta| meta.len()).min(MOST_OF_MAP);
+        let room = usize::try_from(size + 1).map_err(|_| failed("is too large"))?;
+        let mut text = Vec::with_capacity(room);
+        let read = file.take(MOST_OF_MAP + 1).read_to_end(&mut text);
         read.map_err(|error| failed(&format!("cannot be read: {error}")))?;
         if u64::try_from(text.len()).is_ok_and(|length| length > MOST_OF_MAP) {
             return Err(failed(&format!("is larger than {MOST_OF_MAP} bytes")));
