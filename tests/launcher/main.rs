@@ -58,3 +58,4 @@ mod stragglers;
 mod terminal;
 mod token;
 mod tools;
+mod vectors;
