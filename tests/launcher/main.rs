@@ -45,6 +45,7 @@ mod leases;
 mod log;
 mod log_only;
 mod lost_proxy;
+mod metrics;
 mod pool;
 mod process_state;
 mod rehearsal;

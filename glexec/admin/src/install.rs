@@ -1,13 +1,13 @@
 //! Writing a file of root's whole or not at all.
 
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Uid, UnlinkatFlags, linkat, unlinkat};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use system::file_trust::Trust;
 use system::secure_open;
@@ -17,16 +17,51 @@ use system::secure_open;
 /// # Errors
 /// Where a file of that name is there and `replace` is false, or it cannot be written.
 pub(super) fn file(path: &Path, text: &[u8], (mode, replace): (u32, bool)) -> Result<()> {
+    // Who can write where root does could have root write something else.
+    within(path, &Trust::default(), |directory, name| {
+        file_in(directory, name, text, (mode, replace))
+    })
+}
+
+/// The same, replacing what is there, where each directory on the way may belong to anybody:
+/// Debian's /var/lib/prometheus is not root's. No link is followed, so its owner can have nothing
+/// written but this file, into a directory of his own.
+///
+/// # Errors
+/// Where a directory can be written by more than its owner, or the file cannot be written.
+pub(super) fn beside_others(path: &Path, text: &[u8], mode: u32) -> Result<()> {
+    let above = path.ancestors().skip(1).filter_map(|above| above.symlink_metadata().ok());
+    let members = above.map(|meta| Uid::from_raw(meta.uid())).collect();
+    let trust = Trust { members, ..Trust::default() };
+    within(path, &trust, |directory, name| file_in(directory, name, text, (mode, true)))
+}
+
+/// Opens a file that is there for its lock, or makes it.
+///
+/// # Errors
+/// Where others than root can write there, or it cannot be opened.
+pub(super) fn lock_file(path: &Path) -> Result<File> {
+    within(path, &Trust::default(), |directory, name| {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+    })
+}
+
+/// Does something in the directory that a path leads to, if it can be trusted.
+fn within<T>(
+    path: &Path,
+    trust: &Trust,
+    work: impl FnOnce(&OwnedFd, &str) -> Result<T>,
+) -> Result<T> {
     let refused = |why: &str| Error::new(ErrorKind::InvalidInput, why.to_owned());
     let shown = std::path::absolute(path)?;
     let shown = shown.to_str().ok_or_else(|| refused("it is not UTF-8"))?;
-    // Who can write where root does could have root write something else.
-    let (directory, name) = secure_open::open_parent(shown, &Trust::default())
-        .map_err(|untrusted| refused(untrusted.clause()))?;
+    let (directory, name) =
+        secure_open::open_parent(shown, trust).map_err(|untrusted| refused(untrusted.clause()))?;
     // Again, for fsync(2).
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = openat(&directory, ".", flags, Mode::empty())?;
-    file_in(&directory, name, text, (mode, replace))
+    work(&directory, name)
 }
 
 fn file_in(
@@ -38,8 +73,10 @@ fn file_in(
     let fresh = OsString::from(format!(".{name}.{}", std::process::id()));
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let opened = openat(directory, fresh.as_os_str(), flags, Mode::from_bits_truncate(mode))?;
-    let placed = place(opened, text, directory, (&fresh, OsString::from(name)), replace);
+    let mode = Mode::from_bits_truncate(mode);
+    let opened = openat(directory, fresh.as_os_str(), flags, mode)?;
+    let names = (&fresh, OsString::from(name));
+    let placed = place(opened, (text, mode), directory, names, replace);
     if placed.is_err() || !replace {
         let _ = unlinkat(directory, fresh.as_os_str(), UnlinkatFlags::NoRemoveDir);
     }
@@ -48,11 +85,13 @@ fn file_in(
 
 fn place(
     opened: OwnedFd,
-    text: &[u8],
+    (text, mode): (&[u8], Mode),
     directory: &OwnedFd,
     (fresh, name): (&OsString, OsString),
     replace: bool,
 ) -> Result<()> {
+    // Whatever the umask says.
+    fchmod(&opened, mode)?;
     let mut file = File::from(opened);
     file.write_all(text)?;
     file.sync_all()?;
@@ -74,7 +113,6 @@ pub(super) fn directory(path: &Path, mode: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn a_file_is_replaced_only_where_that_is_asked_for_and_nothing_else_stays() {

@@ -12,6 +12,7 @@ mod init;
 mod install;
 mod leases;
 mod map;
+mod metrics;
 mod migrate;
 mod node;
 mod obeyed;
@@ -124,6 +125,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Count on, from the log file, and show launches, refusals, ends, epilogues and what is owed as
+    /// metrics of Prometheus. Exit code 0; 2: it could not be done
+    Metrics {
+        /// Write them here, whole or not at all, for node_exporter's textfile collector
+        #[arg(long, value_name = "FILE")]
+        textfile: Option<PathBuf>,
+        /// As one JSON array
+        #[arg(long)]
+        json: bool,
+    },
     /// End what is left of runs whose glexec is gone, and run the epilogues they owe. Exit code
     /// 0: nothing is owed; 1: something still is; 2: it could not be done; 3: with --job or
     /// --wait, all that is left lives
@@ -184,6 +195,7 @@ pub fn admin(build: Option<&str>) -> ExitCode {
         Command::Selftest { caller } => selftest::run(caller),
         Command::SelftestAs { user } => told(selftest::become_caller(&user)),
         Command::Ps { json } => runs::ps(json),
+        Command::Metrics { textfile, json } => metrics::run(textfile.as_deref(), json),
         Command::Leases { release: Some(whose), .. } => leases::release(&whose),
         Command::Leases { release: None, json } => leases::list(json),
         Command::Sweep { job, caller, wait, now, retry, drop, json } => {

@@ -88,6 +88,14 @@ pub(super) fn age(since: u64) -> String {
     }
 }
 
+/// The state of every entry, as [`ps`] names it.
+///
+/// # Errors
+/// Where the directory cannot be used or listed.
+pub(super) fn states() -> Result<Vec<&'static str>, Refusal> {
+    Ok(rows()?.into_iter().map(|row| row.state).collect())
+}
+
 fn rows() -> Result<Vec<Shown>, Refusal> {
     roots_only("ps")?;
     let root = Root::of_this_process().ok_or_else(|| for_root("ps"))?;
