@@ -22,6 +22,8 @@ mod selftest;
 mod show;
 mod terminal;
 
+pub use explain::reasons_page;
+
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The environment variables by which callers, glexec and epilogues speak (README.md,
+//! The environment variables by which callers, glexec and epilogues speak (docs/callers.md,
 //! docs/epilogue.md).
 
 /// What the name of every one of them begins with. The payload keeps its caller's, but for those of

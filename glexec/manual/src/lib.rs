@@ -26,6 +26,12 @@ pub struct File {
     pub text: String,
 }
 
+/// docs/reasons.md, as `reasons.md`.
+#[must_use]
+pub fn document() -> File {
+    File { path: PathBuf::from("reasons.md"), text: admin::reasons_page() }
+}
+
 /// Every man page, each as `man/NAME.SECTION`. `date`, as YYYY-MM-DD, stands in their heads.
 #[must_use]
 pub fn pages(date: &str) -> Vec<File> {

@@ -1,5 +1,5 @@
-//! `glexec-manual DIRECTORY DATE`: writes the man pages and the completions into the directory, with
-//! the date, as YYYY-MM-DD, in the heads of the pages.
+//! `glexec-manual DIRECTORY DATE`: writes the man pages, the completions and docs/reasons.md into the
+//! directory, with the date, as YYYY-MM-DD, in the heads of the pages.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -24,7 +24,8 @@ fn main() -> ExitCode {
 }
 
 fn write(directory: &Path, date: &str) -> Result<(), String> {
-    for file in manual::pages(date).into_iter().chain(manual::completions()) {
+    let files = manual::pages(date).into_iter().chain(manual::completions());
+    for file in files.chain([manual::document()]) {
         let path = directory.join(&file.path);
         let cannot = |error| format!("{} cannot be written: {error}", path.display());
         if let Some(above) = path.parent() {

@@ -57,6 +57,60 @@ fn first_line(text: &str) -> &str {
 }
 
 #[test]
+fn the_page_of_reasons_is_what_explain_says() {
+    let page = include_str!("../../../docs/reasons.md");
+    let how = "write it anew: cargo run -p glexec-manual -- /tmp/manual 2026-01-31, and copy /tmp/manual/reasons.md to docs";
+    assert!(page == manual::document().text, "docs/reasons.md is not the table's; {how}");
+    for reason in Reason::ALL {
+        assert!(page.contains(&format!("\n### {}\n", reason.word())), "{}", reason.word());
+    }
+}
+
+/// The first two columns of a table's rows below a heading.
+fn rows<'p>(page: &'p str, heading: &str) -> Vec<(&'p str, &'p str)> {
+    let below = page.split_once(&format!("\n## {heading}\n")).expect(heading).1;
+    let below = below.split("\n## ").next().unwrap();
+    let rows = below.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.trim_matches('|').split(" | ").map(str::trim);
+        (cells.next().unwrap(), cells.next().unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn the_page_for_callers_has_the_programs_own_options_and_variables() {
+    let page = include_str!("../../../docs/callers.md");
+    let options: Vec<(String, String)> = contract::options()
+        .map(|(ways, value, help)| {
+            let words = format!("{ways} {value}");
+            (format!("`{}`", words.trim_end()), help.to_owned())
+        })
+        .collect();
+    let told = rows(page, "Options");
+    assert_eq!(told.len(), options.len(), "{told:?}");
+    for ((name, text), (option, help)) in told.iter().zip(&options) {
+        assert!(name == option && text.starts_with(help), "{name}: {text}, and not {help}");
+    }
+    let told = rows(page, "Variables");
+    assert_eq!(told.len(), variables::ALL.len(), "{told:?}");
+    for ((name, text), (variable, says)) in told.iter().zip(variables::ALL) {
+        assert_eq!(*name, format!("`{variable}`"));
+        assert_eq!(*text, says.trim(), "{name}");
+    }
+    let codes: Vec<&str> = rows(page, "Exit codes").iter().map(|(code, _)| *code).collect();
+    let own = [
+        contract::FOUND_NOT_EXECUTABLE,
+        contract::NOT_FOUND,
+        contract::CALLER_MUST_ACT,
+        contract::ADMIN_MUST_ACT,
+        contract::REFUSED,
+        contract::COLLISION,
+    ];
+    assert_eq!(codes, own.map(|code| format!("`{code}`")));
+}
+
+#[test]
 fn every_variable_is_in_a_page() {
     all_are_in("glexec.1", variables::ALL.iter().map(|(name, _)| *name));
     let names: Vec<String> =

@@ -5,10 +5,12 @@ mod endings;
 mod entry;
 mod of_callers;
 mod of_sites;
+mod page;
 mod reasons;
 
 use contract::{Fault, Reason};
 use entry::Entry;
+pub use page::reasons_page;
 use std::io::Write as _;
 
 /// Prints what is said of a word, or, without one, all there are; 0, or 1 where it is none.
@@ -51,13 +53,22 @@ fn of(word: &str) -> Option<String> {
 fn of_reason(reason: Reason) -> Option<String> {
     let (word, code) = (reason.word(), reason.fault().exit_code());
     let entry = reasons::entry(reason)?;
-    let whose = match reason.fault() {
+    let title = format!("{word} (exit code {code}: {})", whose(reason.fault()));
+    Some(body(&title, entry) + &line("log", &line_of(reason, entry)))
+}
+
+const fn whose(fault: Fault) -> &'static str {
+    match fault {
         Fault::Client => "the caller must change something",
         Fault::Internal => "the site must act",
         Fault::Denied => "refused",
-    };
-    let log = format!("glexec[4711]: {word}: caller pilot: {} exit_code={code}", entry.log);
-    Some(body(&format!("{word} (exit code {code}: {whose})"), entry) + &line("log", &log))
+    }
+}
+
+/// What stands in the log.
+fn line_of(reason: Reason, entry: &Entry) -> String {
+    let (word, code) = (reason.word(), reason.fault().exit_code());
+    format!("glexec[4711]: {word}: caller pilot: {} exit_code={code}", entry.log)
 }
 
 fn of_code(code: u8) -> impl Iterator<Item = Reason> {
