@@ -24,6 +24,7 @@ mod debts;
 mod delegated;
 mod descriptor_proxy;
 mod doctor;
+mod documented;
 mod drop_ins;
 mod ends;
 mod environment;
