@@ -27,3 +27,4 @@ mod verdict;
 pub use copy::copy;
 pub use hooks::{exit, exit_stay, prepare, prepare_transfer, record, wrapper};
 pub use legacy::{condor_glexec, selftest};
+pub use verdict::OWN_REASONS;

@@ -10,6 +10,13 @@ use contract::{
 };
 use std::time::Duration;
 
+/// Why a job did not run whose sandbox could not be copied.
+const SANDBOX: &str = "sandbox";
+/// Why a job is on hold that the starter would run without glexec.
+const WRAPPER: &str = "wrapper";
+/// Reasons that glexec itself does not give; `glexec-admin explain` has them, too.
+pub const OWN_REASONS: [&str; 2] = [SANDBOX, WRAPPER];
+
 /// How a job ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct JobEnd {
@@ -40,7 +47,7 @@ pub(crate) fn job(held: &Held, rule: SignalExit, trip: Option<&CopyOutcome>) -> 
     };
     match (faulty(payload, trip), held.failed_epilogue()) {
         (Some(CopyOutcome::NotThere(sentence)), _) => {
-            let not_run = Some(format!("{sentence} (202 sandbox)"));
+            let not_run = Some(format!("{sentence} (202 {SANDBOX})"));
             JobEnd { not_run, ..end(Ending::Exited(ADMIN_MUST_ACT), None) }
         }
         (Some(CopyOutcome::NotBack(sentence)), _) => {
@@ -176,7 +183,7 @@ pub(crate) fn attributes(held: &Held, trip: Option<&CopyOutcome>) -> Vec<Attribu
     }
     match held.payload().and_then(|payload| faulty(payload, trip)) {
         Some(CopyOutcome::NotThere(sentence)) => {
-            return refused(ADMIN_MUST_ACT, "sandbox", sentence).into();
+            return refused(ADMIN_MUST_ACT, SANDBOX, sentence).into();
         }
         Some(CopyOutcome::NotBack(sentence)) => all.push(Attribute::text("Sandbox", sentence)),
         Some(CopyOutcome::Back(_)) | None => {}
@@ -285,7 +292,7 @@ pub(crate) fn site_fault(node: &str, what: &str) -> Fate {
 pub(crate) fn not_our_wrapper(node: &str, what: &str) -> Fate {
     let sentence = format!(
         "glexec on {node}: {what}; set `rewrite = true` in {FILE}, or let USER_JOB_WRAPPER be \
-         glexec-condor-wrapper in the configuration that is read last (202 wrapper)"
+         glexec-condor-wrapper in the configuration that is read last (202 {WRAPPER})"
     );
     Fate::Hold(ADMIN_MUST_ACT, sentence)
 }

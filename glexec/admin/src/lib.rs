@@ -92,8 +92,8 @@ enum Command {
     },
     #[command(hide = true, name = rehearse::AS_USER)]
     RehearseAs { user: String },
-    /// Say what an exit code, a reason or an epilogue's result means, and what to do; without a
-    /// word, list them. Exit code 0: it is one; 1: it is none
+    /// Say what an exit code, a reason (one of HTCondor's hooks, too) or an epilogue's result means,
+    /// and what to do; without a word, list them. Exit code 0: it is one; 1: it is none
     Explain {
         /// An exit code (202), a reason (not-listed), or an epilogue's result (timeout)
         #[arg(value_name = "WORD", allow_hyphen_values = true)]

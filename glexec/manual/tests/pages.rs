@@ -66,6 +66,40 @@ fn the_page_of_reasons_is_what_explain_says() {
     }
 }
 
+/// Every reason that a source of a hook's has in its sentences: `(202 word)`.
+fn reasons_of_hooks() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories =
+        ["hooks-condor/src", "hooks-slurm/src"].map(|d| Path::new("../..").join(d)).to_vec();
+    while let Some(directory) = directories.pop() {
+        for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            for code in ["(201 ", "(202 ", "(203 "] {
+                let words = text.split(code).skip(1).filter_map(|rest| rest.split_once(')'));
+                let words = words.map(|(word, _)| word);
+                let is_word =
+                    |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+                let words = words.filter(is_word);
+                found.extend(words.map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_reason_that_a_hook_gives_is_explained() {
+    let page = manual::document().text;
+    let own = hooks_condor::OWN_REASONS.map(str::to_owned).to_vec();
+    for word in [own, reasons_of_hooks()].concat() {
+        assert!(page.contains(&format!("\n### {word}\n")), "{word}");
+    }
+}
+
 /// The first two columns of a table's rows below a heading.
 fn rows<'p>(page: &'p str, heading: &str) -> Vec<(&'p str, &'p str)> {
     let below = page.split_once(&format!("\n## {heading}\n")).expect(heading).1;

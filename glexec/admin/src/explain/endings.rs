@@ -1,4 +1,4 @@
-//! What glexec's exit codes and an epilogue's results mean.
+//! What glexec's exit codes, an epilogue's results and the reasons of hooks mean.
 
 use super::entry::Entry;
 use std::ops::RangeInclusive;
@@ -139,6 +139,28 @@ pub(super) const RESULTS: &[(&str, Entry)] = &[
             look: "The log's lines before; glexec-admin check judges the epilogue.",
             mend: "As check says; the sweep then runs it (glexec-admin sweep --now).",
             log: "glexec[4711]: end of pilot->payload1: payload exit 0 exit_code=202 epilogue=not-started ...",
+        },
+    ),
+];
+
+/// What is said of each reason that the hooks for HTCondor give, and glexec does not.
+pub(super) const OF_HOOKS: &[(&str, Entry)] = &[
+    (
+        "wrapper",
+        Entry {
+            means: "The job is on hold (202), for the starter would run it by something else than glexec's wrapper.",
+            look: "condor_config_val -v USER_JOB_WRAPPER on that machine; glexec-admin doctor.",
+            mend: "Include conf/condor/50-glexec.config last, or set `rewrite = true` in /etc/glexec-condor.toml (docs/htcondor.md).",
+            log: "HoldReason: glexec on node1: USER_JOB_WRAPPER is not set, and the job would run without glexec; set `rewrite = true` in /etc/glexec-condor.toml, or let USER_JOB_WRAPPER be glexec-condor-wrapper in the configuration that is read last (202 wrapper)",
+        },
+    ),
+    (
+        "sandbox",
+        Entry {
+            means: "The job did not run (202), for its sandbox could not be copied for the payload, or it would begin outside of it in a directory that is closed to its account.",
+            look: "The sentence before it: what could not be read, or where there is no room. `directory` under [sandbox] in /etc/glexec-condor.toml.",
+            mend: "Make room there, and let the target write there (docs/htcondor.md, Copying the sandbox).",
+            log: "HoldReason: the target did not take the sandbox (202 sandbox)",
         },
     ),
 ];

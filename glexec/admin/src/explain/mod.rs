@@ -39,6 +39,9 @@ fn of(word: &str) -> Option<String> {
     if let Some((name, entry)) = endings::RESULTS.iter().find(|(name, _)| *name == word) {
         return Some(shown(&format!("{name} (an epilogue's result)"), entry));
     }
+    if let Some((name, entry)) = endings::OF_HOOKS.iter().find(|(name, _)| *name == word) {
+        return Some(shown(&format!("{name} (a reason of HTCondor's hooks)"), entry));
+    }
     let code = word.parse().ok()?;
     let text = shown(&format!("exit code {code}"), &endings::of_code(code)?);
     let reasons: Vec<&str> = of_code(code).map(Reason::word).collect();
@@ -104,6 +107,8 @@ fn list() -> String {
             of_code(code).filter_map(|reason| Some((reason.word(), reasons::entry(reason)?)));
         text.extend(known.map(|(word, entry)| row(word, entry)));
     }
+    text += "Reasons of HTCondor's hooks\n";
+    text.extend(endings::OF_HOOKS.iter().map(|(name, entry)| row(name, entry)));
     text += "Results of an epilogue (epilogue= in the log)\n";
     text.extend(endings::RESULTS.iter().map(|(name, entry)| row(name, entry)));
     text
@@ -149,6 +154,9 @@ mod tests {
             let text = of(result.word()).expect("an entry");
             is_whole(result.word(), &text);
             assert!(text.contains(&format!("epilogue={}", result.word())), "{text}");
+        }
+        for (name, _) in endings::OF_HOOKS {
+            is_whole(name, &of(name).expect("an entry"));
         }
         for code in 0..=u8::MAX {
             let text = of(&code.to_string()).expect("an entry");

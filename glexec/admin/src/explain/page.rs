@@ -10,7 +10,7 @@ Where glexec starts nothing it says why with one word. The word stands in bracke
 This page is the table that `glexec-admin explain WORD` shows. `glexec-manual` writes it, and a test holds the two together.
 ";
 
-/// docs/reasons.md: every reason and every result of an epilogue, with cause and mend.
+/// docs/reasons.md: every reason, those of hooks too, and every result of an epilogue, with cause and mend.
 #[must_use]
 pub fn reasons_page() -> String {
     let mut page = HEAD.to_owned();
@@ -27,6 +27,8 @@ pub fn reasons_page() -> String {
         let known = of_code(code).filter_map(|reason| Some((reason, reasons::entry(reason)?)));
         page.extend(known.map(|(reason, entry)| of_reason(reason, entry)));
     }
+    page += "\n## Reasons of HTCondor's hooks\n\nThey stand in the job's HoldReason, and in its attribute `GlexecRefused`.\n";
+    page.extend(endings::OF_HOOKS.iter().map(|(name, entry)| part(name, entry, entry.log)));
     page += "\n## Results of an epilogue\n\nThey stand behind `epilogue=` in the log, and in the status stream.\n";
     page.extend(endings::RESULTS.iter().map(|(name, entry)| part(name, entry, entry.log)));
     page
