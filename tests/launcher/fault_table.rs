@@ -1,5 +1,5 @@
 //! Everything that can be wrong with a node, planted: what the caller reads, what the log says, and
-//! what `check`, `check --as`, Slurm's prolog and HTCondor's prepare hook say before a job is lost.
+//! what `check`, `check --as`, the doctor, Slurm's prolog and HTCondor's prepare hook say before a job is lost.
 
 use contract::{Fault, Reason, Record};
 use harness::accounts::PILOT;
@@ -733,6 +733,7 @@ struct Told {
     check_as: Ran,
     prolog: Ran,
     prepare: Ran,
+    doctor: Ran,
 }
 
 fn ask(row: &Row, site: &Site) -> Told {
@@ -757,6 +758,12 @@ fn ask(row: &Row, site: &Site) -> Told {
     // No starter calls it here, whose wrapper it would ask for.
     site.file("/etc/glexec-condor.toml", "[prepare]\nretries = 0\nrewrite = true\n", 0o644);
     let prepare = site.shell(&format!("exec {LIBEXEC}/glexec-condor-prepare-transfer"));
+    let doctor = || {
+        // The host's own schedulers are none of this site's.
+        let none = "rm -rf /etc/condor /etc/slurm /etc/slurm-llnl /usr/local/etc/slurm.conf";
+        site.shell(none).by("root").run().exited(0);
+        site.program(["/usr/sbin/glexec-admin", "doctor", "--json"]).by("root").run()
+    };
     Told {
         run,
         log,
@@ -764,6 +771,7 @@ fn ask(row: &Row, site: &Site) -> Told {
         check_as: admin(&["--as", "pilot", "--json"]),
         prolog: prolog.env("SLURM_JOB_ID", "7").run(),
         prepare: prepare.stdin(AD).env("_CONDOR_SCRATCH_DIR", "/tmp").run(),
+        doctor: doctor(),
     }
 }
 
@@ -802,8 +810,24 @@ fn wrong(row: &Row, told: &Told) -> Vec<String> {
         |word: &str| check.lines().any(|line| line.starts_with(word) && line.contains(row.part));
     let as_pilot: serde_json::Value = serde_json::from_str(&check_as).unwrap_or_default();
     let refused = &as_pilot["rehearsal"]["code"] != 0;
+    let doctor: serde_json::Value = serde_json::from_str(&told.doctor.output()).unwrap_or_default();
+    let findings = doctor["findings"].as_array().cloned().unwrap_or_default();
+    let has = |level: &str| {
+        let text = |finding: &serde_json::Value| finding["text"].as_str().unwrap_or("").to_owned();
+        let named = |finding: &&serde_json::Value| {
+            finding["level"] == level && text(finding).contains(row.part)
+        };
+        findings.iter().find(named).cloned()
+    };
+    // What to do stands beside it, or behind it.
+    let has_mend = |finding: &serde_json::Value| {
+        finding["mend"].is_string() || finding["text"].as_str().is_some_and(|t| t.contains("; "))
+    };
     match row.node {
         Node::Unfit => {
+            must(told.doctor.code == Some(1), "the doctor is not content");
+            must(has("ERROR").is_some(), "the doctor names it as an error");
+            must(has("ERROR").is_none_or(|found| has_mend(&found)), "the doctor has the mend");
             must(told.check.code == Some(1) && line("ERROR"), "check names it as an error");
             must(told.check_as.code == Some(1), "check --as is not content");
             must(
@@ -819,6 +843,10 @@ fn wrong(row: &Row, told: &Told) -> Vec<String> {
         Node::Serves => {
             must(told.check.code == Some(0) && !check.contains("ERROR"), "check is content");
             must(row.part.is_empty() || line("WARNING"), "check warns");
+            must(told.doctor.code == Some(0), "the doctor is content");
+            must(row.part.is_empty() || has("WARNING").is_some(), "the doctor warns");
+            let warned = has("WARNING").filter(|_| !row.part.is_empty());
+            must(warned.is_none_or(|found| has_mend(&found)), "the doctor has the mend");
             must(told.check_as.code == Some(0), "check --as is content");
             must(told.prolog.code == Some(0), "Slurm's prolog is content");
         }
@@ -866,9 +894,9 @@ fn no_planted_fault_leaves_check_and_prologs_content_where_every_run_fails_and_e
                     let site = site_of(row);
                     let told = ask(row, &site);
                     for sentence in wrong(row, &told) {
-                        let Told { run, log, check, check_as, prolog, prepare } = &told;
+                        let Told { run, log, check, check_as, prolog, prepare, doctor } = &told;
                         found.lock().unwrap().push(format!(
-                            "{sentence}\n  run {run:?}\n  log {log}\n  check {check:?}\n  as {check_as:?}\n  prolog {prolog:?}\n  prepare {prepare:?}\n"
+                            "{sentence}\n  run {run:?}\n  log {log}\n  check {check:?}\n  as {check_as:?}\n  prolog {prolog:?}\n  prepare {prepare:?}\n  doctor {doctor:?}\n"
                         ));
                     }
                 }
@@ -893,6 +921,6 @@ fn the_site_of_the_table_is_sound_where_nothing_is_planted() {
     assert!(!left.contains("trial"), "{left}");
     let lines =
         site.log().iter().filter(|line| line.contains("rehearsal: real_user(pilot)")).count();
-    assert_eq!(lines, 4, "check, check --as, prolog, prepare: {:#?}", site.log());
+    assert_eq!(lines, 5, "check, check --as, prolog, prepare, doctor: {:#?}", site.log());
     assert!(std::fs::metadata(site.path(GLEXEC)).is_ok());
 }

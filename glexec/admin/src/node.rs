@@ -111,11 +111,13 @@ pub(super) fn installation(config: &Config, asks_helper: bool, findings: &mut Fi
     let setuid = owner == 0 && mode & 0o4000 != 0;
     if !setuid && !config.log_only {
         findings.error(&format!(
-            "{PROGRAM} is not setuid root, and every run ends with 202: chown root and chmod 4755"
+            "{PROGRAM} is not setuid root, and every run ends with 202; chown root and chmod 4755 it"
         ));
     }
     if setuid && config.log_only {
-        findings.error("log_only = true with a setuid program: every run ends with 202");
+        findings.error(&format!(
+            "log_only = true with a setuid program: every run ends with 202; take `log_only` out of the configuration, or the setuid bit from {PROGRAM}"
+        ));
     }
     if mode & 0o022 != 0 {
         findings.error(&format!("{PROGRAM} is writable by others than its owner"));

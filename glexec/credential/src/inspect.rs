@@ -52,7 +52,10 @@ fn of_map(file: &MapFile, kind: MapFileKind) -> String {
     let mut leased: BTreeMap<Vec<u8>, (usize, Vec<u8>)> = BTreeMap::new();
     let path = &file.path;
     if text.contains(&0) {
-        findings.push(("error", format!("{path} has a NUL in it, and every run ends with 202")));
+        findings.push((
+            "error",
+            format!("{path} has a NUL in it, and every run ends with 202; write it anew as text"),
+        ));
     }
     for (number, line) in lines(&text) {
         let entry = match line {

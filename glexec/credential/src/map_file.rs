@@ -246,7 +246,9 @@ impl MapFileKind {
     pub(crate) fn broken(self, sentence: &str) -> (&'static str, String) {
         match self {
             Self::Map => ("warning", format!("{sentence} and is passed over")),
-            Self::Ban => ("error", format!("{sentence}, and every run ends with 202")),
+            Self::Ban => {
+                ("error", format!("{sentence}, and every run ends with 202; correct that line"))
+            }
         }
     }
 }
