@@ -442,3 +442,29 @@ fn no_access_control_list_of_the_targets_goes_back_with_the_directory() {
         format!("umask 077; echo secret > {DIRECTORY}/a/b/new && getfacl -pn {DIRECTORY}/a/b/new");
     assert!(!site.shell(&secret).run().exited(0).output().contains("user:42"));
 }
+
+#[test]
+fn a_sweep_that_takes_long_says_so_and_how_many_entries_are_left() {
+    let script = "#!/bin/sh\nuntil [ -e /var/lib/site/go ]; do sleep 0.05; done\n";
+    let site = Site::with_epilogue_script(script, "");
+    let owe = || {
+        let running = site.glexec(["sleep", "30"]).with_status().start();
+        running.started();
+        running.signal_by("root", libc::SIGKILL).unwrap();
+        running.wait();
+    };
+    owe();
+    owe();
+    let told = "glexec-admin: the sweep goes on after [0-9]* s; 2 entries are left";
+    let text = format!(
+        "/usr/sbin/glexec-admin sweep --now 2>/run/told & until grep -qx '{told}' /run/told; do sleep 0.05; done
+         touch /var/lib/site/go; wait $!"
+    );
+    let ran = site.shell(&text).by("root").run();
+    assert_eq!(ran.exited(0).output().lines().count(), 2, "{ran:#?}");
+    // A program reads JSON and nothing beside it.
+    owe();
+    site.epilogue("#!/bin/sh\nsleep 2.5\n");
+    let ran = site.program(["/usr/sbin/glexec-admin", "sweep", "--now", "--json"]).by("root").run();
+    assert!(ran.exited(0).error().is_empty() && ran.output().contains("paid"), "{ran:#?}");
+}

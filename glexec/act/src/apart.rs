@@ -16,9 +16,11 @@ use decide::refusal::Refusal;
 use decide::settling::{Row, SettleCall, Wanted, read_answer};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, pipe2, read};
 use std::ffi::{CString, OsString};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::time::Duration;
 use system::Birth;
 use system::file_trust::Trust;
 use system::kernel::{self, Block, Side};
@@ -119,6 +121,14 @@ fn stand_apart(privilege: &Privilege, open: &[i32]) -> Result<Vec<Birth>, Failur
 }
 
 impl Apart {
+    /// Whether the answer has begun, or cannot come any more, before so much time has passed; for who
+    /// tells a person meanwhile that it waits. Any signal ends it, as in [`Apart::answer`].
+    pub fn has_answered_within(&self, patience: Duration) -> bool {
+        kernel::set_mask(0);
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        poll(&mut [PollFd::new(self.answer.as_fd(), PollFlags::POLLIN)], timeout) != Ok(0)
+    }
+
     /// Waits for its answer and its end, as an ordinary process that any signal ends. Who is ended
     /// meanwhile ends nothing: the work goes on.
     ///

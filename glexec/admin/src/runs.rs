@@ -1,6 +1,6 @@
 //! `glexec-admin ps` and `sweep`: what lingers, what is owed, and paying it.
 
-use act::apart;
+use act::apart::{self, Apart};
 use act::root::Root;
 use act::state::StateDir;
 use act::threshold::threshold;
@@ -14,7 +14,7 @@ use observe::config_file;
 use recovery::entries::{self, Found};
 use report::print;
 use serde::Serialize;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use system::text::escaped;
 
 const CANNOT: u8 = 2;
@@ -159,7 +159,7 @@ impl<'r> Settled<'r> {
 /// Pays what is owed.
 pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
     let narrow = !wanted.job.is_empty() || wanted.wait.is_some();
-    told(paid(wanted).map(|rows| {
+    told(paid(wanted, json).map(|rows| {
         let settled: Vec<Settled<'_>> = rows.iter().map(Settled::of).collect();
         let shown = show(json, None, &settled, |row| {
             format!("{:<7} {}  {}", row.result, row.name, row.detail)
@@ -174,12 +174,40 @@ pub(super) fn sweep(wanted: &Wanted, json: bool) -> u8 {
     }))
 }
 
-fn paid(wanted: &Wanted) -> Result<Vec<Row>, Refusal> {
+fn paid(wanted: &Wanted, json: bool) -> Result<Vec<Row>, Refusal> {
     // As in glexec itself: whoever calls this leaves nothing in the process that an epilogue
     // could stumble over.
     roots_only("sweep")?;
     let privilege = threshold()?.rights.map_err(powerless)?;
-    apart::start(&privilege, None, wanted)?.answer()
+    let apart = apart::start(&privilege, None, wanted)?;
+    if !json {
+        tell_until_answered(&apart);
+    }
+    apart.answer()
+}
+
+/// Says on stderr, after one second, three, seven and so on, that this goes on and how many entries
+/// are left: epilogues may take minutes, and a directory with many files takes its time.
+fn tell_until_answered(apart: &Apart) {
+    const LONGEST: Duration = Duration::from_secs(60);
+    let begun = Instant::now();
+    let mut pause = Duration::from_secs(1);
+    while !apart.has_answered_within(pause) {
+        let seconds = begun.elapsed().as_secs();
+        let left = entries_left().map_or_else(
+            |stop| format!("how many entries are left cannot be told ({})", stop.reason.word()),
+            |left| format!("{left} entries are left"),
+        );
+        let line = format!("glexec-admin: the sweep goes on after {seconds} s; {left}\n");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        pause = pause.saturating_mul(2).min(LONGEST);
+    }
+}
+
+fn entries_left() -> Result<usize, Refusal> {
+    let root = Root::of_this_process().ok_or_else(|| for_root("sweep"))?;
+    let config = config_file::read()?;
+    Ok(StateDir::open(&root, &config.state)?.entries()?.len())
 }
 
 /// The state directory is root's alone.
