@@ -113,6 +113,11 @@ const OF_GLEXEC: &[Row] = &[
         "chmod 666 /etc/passwd",
         "/etc/passwd is writable by everybody",
     ),
+    (
+        "metrics of a log that is no file",
+        "mkdir -p /etc/systemd/system/timers.target.wants && ln -s /dev/null /etc/systemd/system/timers.target.wants/glexec-metrics.timer",
+        "glexec-metrics.timer is enabled; metrics are counted from a log file",
+    ),
     ("no /proc", "mount -t tmpfs tmpfs /proc", "/proc is not mounted"),
     (
         "/dev/null is a plain file",

@@ -295,7 +295,15 @@ fn where_nothing_can_be_counted_a_sentence_says_why() {
     let ran = site.shell(locked).by("root").run();
     assert!(ran.exited(2).error().contains("another glexec-admin metrics"), "{ran:#?}");
     counted(&site);
+    // The doctor says it of a timer that is enabled, and of no other.
+    let wanted = "/etc/systemd/system/timers.target.wants";
+    let enable = format!("mkdir -p {wanted} && ln -s /dev/null {wanted}/glexec-metrics.timer");
+    let doctor = || site.program(["/usr/sbin/glexec-admin", "doctor"]).by("root").run().output();
+    let finds = || doctor().contains("glexec-metrics.timer is enabled; ");
+    site.shell(&enable).by("root").run().exited(0);
+    assert!(!finds());
     site.settings("");
+    assert!(finds());
     fails("`log_destination = \"file\"`");
     site.settings(&format!("{TO_FILE}\nlog_level = 2"));
     fails("`log_level = 2`");

@@ -153,7 +153,9 @@ fn site(page: &Page) -> Site {
             site.install(&path, &format!("{CHECKOUT}/{inside}"), mode).unwrap();
         }
     }
-    for entry in fs::read_dir(built()).unwrap().map(Result::unwrap) {
+    let installs = page.lines.iter().any(|(line, _)| line.contains("target/dist/release"));
+    let programs = fs::read_dir(built()).unwrap().map(Result::unwrap).filter(|_| installs);
+    for entry in programs {
         let name = entry.file_name().into_string().unwrap();
         let inside = format!("{CHECKOUT}/target/dist/release/{name}");
         site.install(&entry.path(), &inside, 0o755).unwrap();

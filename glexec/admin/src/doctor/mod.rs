@@ -3,7 +3,7 @@
 mod condor;
 mod slurm;
 
-use super::{check, explain, terminal};
+use super::{check, explain, metrics, terminal};
 use adapter::{Answer, BoundedCommand};
 use contract::Reason;
 use nix::unistd::Uid;
@@ -102,6 +102,7 @@ fn all() -> (Vec<&'static str>, Vec<Finding>) {
         })
         .collect();
     findings.extend(nobody_sweeps());
+    findings.extend(nothing_is_counted());
     if slurm::is_here() {
         looked_at.push("slurm");
         let known: Vec<String> = findings.iter().map(|finding| finding.text.clone()).collect();
@@ -127,6 +128,14 @@ fn nobody_sweeps() -> Option<Finding> {
             "glexec-sweep.timer is not enabled: what a killed run owes is paid by nobody, unless something else calls glexec-admin sweep; systemctl enable --now glexec-sweep.timer",
         )
     })
+}
+
+/// A timer that is enabled and counts nothing.
+fn nothing_is_counted() -> Option<Finding> {
+    const WANTED: &str = "/etc/systemd/system/timers.target.wants/glexec-metrics.timer";
+    Path::new(WANTED).symlink_metadata().ok()?;
+    let why = metrics::countable(observe::config_file::read().ok()?.log).err()?;
+    Some(Finding::warning("glexec", format!("glexec-metrics.timer is enabled; {why}")))
 }
 
 /// Asks a program of root's.

@@ -10,7 +10,7 @@ mod totals;
 
 use super::{install, runs};
 use contract::EpilogueResult;
-use decide::config::LogDestination;
+use decide::config::{LogDestination, LogRule};
 use decide::refusal::Refusal;
 use decide::reporter::Level;
 use nix::fcntl::{Flock, FlockArg};
@@ -96,7 +96,14 @@ fn counted() -> Result<Vec<families::Family>, String> {
 
 /// The file that has every line that counts.
 fn log_file() -> Result<String, String> {
-    let rule = config_file::read().map_err(|stop| sentence(&stop))?.log;
+    countable(config_file::read().map_err(|stop| sentence(&stop))?.log)
+}
+
+/// The file in which a rule has every line that counts.
+///
+/// # Errors
+/// One sentence: why there is none, and what to write.
+pub(super) fn countable(rule: LogRule) -> Result<String, String> {
     let path = rule.file.filter(|_| rule.destination == LogDestination::File).ok_or(
         "metrics are counted from a log file of root's, for anybody can write to syslog: write `log_destination = \"file\"` and a `log_file` into /etc/glexec.toml",
     )?;
