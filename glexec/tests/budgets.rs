@@ -25,7 +25,7 @@ const SETUID: [&str; 7] = [
 const NOT_IN_IT: [&str; 2] = ["#[cfg(test)]", "#[cfg(feature = \"read\")]"];
 
 /// Lines of code of all of it: no blank lines, comments or tests.
-const LINES: usize = 15_995;
+const LINES: usize = 16_020;
 /// Lines of code of one file.
 const LINES_OF_FILE: usize = 300;
 /// Crates of others that its own crates name.

@@ -1,8 +1,9 @@
 //! What glexec-credential answers: lines `key=value`, which glexec judges again.
 
 use crate::map_file::{self, Mapped};
-use crate::question::{About, MapFile, Question};
+use crate::question::{About, Question};
 use crate::refused::{Refused, Whose};
+use crate::site_file::MapFile;
 use crate::token::{self, Clock};
 use crate::{credential_file, token_map, verify};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -2,7 +2,8 @@
 
 use crate::authorities::Finding;
 use crate::map_file::{Entry, MapFileKind, lines};
-use crate::question::{MapFile, Question};
+use crate::question::Question;
+use crate::site_file::MapFile;
 use crate::{token, token_map};
 use std::collections::{BTreeMap, BTreeSet};
 use system::text::one_line;

@@ -13,6 +13,7 @@ mod path;
 mod question;
 mod refused;
 pub mod signing_policy;
+mod site_file;
 pub mod subject;
 pub mod token;
 pub mod token_map;
@@ -21,6 +22,7 @@ pub mod wildcard;
 
 pub use answer::answer;
 pub use authorities::Authorities;
-pub use question::{About, MapFile, Question};
+pub use question::{About, Question};
 pub use refused::{Refused, Whose};
+pub use site_file::MapFile;
 pub use verify::{Rules, Verified, verify};

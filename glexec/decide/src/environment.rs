@@ -3,7 +3,7 @@
 use super::config::{Config, JobEnvironment, Kept};
 use super::facts::Account;
 use super::names::never_kept;
-use super::proxy_copy::ProxyCopy;
+use super::payload_copy::ProxyCopy;
 use contract::variables::{
     EPILOGUE_PREFIX, JOB_ENVIRONMENT, PREFIX, STACK_LIMIT, TMPDIR, UNLIMITED,
 };

@@ -17,6 +17,7 @@ pub mod handover;
 pub mod lcmaps;
 pub mod mounts;
 pub mod names;
+mod payload_copy;
 pub mod plan;
 mod planning;
 pub mod policy;

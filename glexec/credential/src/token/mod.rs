@@ -8,8 +8,8 @@ mod claims;
 mod form;
 mod keys;
 
-use crate::question::MapFile;
 use crate::refused::Refused;
+use crate::site_file::MapFile;
 pub(crate) use claims::twice;
 use keys::Keys;
 pub(crate) use keys::inspect;
