@@ -1,6 +1,8 @@
 //! Sandboxes whose account is one of a pool's: one run of glexec holds it from setup to cleanup.
 
-use crate::starter::{EXECUTE, PILOTS, Run, SANDBOX, fill, job, look, moving, program, wait_for};
+use crate::starter::{
+    EXECUTE, PILOTS, Run, SANDBOX, fill, job, look, moving, program, put, wait_for,
+};
 use harness::accounts::{PILOT, WORK};
 use harness::{ACTOR, EPILOGUE, GLEXEC, Limit, Look, Ran, Site, raw};
 use nix::sys::resource::Resource;
@@ -355,6 +357,17 @@ fn a_setup_that_fails_gives_the_account_back() {
     site.mode(EXECUTE, 0o1777);
     moving(&site, "setup").exited(0);
     moving(&site, "cleanup").exited(0);
+}
+
+#[test]
+fn a_file_by_the_sockets_name_is_the_jobs_own_and_stays() {
+    let site = pool_of(1);
+    put(&site, ".condor_glexec.socket", "mine\n", 0o600);
+    let ran = moving(&site, "setup");
+    assert!(ran.exited(2).error().contains("no run can hold an account"), "{ran:#?}");
+    assert_eq!(site.read(&format!("{SANDBOX}/.condor_glexec.socket")), "mine\n");
+    assert_eq!(look(&site, &format!("{SANDBOX}/input")).0, PILOT);
+    assert_eq!(site.epilogues().len(), 0, "there was no run");
 }
 
 #[test]

@@ -237,7 +237,10 @@ pub(crate) fn end(pilots: &Path, limit: Duration) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         Err(error) => complain(&format!("the run that holds the account does not end: {error}")),
     }
-    let _ = fs::remove_file(pilots.join(SOCKET));
+    // A file of that name is the job's.
+    if is_there(pilots).unwrap_or(false) {
+        let _ = fs::remove_file(pilots.join(SOCKET));
+    }
 }
 
 fn wait_for_end(pid: Pid, pidfd: Result<OwnedFd, Errno>, until: Instant) -> io::Result<()> {
