@@ -5,12 +5,13 @@ use crate::starter::{
 };
 use harness::accounts::{PILOT, WORK};
 use harness::{ACTOR, EPILOGUE, GLEXEC, Limit, Look, Ran, Site, raw};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::fs;
 use std::io::{IoSlice, Read as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -356,6 +357,18 @@ fn a_setup_that_fails_gives_the_account_back() {
     assert_eq!(told(&the_epilogue(&site), "TARGET_RC"), "0");
     site.mode(EXECUTE, 0o1777);
     moving(&site, "setup").exited(0);
+    moving(&site, "cleanup").exited(0);
+}
+
+#[test]
+fn what_holds_an_account_keeps_nothing_of_the_starters_open() {
+    let site = pool_of(1);
+    let (read, write) = nix::unistd::pipe().unwrap();
+    let words = [GLEXEC, "x509", SANDBOX, "0", "0"];
+    let setup = program(&site, "setup", &words).passing(20, write).run();
+    setup.exited(0);
+    let mut end = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut end, PollTimeout::from(20_000u16)), Ok(1), "somebody holds the other end");
     moving(&site, "cleanup").exited(0);
 }
 

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::{Mode, SFlag, umask};
-use nix::unistd::{Pid, geteuid, getppid, read, setsid};
+use nix::unistd::{Pid, close, geteuid, getppid, read, setsid};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -25,7 +25,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use system::kernel;
-use system::process::{dev_null, put};
+use system::process::{dev_null, open_descriptors, put};
 use system::signal_info::{SIGNAL_INFO, Signal};
 
 const KILL: i32 = nix::sys::signal::Signal::SIGKILL as i32;
@@ -102,6 +102,12 @@ pub(crate) fn hold(words: &[OsString]) -> Result<u8, String> {
         return Err(format!("{HOLD} wants five words"));
     };
     let cannot = |error: io::Error| format!("no run can hold an account: {error}");
+    // This process outlives setup, and must not keep open what the starter has let through; nothing of
+    // its own is open yet.
+    let open = open_descriptors().map_err(|errno| cannot(errno.into()))?;
+    for number in open.into_iter().filter(|number| *number > 2) {
+        let _ = close(number);
+    }
     let starter = starter.to_str().and_then(|pid| pid.parse().ok()).map(Pid::from_raw);
     let lifetime = match kernel::pidfd(starter.ok_or("the starter's pid is none")?) {
         Ok(starter) => Lifetime::Descriptor(starter),
