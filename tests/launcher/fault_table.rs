@@ -3,7 +3,7 @@
 
 use contract::{Fault, Reason, Record};
 use harness::accounts::PILOT;
-use harness::{CA_DIR, CONFIG, EPILOGUE, GLEXEC, LIBEXEC, Pki, Ran, Site};
+use harness::{CA_DIR, CONFIG, EPILOGUE, GLEXEC, Issuer, LIBEXEC, Pki, Ran, Site};
 use std::sync::Mutex;
 
 const LOG_FILE: &str = "/var/log/glexec/log";
@@ -460,6 +460,39 @@ macro_rules! mapped_by_files {
     };
 }
 
+const BY_TOKEN: &str = "methods = [\"token\", \"static\"]\n\
+    token_mapfile = \"/etc/grid-security/token-mapfile\"\n\
+    [[mapping.static]]\ncaller = \"pilot\"\naccount = \"payload1\"\n\
+    [[mapping.token]]\nissuer = \"https://issuer.trial.example/\"\nkeys = \"/etc/grid-security/issuer.pem\"\n\
+    audience = [\"https://node.trial.example\"]\n";
+/// Files that map by token; what is wrong with them follows.
+macro_rules! mapped_by_token {
+    ($fault:literal) => {
+        concat!(
+            "mkdir -p /etc/grid-security && cd /etc/grid-security && ",
+            "printf '%s\\n' '-----BEGIN PUBLIC KEY-----' ",
+            "'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMIoGxSH47NUQK7t4mSfjBVbsFFR5' '2nei+LpHIXQTyiCaSXCO9RF8w30nj68Vuq3m0Tje1u4IxNyHZJdjHaZK3w==' ",
+            "'-----END PUBLIC KEY-----' > issuer.pem && ",
+            "echo 'SCITOKENS https://issuer.trial.example/,alice payload1' > token-mapfile && ",
+            $fault
+        )
+    };
+}
+
+/// A run of pilot's with a token of alice's, by an issuer whose key the site has where it has any.
+fn by_token(site: &Site) -> Ran {
+    const KEYS: &str = "/etc/grid-security/issuer.pem";
+    let issuer = Issuer::new();
+    let known = std::fs::read_to_string(site.path(KEYS)).unwrap_or_default();
+    if known.starts_with("-----BEGIN") {
+        // Over the old one: what is wrong with its owner or its mode stays.
+        std::fs::write(site.path(KEYS), issuer.pem()).expect("a file");
+    }
+    site.file("/home/pilot/token", issuer.token("alice"), 0o600);
+    site.own("/home/pilot/token", (PILOT, PILOT));
+    site.glexec(["true"]).env("GLEXEC_CLIENT_TOKEN", "/home/pilot/token").with_status().run()
+}
+
 /// A run of pilot's with a proxy of alice's, by an authority that the site has where it has any.
 fn by_proxy(site: &Site) -> Ran {
     let pki = Pki::new();
@@ -469,6 +502,41 @@ fn by_proxy(site: &Site) -> Ran {
     site.file("/home/pilot/proxy", pki.proxy("alice"), 0o600);
     site.own("/home/pilot/proxy", (PILOT, PILOT));
     site.glexec(["true"]).env("GLEXEC_CLIENT_CERT", "/home/pilot/proxy").with_status().run()
+}
+
+fn of_the_tokens() -> Vec<Row> {
+    let mapped = |fault, plant, part| Row {
+        mapping: BY_TOKEN,
+        call: Some(by_token),
+        ..fatal(fault, Reason::Mapping, plant, part)
+    };
+    vec![
+        mapped(
+            "no keys of an issuer",
+            mapped_by_token!("rm issuer.pem"),
+            "/etc/grid-security/issuer.pem does not exist",
+        ),
+        mapped(
+            "keys that are anybody's",
+            mapped_by_token!("chmod 666 issuer.pem"),
+            "/etc/grid-security/issuer.pem is writable by everybody",
+        ),
+        mapped(
+            "keys that cannot be understood",
+            mapped_by_token!("echo '{}' > issuer.pem"),
+            "/etc/grid-security/issuer.pem is neither a JWK Set nor a key in PEM",
+        ),
+        mapped(
+            "no map file of tokens",
+            mapped_by_token!("rm token-mapfile"),
+            "/etc/grid-security/token-mapfile does not exist",
+        ),
+        mapped(
+            "a map file of tokens that cannot be understood",
+            mapped_by_token!("echo 'SCITOKENS /(/ payload1' > token-mapfile"),
+            "/etc/grid-security/token-mapfile:1: the line has an expression that cannot be used",
+        ),
+    ]
 }
 
 fn of_the_credentials() -> Vec<Row> {
@@ -876,6 +944,7 @@ fn no_planted_fault_leaves_check_and_prologs_content_where_every_run_fails_and_e
         of_the_configuration(),
         of_the_mapping(),
         of_the_credentials(),
+        of_the_tokens(),
         of_the_epilogue(),
         of_one_call(),
     ]
