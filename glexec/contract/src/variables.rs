@@ -1,8 +1,8 @@
 //! The environment variables by which callers, glexec and epilogues speak (docs/callers.md,
 //! docs/epilogue.md).
 
-/// What the name of every one of them begins with. The payload keeps its caller's, but for those of
-/// the epilogue.
+/// What the name of every one of them begins with, but for `BEARER_TOKEN_FILE`, which other programs
+/// have, too. The payload keeps its caller's, but for those of the epilogue.
 pub const PREFIX: &str = "GLEXEC_";
 /// `GLEXEC_STACK_LIMIT`'s word for no limit.
 pub const UNLIMITED: &str = "unlimited";
