@@ -13,7 +13,6 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// Names the file by which `condor_chirp` finds the starter.
 pub(crate) const VARIABLE: &str = "_CONDOR_CHIRP_CONFIG";
@@ -59,13 +58,12 @@ impl Chirp {
         let Some(program) = condor_program(named, "condor_chirp").filter(|_| rule.send) else {
             return;
         };
-        let until = Instant::now() + seconds(rule.time_limit);
+        let limit = seconds(rule.time_limit);
         let environment = self.environment();
         let mut ways = verdict::ways(rule.by, &self.before);
         for Attribute { name, value } in attributes {
             let name = format!("{}{name}", rule.prefix);
             let told = |way: &Way| {
-                let limit = until.saturating_duration_since(Instant::now());
                 let tool = BoundedCommand {
                     program: &program,
                     words: vec![way.word().into(), name.clone().into(), value.clone().into()],
@@ -74,9 +72,10 @@ impl Chirp {
                     limit,
                     end_it: true,
                 };
-                !limit.is_zero() && tool.run().is_ok_and(|answer| answer.code == Some(0))
+                tool.run().is_ok_and(|answer| answer.code == Some(0))
             };
-            // What has not worked once is not tried for the next one.
+            // What has not worked once is not tried for the next one: who never answers holds the job up
+            // once, and who is slow loses none.
             let failed = ways.iter().position(told).unwrap_or(ways.len());
             let last = ways.last().copied();
             ways = ways.split_off(failed);

@@ -107,7 +107,7 @@ pub(crate) struct Attributes {
     /// What their names begin with.
     pub(crate) prefix: String,
     pub(crate) by: By,
-    /// Seconds for all of them.
+    /// Seconds for each of them.
     pub(crate) time_limit: u32,
 }
 

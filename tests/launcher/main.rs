@@ -40,6 +40,7 @@ mod hostile_start;
 mod identity;
 mod immunity;
 mod injection;
+mod job_ad;
 mod job_proxy;
 mod lcmaps;
 mod leases;
