@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 fn whole_trial() -> Result<Vec<String>> {
     ensure!(nix::unistd::geteuid().is_root(), "run as root, a setuid program is installed");
     let before = host();
-    let mut trial = Trial::new();
+    let mut trial = Trial::new()?;
     trial.take_place()?;
     let Trial { site, mut wrong } = trial;
     drop(site);
@@ -79,12 +79,13 @@ struct Trial {
 }
 
 impl Trial {
-    fn new() -> Self {
-        let site = Site::new();
+    fn new() -> Result<Self> {
+        let site = Site::bare()?;
+        site.install_core()?;
         site.config(include_str!("glexec.toml"));
         site.epilogue(include_str!("epilogue"));
         site.file(PAYLOAD, include_str!("payload"), 0o755);
-        Self { site, wrong: Vec::new() }
+        Ok(Self { site, wrong: Vec::new() })
     }
 
     fn take_place(&mut self) -> Result<()> {

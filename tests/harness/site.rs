@@ -215,6 +215,14 @@ impl Site {
         install_built(&self.tree())
     }
 
+    /// Installs what `tests/build trial core` makes, and the actor.
+    ///
+    /// # Errors
+    /// Where it has not made them.
+    pub fn install_core(&self) -> Result<()> {
+        install_core(&self.tree())
+    }
+
     /// Copies a file of the host in, root's.
     ///
     /// # Errors
@@ -402,15 +410,27 @@ pub(crate) fn usual_config(lines: &str) -> String {
     format!("[glexec]\n{}\n{lines}\n{MAPPING}", usual.join("\n"))
 }
 
-/// Installs what `tests/build` has made, the actor, and the standard epilogue.
-pub(crate) fn install_built(tree: &Tree) -> Result<()> {
+/// glexec with what each site needs of it, the actor, and the standard epilogue.
+fn install_core(tree: &Tree) -> Result<()> {
     let built = built();
     tree.install(&built.join("glexec"), GLEXEC, 0o4755)?;
     tree.install(&built.join("glexec-admin"), "/usr/sbin/glexec-admin", 0o755)?;
     tree.install(&built.join("glexec-accounts"), "/usr/libexec/glexec/glexec-accounts", 0o711)?;
+    tree.install(&built.join("glexec-settle"), "/usr/libexec/glexec/glexec-settle", 0o700)?;
+    let actor = std::env::current_exe()?.ancestors().nth(2).map(|d| d.join("actor"));
+    if let Some(actor) = actor.filter(|a| a.exists()) {
+        tree.install(&actor, ACTOR, 0o755)?;
+    }
+    tree.file(EPILOGUE, LOOKING_EPILOGUE, 0o755);
+    Ok(())
+}
+
+/// Installs all that `tests/build` has made, the actor, and the standard epilogue.
+pub(crate) fn install_built(tree: &Tree) -> Result<()> {
+    install_core(tree)?;
+    let built = built();
     tree.install(&built.join("glexec-credential"), "/usr/libexec/glexec/glexec-credential", 0o711)?;
     tree.install(&built.join("glexec-lcmaps"), "/usr/libexec/glexec/glexec-lcmaps", 0o700)?;
-    tree.install(&built.join("glexec-settle"), "/usr/libexec/glexec/glexec-settle", 0o700)?;
     for tool in HOOKS {
         // What runs as the target beside its payload is not for the target to read: so the kernel
         // keeps it from being traced from its first instruction on.
@@ -424,11 +444,6 @@ pub(crate) fn install_built(tree: &Tree) -> Result<()> {
     for name in LEGACY {
         tree.link("condor_glexec", &format!("{LIBEXEC}/condor_glexec_{name}"));
     }
-    let actor = std::env::current_exe()?.ancestors().nth(2).map(|d| d.join("actor"));
-    if let Some(actor) = actor.filter(|a| a.exists()) {
-        tree.install(&actor, ACTOR, 0o755)?;
-    }
-    tree.file(EPILOGUE, LOOKING_EPILOGUE, 0o755);
     Ok(())
 }
 
