@@ -239,6 +239,10 @@ pub(super) const PAGES: &[Page] = &[
                 "GLEXEC_CLIENT_CERT=/tmp/x509up_u1000 glexec /bin/id",
                 In("tests/launcher/credential.rs", ".env(\"GLEXEC_CLIENT_CERT\", PROXY)"),
             ),
+            (
+                "GLEXEC_CLIENT_TOKEN=/run/user/1000/bt_u1000 glexec /bin/id",
+                In("tests/launcher/token.rs", ".env(\"GLEXEC_CLIENT_TOKEN\", TOKEN)"),
+            ),
             ("glexec-admin check", OK),
             ("glexec-admin map --dn DN", In("tests/launcher/credential.rs", "map(&[\"--dn\"")),
             (

@@ -54,8 +54,14 @@ struct Set {
 }
 
 impl Keys {
-    /// Reads a file; a clause that follows its path where it cannot be used.
+    /// Reads a file; where it cannot be used what follows its path: why, and what to do.
     pub(super) fn of(text: &[u8]) -> Result<Self, String> {
+        const CURE: &str =
+            "put the issuer's JWK Set there, as it publishes it, or one public key in PEM";
+        Self::read(text).map_err(|why| format!("{why}; {CURE}"))
+    }
+
+    fn read(text: &[u8]) -> Result<Self, String> {
         if text.trim_ascii_start().starts_with(b"-----BEGIN") {
             let key = PKey::public_key_from_pem(text).ok().as_ref().and_then(of_pem);
             let key = key.ok_or("holds no public key in PEM that is P-256 or RSA of 2048 bits")?;
