@@ -11,9 +11,10 @@ type Scope = (&'static str, &'static [&'static str]);
 
 const FILES: Scope = ("configuration and account files", &["stat", "openat", "read"]);
 const LOG_FILE: Scope = ("the log's file", &["fchown", "stat", "openat"]);
+/// Where its pipe ends before it does, its end is waited for; where it takes too long it is killed.
 const HELPER: Scope = (
-    "a helper, from its file to its answer's last byte",
-    &["clone", "stat", "openat", "pipe2", "poll", "read", "waitid"],
+    "a helper, from its file to its end",
+    &["clone", "kill", "openat", "pidfd_open", "pipe2", "poll", "read", "stat", "waitid"],
 );
 const COMMAND: Scope = (
     "the command, looked for as the target",
@@ -21,7 +22,8 @@ const COMMAND: Scope = (
 );
 const EPILOGUE: Scope =
     ("the epilogue's files", &["stat", "fstatfs", "openat", "pread64", "readlinkat"]);
-const LINE: Scope = ("a line of the log", &["sendto", "write"]);
+/// Where the log takes none at once, glexec waits for it.
+const LINE: Scope = ("a line of the log", &["poll", "sendto", "write"]);
 const SWITCH: Scope = (
     "the switch to the target",
     &[
