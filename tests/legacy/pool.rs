@@ -361,6 +361,18 @@ fn a_setup_that_fails_gives_the_account_back() {
 }
 
 #[test]
+fn a_setup_that_cannot_tell_how_many_accounts_there_are_gives_the_files_to_nobody() {
+    let site = pool_of(2);
+    let dies =
+        "#!/bin/sh\ncase \"$*\" in *--check*) kill -KILL $$;; esac\nexec /usr/sbin/glexec \"$@\"\n";
+    site.file("/usr/local/bin/dies", dies, 0o755);
+    let ran = program(&site, "setup", &["/usr/local/bin/dies", "x509", SANDBOX, "0", "0"]).run();
+    assert!(ran.exited(2).error().contains("glexec --check does not answer"), "{ran:#?}");
+    assert_eq!(look(&site, &format!("{SANDBOX}/input")), (PILOT, 0o600));
+    assert_eq!(site.epilogues().len(), 0, "there was no run");
+}
+
+#[test]
 fn what_holds_an_account_keeps_nothing_of_the_starters_open() {
     let site = pool_of(1);
     let (read, write) = nix::unistd::pipe().unwrap();
