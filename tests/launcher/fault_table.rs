@@ -290,6 +290,12 @@ fn of_the_installation() -> Vec<Row> {
             ": > /tmp/null; chmod 666 /tmp/null; mount --bind /tmp/null /dev/null",
             "/dev/null is missing, closed to users, or another file; make it anew",
         ),
+        fatal(
+            "/dev/null is closed to users",
+            Reason::NoDevNull,
+            "mknod -m 600 /run/null c 1 3 && mount --bind /run/null /dev/null",
+            "/dev/null is",
+        ),
         malformed("log_only of a setuid program", "log_only = true\n#epilogue", "log_only = true"),
     ]
 }

@@ -3,6 +3,7 @@
 use super::close_descriptors::is_null;
 use contract::Reason;
 use decide::refusal::Refusal;
+use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use std::os::fd::AsRawFd as _;
 use system::process;
@@ -33,10 +34,16 @@ pub(super) fn no_proc() -> Refusal {
 /// That /dev/null is the null device, which a lingering glexec has as 0, 1 and 2.
 ///
 /// # Errors
-/// [`Reason::NoDevNull`].
+/// [`Reason::NoDevNull`]; [`Reason::Internal`] where it cannot be told, for want of descriptors.
 pub fn needs_dev_null() -> Result<(), Refusal> {
-    if process::dev_null().is_ok_and(|null| is_null(null.as_raw_fd())) {
-        return Ok(());
+    match process::dev_null() {
+        Ok(null) if is_null(null.as_raw_fd()) => return Ok(()),
+        Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
+            let sentence = "glexec could not open /dev/null; see the log";
+            return Err(Refusal::new(Reason::Internal, sentence)
+                .detail(format!("opening /dev/null: {}", errno.desc())));
+        }
+        Ok(_) | Err(_) => {}
     }
     Err(Refusal::new(Reason::NoDevNull, "there is no usable /dev/null, which glexec needs")
         .detail("/dev/null is missing, closed to users, or another file; make it anew: mknod -m 666 /dev/null c 1 3")

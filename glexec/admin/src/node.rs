@@ -26,8 +26,18 @@ use system::secure_open;
 pub(super) fn kernels_files(config: &Config, findings: &mut Findings) {
     let lingers = config.linger && !config.log_only;
     let null = if lingers { act::needs_dev_null() } else { Ok(()) };
+    let is_good = null.is_ok();
     for stop in [act::needs_proc(lingers), null].into_iter().filter_map(Result::err) {
         findings.stop(&stop);
+    }
+    // Root opens it whatever its mode says.
+    let mode = std::fs::metadata("/dev/null").map(|meta| meta.mode() & 0o777);
+    if let (true, true, Ok(mode)) = (lingers, is_good, mode) {
+        if mode & 0o006 != 0o006 {
+            findings.error(&format!(
+                "/dev/null is closed to users (mode {mode:04o}), and every lingering run ends with 202 (no-dev-null); chmod 666 /dev/null"
+            ));
+        }
     }
 }
 
