@@ -1,5 +1,5 @@
-//! A job of HTCondor's that brings its proxy or its token, on a site that maps by credential: the hooks before it,
-//! and its wrapper, without HTCondor's daemons.
+//! A job of HTCondor's that brings its proxy or its token, on a site that maps by credential: the hooks
+//! before it, and its wrapper, without HTCondor's daemons.
 
 use crate::credential::site;
 use crate::token;

@@ -1,5 +1,5 @@
-//! A call without a command, as pilots make it: the payload's proxy, or its token, is written anew, and nothing is
-//! started.
+//! A call without a command, as pilots make it: the payload's proxy, or its token, is written anew, and
+//! nothing is started.
 
 use super::{Walk, caller, proxy};
 use contract::{Mode, Reason, variables};
